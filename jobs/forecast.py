@@ -1,0 +1,70 @@
+"""Says what a job will likely cost: from history where there is enough, else from the catalogue's prior."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from jobs import pricing
+from jobs.models import Job, ModelSpec, Price, Project, Status
+
+ENOUGH = 20  # jobs from which history is trusted more than the prior
+LOOK_BACK = 200  # newest jobs that count
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """A range in USD that 8 in 10 jobs like this fall into; `n` is how many jobs it rests on, 0 for the prior."""
+
+    low: Decimal
+    high: Decimal
+    n: int
+
+
+def likely_cost(
+    project: Project,
+    spec: ModelSpec,
+    price: Price,
+    *,
+    effort: str,
+    input_tokens: int,
+    max_output_tokens: int,
+    mode: str = "standard",
+) -> Likely:
+    """Return the likely cost of a job: P10 to P90 of past output tokens in this project, else the prior."""
+    past = _past_output(project, spec, effort, mode)
+    if len(past) >= ENOUGH:
+        low, high, n = quantile(past, 0.1), quantile(past, 0.9), len(past)
+    else:
+        usual = spec.usual(effort)
+        low = usual["reasoning"][0] + usual["answer"][0]
+        high = usual["reasoning"][2] + usual["answer"][2]
+        n = 0
+    lowest, highest = pricing.likely(
+        rates=price.rates,
+        input_tokens=input_tokens,
+        output_low=int(low),
+        output_high=int(high),
+        max_output_tokens=max_output_tokens,
+        mode_factor=spec.mode_factor(mode),
+    )
+    return Likely(lowest, highest, n)
+
+
+def guess_input_tokens(text: str) -> int:
+    """Guess a text's tokens for the likely range: a quarter of its characters, as English runs."""
+    return max(8, len(text) // 4)
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """Return the nearest-rank quantile of values that need not be sorted."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(q * len(ordered)) - 1))]
+
+
+def _past_output(project: Project, spec: ModelSpec, effort: str, mode: str) -> list[float]:
+    ended = Job.objects.filter(
+        project=project, model=spec, effort=effort, mode=mode, status__in=[Status.COMPLETED, Status.INCOMPLETE]
+    ).order_by("-created_at", "-id")
+    found = ended.values_list("attempt__usage__output_tokens", flat=True)[:LOOK_BACK]
+    return [float(tokens) for tokens in found if isinstance(tokens, int)]

@@ -1,0 +1,56 @@
+"""Cancels: at once what was not sent, by asking upstream what was."""
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.sending import end_unsent
+from jobs.lifecycle.transition import move, tell
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Job, Status, User
+
+
+class NotCancellable(Exception):
+    """The job has ended, is being cancelled already, or nobody knows where it is."""
+
+
+def cancel(job_id: int, *, by: User | None = None) -> Job:
+    """Cancel a job, or ask upstream to: its word decides. Raises NotCancellable.
+
+    What was not sent is cancelled at once and costs nothing. What is being sent is asked to stop as soon as
+    its response id is known.
+    """
+    with transaction.atomic():
+        job = Job.objects.select_for_update().get(pk=job_id)
+        if not job.can_be_cancelled:
+            raise NotCancellable
+        Job.objects.filter(pk=job_id).update(
+            cancel_requested_at=Now(), cancel_requested_by=by, version=F("version") + 1
+        )
+        job.cancel_requested_by = by
+        tell(job_id, "cancel_requested", actor=by)
+        if job.status in (Status.WAITING, Status.AWAITING_APPROVAL):
+            _cancel_unsent(job, by)
+        elif job.status in IN_FLIGHT:
+            # Without its claim a poll under way cannot push the clock back again.
+            Job.objects.filter(pk=job_id).update(next_action_at=Now(), claim_token=None)
+            ring("poll")
+    job.refresh_from_db()
+    return job
+
+
+def _cancel_unsent(job: Job, by: User | None) -> None:
+    planned = Attempt.objects.filter(job=job, state=AttemptState.PLANNED).first()
+    if planned is not None:
+        end_unsent(job, planned.pk, status=Status.CANCELLED, kind="cancelled")
+    elif move(job.pk, of=[Status.AWAITING_APPROVAL], to=Status.CANCELLED, finished_at=Now(), next_action_at=None):
+        tell(job.pk, "cancelled", actor=by)
+
+
+def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:
+    """End a job that waits for answers to its calls as completed; True if this call did it."""
+    with transaction.atomic():
+        done = move(job_id, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED)
+        if done:
+            tell(job_id, "finished_without_answering", actor=by)
+    return done

@@ -1,0 +1,53 @@
+"""Rings for a pump: a message makes work sooner, never possible; a lost or doubled one does no harm."""
+
+import datetime as dt
+from typing import Literal
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django_q.models import Schedule
+from django_q.tasks import async_task, schedule
+
+from jobs.models import Answer, Job, PumpLease
+from jobs.rendering import RENDERER_VERSION
+
+type PumpKind = Literal["send", "poll"]
+
+_TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
+_OVERDUE = dt.timedelta(seconds=2)
+
+
+def ring(kind: Literal["send", "poll", "render"]) -> None:
+    """Ask the cluster for a pump, in the caller's transaction: a rollback leaves no message."""
+    # Without a cluster named, a task started inside a worker would go to that worker's own.
+    async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME)
+
+
+def wake() -> None:
+    """Ring for every pump that has overdue work and no holder: the watchdog's and the beat's part."""
+    running = set(
+        PumpLease.objects.filter(instance=settings.INSTANCE, expires_at__gt=Now(), holder__isnull=False).values_list(
+            "kind", flat=True
+        )
+    )
+    overdue = -_OVERDUE
+    if "send" not in running and (Job.objects.to_send(overdue).exists() or Job.objects.to_reap(overdue).exists()):
+        ring("send")
+    if "poll" not in running and Job.objects.to_poll(overdue).exists():
+        ring("poll")
+    if Answer.objects.filter(renderer_version__gte=0).exclude(renderer_version=RENDERER_VERSION).exists():
+        ring("render")
+
+
+def install_watchdog() -> None:
+    """Make sure that the one-minute watchdog exists, once."""
+    found = Schedule.objects.filter(name="watchdog")
+    if not found.exists():
+        schedule(
+            "jobs.tasks.watchdog",
+            name="watchdog",
+            cluster=settings.CLUSTER_NAME,
+            schedule_type=Schedule.MINUTES,
+            minutes=1,
+            repeats=-1,
+        )

@@ -1,0 +1,188 @@
+"""Polls: claims due jobs in flight, asks for their responses, writes the running ones back in bulk."""
+
+import datetime as dt
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs.lifecycle import ending
+from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
+from jobs.lifecycle.transition import tell
+from jobs.models import FINAL, IN_FLIGHT, Attempt, AttemptState, Event, Job
+from jobs.notify import alarm
+from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome
+
+# A killed pump's rows come back after this long.
+VISIBILITY = dt.timedelta(seconds=30)
+FLEET_BUDGET = 300.0  # polls a second over all jobs in flight
+SHORTEST, LONGEST = 2.0, 20.0  # seconds
+WATCHED = 60.0  # seconds, once the job is final
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poll:
+    """One claimed response to ask for; `claim` fences its write-back."""
+
+    job_id: int
+    attempt_id: int
+    connection_id: int
+    claim: uuid.UUID
+    response_id: str
+    asks_cancel: bool
+    age: float  # seconds since it was sent
+    status: str  # of the job, when it was claimed
+    endpoint: Endpoint = field(repr=False)
+
+
+def interval(age: float, *, stretch: float = 1.0) -> float:
+    """Return the seconds until the next poll of a response of this age: 1 % of it, 2 to 20 s, ± 10 %."""
+    base = min(max(age * 0.01, SHORTEST), LONGEST) * max(stretch, 1.0)
+    return base * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+
+
+def stretch() -> float:
+    """Return by how much intervals must grow so that the whole fleet stays within its budget."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(1 / least(greatest(extract(epoch FROM now() - sent_at) * 0.01, %s), %s)), 0)
+            FROM jobs_job WHERE next_action_at IS NOT NULL AND status IN ('queued', 'in_progress')
+            """,
+            [SHORTEST, LONGEST],
+        )
+        (rate,) = cursor.fetchone()
+    return max(1.0, float(rate) / FLEET_BUDGET)
+
+
+def claim_polls(room: int) -> list[Poll]:
+    """Claim up to `room` due jobs by pushing their clock, and return what to ask for."""
+    claim = uuid.uuid4()
+    with transaction.atomic():
+        due = Job.objects.to_poll().order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
+        ids = list(due.values_list("pk", flat=True)[:room])
+        if not ids:
+            return []
+        Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)
+        late = Job.objects.filter(pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT)
+        for job_id in late.values_list("pk", flat=True):
+            tell(job_id, "deadline")
+        Job.objects.filter(pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT).update(
+            cancel_requested_at=Now(), version=F("version") + 1
+        )
+    known = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN).select_related("job", "connection")
+    polls, now = [], timezone.now()
+    for attempt in known:
+        until = attempt.connection.not_before
+        if until is not None and until > now:
+            Job.objects.filter(pk=attempt.job_id, claim_token=claim).update(next_action_at=until, claim_token=None)
+            continue
+        try:
+            endpoint = endpoint_of(attempt.connection)
+        except Blocked as error:
+            pause_for(attempt.connection_id, error)
+            continue
+        wants_cancel = attempt.job.cancel_requested_at is not None and attempt.end_seen_at is None
+        polls.append(
+            Poll(
+                job_id=attempt.job_id,
+                attempt_id=attempt.pk,
+                connection_id=attempt.connection_id,
+                claim=claim,
+                response_id=attempt.response_id,
+                asks_cancel=wants_cancel and attempt.cancel_sent_at is None,
+                age=(now - (attempt.sent_at or attempt.created_at)).total_seconds(),
+                status=attempt.job.status,
+                endpoint=endpoint,
+            )
+        )
+    # A job that has nothing left to ask for leaves the clock.
+    idle = set(ids) - {attempt.job_id for attempt in known}
+    if idle:
+        Job.objects.filter(pk__in=idle, claim_token=claim).update(next_action_at=None, claim_token=None)
+    return polls
+
+
+def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
+    """Write down what the API said: ends one by one, the still running in bulk, failures as patience."""
+    running: list[tuple[Poll, str, float]] = []
+    for outcome in outcomes:
+        poll = outcome.key
+        if outcome.body is None:
+            _not_answered(outcome, stretched=stretched)
+            continue
+        if poll.asks_cancel and outcome.act == "cancel":
+            Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
+        status = outcome.body.get("status")
+        if status in ending.ENDS:
+            ending.observe_end(poll.attempt_id, outcome.body, request_id=outcome.request_id)
+            continue
+        if status not in ending.RUNNING:
+            _unknown_word(poll, str(status))
+        running.append((poll, str(status), WATCHED if poll.status in FINAL else interval(poll.age, stretch=stretched)))
+    _still_running(running)
+
+
+def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
+    if not running:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE jobs_job AS j SET
+              next_action_at = now() + seen.wait * interval '1 second',
+              version = j.version + (seen.is_running AND j.status <> seen.status)::int,
+              status = CASE WHEN seen.is_running THEN seen.status ELSE j.status END,
+              claim_token = NULL
+            FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::float8[])
+              AS seen(id, claim, status, is_running, wait)
+            WHERE j.id = seen.id AND j.claim_token = seen.claim
+            RETURNING j.id, j.status
+            """,
+            [
+                [poll.job_id for poll, _, _ in running],
+                [poll.claim for poll, _, _ in running],
+                [status for _, status, _ in running],
+                [poll.status in IN_FLIGHT and status in IN_FLIGHT for poll, status, _ in running],
+                [wait for _, _, wait in running],
+            ],
+        )
+        before = {poll.job_id: poll.status for poll, _, _ in running}
+        for job_id, status in cursor.fetchall():
+            if status != before[job_id]:
+                tell(job_id, status)
+    now = timezone.now()
+    for attempt in Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running]).select_related("job"):
+        if ending.is_watched_long_enough(attempt.job, attempt, now):
+            ending.stop_watching(attempt.pk)
+        elif attempt.job.deadline_at and attempt.job.deadline_at + ending.STUCK_AFTER_DEADLINE < now:
+            ending.observe_stuck(attempt.pk)
+
+
+def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
+    """A poll error never fails a job; only a 404 that stays is an end."""
+    poll, error = outcome.key, outcome.error
+    if isinstance(error, NotFound):
+        ending.observe_missing(poll.attempt_id)
+        return
+    if isinstance(error, Blocked):
+        pause_for(poll.connection_id, error)
+    wait = interval(poll.age, stretch=stretched) * 2
+    if error is not None and error.retry_after is not None:
+        hold_back(poll.connection_id, error.retry_after)
+        wait += error.retry_after
+    Job.objects.filter(pk=poll.job_id, claim_token=poll.claim).update(
+        next_action_at=Now() + dt.timedelta(seconds=wait), claim_token=None
+    )
+
+
+def _unknown_word(poll: Poll, status: str) -> None:
+    """A word we do not know is not an end; say so once."""
+    if not Event.objects.filter(attempt=poll.attempt_id, kind="unknown_status", note=status[:40]).exists():
+        tell(poll.job_id, "unknown_status", attempt_id=poll.attempt_id, note=status[:40])
+        alarm("unknown_status", f"The API reports the status {status[:40]!r}.", job_id=poll.job_id)

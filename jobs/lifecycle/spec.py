@@ -1,0 +1,208 @@
+"""Says what makes a job sendable: one check on the JobSpec value that forms, API and shell all meet."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from jobs import pricing, schemas
+from jobs.access import Act
+from jobs.models import ApiToken, Job, ModelSpec, Price, Project, User, Workspace
+
+PROMPT_LIMIT = 4_000_000  # characters; far above any context window, so that the refusal can name the window
+TITLE_LIMIT = 120
+MIN_OUTPUT_TOKENS = 16  # the API's own minimum for max_output_tokens
+
+
+class SpecError(ValueError):
+    """A job cannot be sent as asked: `errors` maps field names to plain sentences."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {message}" for name, message in errors.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What someone wants done, before it is a job."""
+
+    project: Project
+    by: User
+    prompt: str = field(repr=False)
+    model: str
+    effort: str
+    max_output_tokens: int
+    mode: str = "standard"
+    title: str = field(default="", repr=False)
+    instructions: str = field(default="", repr=False)
+    schema_name: str = ""
+    schema: object = field(default=None, repr=False)
+    tags: tuple[str, ...] = ()
+    token: ApiToken | None = None
+    rerun_of: Job | None = None
+    submission_key: str = ""
+    accepts_undocumented: bool = False  # the person clicked through 'OpenAI documents no xhigh for this model'
+
+    @property
+    def shown_title(self) -> str:
+        """The title given, else the prompt's first line."""
+        first = next((line.strip() for line in self.prompt.splitlines() if line.strip()), "")
+        title = " ".join((self.title.strip() or first.lstrip("# ")).split()) or "Untitled"
+        return title if len(title) <= TITLE_LIMIT else title[: TITLE_LIMIT - 1].rstrip() + "…"
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that equal prompts with equal settings share."""
+        parts = [
+            self.project.pk,
+            " ".join(self.prompt.split()),
+            " ".join(self.instructions.split()),
+            self.model,
+            self.effort,
+            self.mode,
+            self.schema,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def input_bound(self, context_window: int) -> int:
+        """The most input tokens it can be charged for, without asking anyone."""
+        texts = [self.prompt, self.instructions]
+        if self.schema is not None:
+            texts.append(json.dumps(self.schema))
+        return pricing.input_bound(
+            texts=texts,
+            messages=1 + bool(self.instructions),
+            tools=int(self.schema is not None),
+            context_window=context_window,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """A spec's bounds and price: tokens, and USD that it can never cost more than."""
+
+    spec: ModelSpec
+    price: Price
+    input_bound: int
+    worst_case: Decimal
+
+
+def ceiling_of(wanted: JobSpec) -> Ceiling | None:
+    """Return the ceiling at today's price; None if the model cannot be chosen or the limit is no limit."""
+    today = Workspace.objects.the().today()
+    spec = ModelSpec.objects.choosable(today).filter(pk=wanted.model).first()
+    price = spec.price_on(today) if spec else None
+    if spec is None or price is None or wanted.max_output_tokens < 1:
+        return None
+    bound = wanted.input_bound(spec.context_window)
+    worst = pricing.worst_case(
+        price.rates,
+        input_tokens=bound,
+        max_output_tokens=wanted.max_output_tokens,
+        mode_factor=spec.mode_factor(wanted.mode),
+    )
+    return Ceiling(spec, price, bound, worst)
+
+
+def check(wanted: JobSpec) -> Ceiling:
+    """Return the ceiling of a sendable spec. Raises SpecError with every field that is in the way."""
+    errors = problems_of(wanted)
+    ceiling = ceiling_of(wanted)
+    if errors or ceiling is None:
+        raise SpecError(errors or {"model": "This model cannot be chosen."})
+    return ceiling
+
+
+def problems_of(wanted: JobSpec) -> dict[str, str]:
+    """Return what is in the way of sending a spec: field name → a plain sentence; empty when nothing is."""
+    found = {**_project_problems(wanted), **_prompt_problems(wanted), **_model_problems(wanted)}
+    if not found and wanted.project.job_limit is not None:
+        ceiling = ceiling_of(wanted)
+        if ceiling and ceiling.worst_case > wanted.project.job_limit:
+            limit = f"{wanted.project.job_limit:.2f}"
+            found["max_output_tokens"] = f"Over the ${limit} limit per job of this project. Lower the output limit."
+    return found
+
+
+def _project_problems(wanted: JobSpec) -> dict[str, str]:
+    if wanted.project.archived_at is not None:
+        return {"project": "This project is archived."}
+    if not wanted.project.may(wanted.by, Act.SUBMIT):
+        return {"project": "You may not submit to this project."}
+    return {}
+
+
+def _prompt_problems(wanted: JobSpec) -> dict[str, str]:
+    found = {}
+    if not wanted.prompt.strip():
+        found["prompt"] = "Write what it should think about."
+    elif len(wanted.prompt) + len(wanted.instructions) > PROMPT_LIMIT:
+        found["prompt"] = f"Too long: at most {PROMPT_LIMIT:,} characters."
+    elif "\x00" in wanted.prompt or "\x00" in wanted.instructions:
+        found["prompt"] = "A prompt cannot contain NUL characters."
+    if any(len(tag) > 60 or not tag.strip() for tag in wanted.tags):
+        found["tags"] = "A tag has 1 to 60 characters."
+    if wanted.schema is not None:
+        if not schemas.name_ok(wanted.schema_name):
+            found["schema_name"] = "Use 1 to 64 letters, digits, - or _."
+        problems = schemas.problems(wanted.schema)
+        if problems:
+            more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
+            found["schema"] = f"{problems[0].message}{more}"
+    return found
+
+
+def _model_problems(wanted: JobSpec) -> dict[str, str]:
+    today = Workspace.objects.the().today()
+    spec = ModelSpec.objects.filter(pk=wanted.model).first()
+    if spec is None:
+        return {"model": "There is no such model in the catalogue."}
+    if spec.is_off(today):
+        living = spec.living_successor(today)
+        hint = f" Its successor is {living.pk}." if living else ""
+        return {"model": f"{spec.pk} was shut down on {spec.shutdown_date:%-d %B %Y}.{hint}"}
+    if spec.price_on(today) is None:
+        return {"model": f"{spec.pk} has no price yet, so its cost cannot be bounded."}
+    allowed = list(wanted.project.allowed_models.values_list("pk", flat=True))
+    if allowed and spec.pk not in allowed:
+        return {"model": f"This project does not use {spec.pk}."}
+    found = {}
+    if wanted.effort not in spec.efforts_offered():
+        found["effort"] = f"{spec.pk} has the efforts {', '.join(spec.efforts)}."
+    elif wanted.project.allowed_efforts and wanted.effort not in wanted.project.allowed_efforts:
+        found["effort"] = "This project does not use that effort."
+    elif wanted.effort in spec.undocumented_efforts and not wanted.accepts_undocumented:
+        found["effort"] = f"{spec.undocumented_efforts[wanted.effort]}. Confirm it to send it all the same."
+    if wanted.mode not in spec.modes:
+        found["mode"] = f"{spec.pk} has the modes {', '.join(spec.modes)}."
+    if not MIN_OUTPUT_TOKENS <= wanted.max_output_tokens <= spec.max_output_tokens:
+        found["max_output_tokens"] = f"{MIN_OUTPUT_TOKENS} to {spec.max_output_tokens:,} tokens for {spec.pk}."
+    return found
+
+
+def request_body(job: Job, nonce: Any) -> dict[str, Any]:
+    """Return the body of a create: explicit in everything that money or recovery depends on."""
+    prompt = job.prompt
+    reasoning = {"effort": job.effort}
+    if job.mode != "standard":
+        reasoning["mode"] = job.mode
+    body: dict[str, Any] = {
+        "model": job.model_id,
+        "input": prompt.input_items or [{"role": "user", "content": prompt.text}],
+        "reasoning": reasoning,
+        "max_output_tokens": job.max_output_tokens,
+        "background": True,
+        # Omitted, it is deleted ten minutes after the poll in projects with modified abuse monitoring.
+        "store": True,
+        "service_tier": job.service_tier,
+        "metadata": {"ponder_job": str(job.uuid), "ponder_attempt": str(nonce)},
+    }
+    if prompt.instructions:
+        body["instructions"] = prompt.instructions
+    if prompt.schema is not None:
+        body["text"] = {
+            "format": {"type": "json_schema", "name": prompt.schema_name, "schema": prompt.schema, "strict": True}
+        }
+    return body

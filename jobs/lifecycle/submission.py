@@ -1,0 +1,105 @@
+"""Submits: makes job, attempt, hold and message in one transaction, or refuses and leaves none of them."""
+
+import dataclasses
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from jobs import spend
+from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.spec import Ceiling, JobSpec, check
+from jobs.lifecycle.transition import tell
+from jobs.models import Attempt, Job, ModelSpec, Price, Prompt, Status, Workspace
+
+
+def submit(wanted: JobSpec) -> Job:
+    """Make a job that is waiting to be sent, with its worst case held.
+
+    Raises SpecError with field names, or spend.BudgetRefused, which is recorded. A second call with the same
+    submission key returns the first one's job.
+    """
+    earlier = _submitted_before(wanted)
+    if earlier is not None:
+        return earlier
+    ceiling = check(wanted)
+    job = _new_job(wanted, ceiling)
+    try:
+        with transaction.atomic():
+            job.save(force_insert=True)
+            record(job, wanted)
+            tell(job.pk, "submitted", actor=wanted.by)
+            ring("send")
+            plan_attempt(job, number=1, price=ceiling.price)
+    except spend.BudgetRefused as refused:
+        spend.record_refusal(refused, job)
+        raise
+    except IntegrityError:
+        twin = _submitted_before(wanted)
+        if twin is None:
+            raise
+        return twin
+    return job
+
+
+def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
+    """Make the next attempt together with its hold; last before the commit, for it locks the budgets."""
+    attempt = Attempt.objects.create(
+        job=job, number=number, connection=job.project.connection, price=price, worst_case=job.worst_case
+    )
+    spend.admit(job, attempt)
+    return attempt
+
+
+def record(job: Job, wanted: JobSpec) -> Prompt:
+    """Store what the job asks."""
+    return Prompt.objects.create(
+        job=job,
+        title=wanted.shown_title,
+        text=wanted.prompt,
+        instructions=wanted.instructions,
+        schema_name=wanted.schema_name if wanted.schema is not None else "",
+        schema=wanted.schema,
+    )
+
+
+def successor_spec(job: Job, wanted: JobSpec) -> JobSpec:
+    """Return `wanted` on the living successor of its model, with an effort and a limit that one has."""
+    today = Workspace.objects.the().today()
+    spec = ModelSpec.objects.get(pk=wanted.model)
+    successor = spec.living_successor(today) if spec.is_off(today) else None
+    if successor is None:
+        return wanted
+    mode = spec.successor_mode if spec.successor_mode in successor.modes else successor.modes[0]
+    return dataclasses.replace(
+        wanted,
+        model=successor.pk,
+        mode=mode,
+        effort=wanted.effort if wanted.effort in successor.efforts else successor.default_effort,
+        max_output_tokens=min(wanted.max_output_tokens, successor.max_output_tokens),
+    )
+
+
+def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
+    return Job(
+        project=wanted.project,
+        submitted_by=wanted.by,
+        token=wanted.token,
+        model=ceiling.spec,
+        effort=wanted.effort,
+        mode=wanted.mode,
+        max_output_tokens=wanted.max_output_tokens,
+        tags=sorted({tag.strip() for tag in wanted.tags}),
+        rerun_of=wanted.rerun_of,
+        status=Status.WAITING,
+        next_action_at=Now(),
+        input_bound=ceiling.input_bound,
+        worst_case=ceiling.worst_case,
+        fingerprint=wanted.fingerprint,
+        submission_key=wanted.submission_key or None,
+    )
+
+
+def _submitted_before(wanted: JobSpec) -> Job | None:
+    if not wanted.submission_key:
+        return None
+    return Job.objects.filter(submission_key=wanted.submission_key, submitted_by=wanted.by).first()

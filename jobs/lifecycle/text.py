@@ -1,0 +1,122 @@
+"""Reads what people see out of a response, and has it rendered once."""
+
+import datetime as dt
+import signal
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from jobs import rendering, schemas
+from jobs.models import Answer, Attempt, Job, ModelSpec, Prompt
+
+RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
+RENDER_FOR = dt.timedelta(seconds=40)
+
+_CALLS = {"function_call": "name", "mcp_approval_request": "name"}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a response says: its text, whether that is a refusal, and the calls it waits for."""
+
+    text: str = ""
+    is_refusal: bool = False
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+
+def content_of(body: dict[str, Any]) -> Content:
+    """Read a response body; anything that is not as documented is passed over."""
+    texts, refusals, calls = [], [], []
+    output = body.get("output")
+    for item in output if isinstance(output, list) else []:
+        if not isinstance(item, dict):
+            continue
+        if item.get("type") in _CALLS:
+            calls.append({key: item[key] for key in ("type", "id", "call_id", "name", "arguments") if key in item})
+        parts = item.get("content")
+        for part in parts if item.get("type") == "message" and isinstance(parts, list) else []:
+            if not isinstance(part, dict):
+                continue
+            if part.get("type") == "output_text" and isinstance(part.get("text"), str):
+                texts.append(part["text"])
+            elif part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
+                refusals.append(part["refusal"])
+    # PostgreSQL's text cannot hold NUL; a model can write it.
+    text = "\n\n".join(texts or refusals).replace("\x00", "\ufffd")
+    return Content(text=text, is_refusal=bool(refusals and not texts), calls=calls)
+
+
+def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
+    """Store a job's answer, parsed and validated where it has a schema; the first one stays."""
+    if not (content.text or content.calls):
+        return
+    prompt = Prompt.objects.get(job=job)
+    parsed: object = None
+    errors: list[dict[str, Any]] = []
+    if prompt.schema is not None and content.text and not content.is_refusal:
+        checked = schemas.validate(prompt.schema, content.text)
+        parsed, errors = checked.parsed, checked.errors
+    Answer.objects.get_or_create(
+        job=job,
+        defaults={
+            "attempt": attempt,
+            "text": content.text,
+            "is_refusal": content.is_refusal,
+            "parsed": parsed,
+            "validation_errors": errors,
+            "calls": content.calls,
+        },
+    )
+
+
+def render_due() -> int:
+    """Render the answers whose renderer version is not current; return how many. Safe to run twice."""
+    until, done = timezone.now() + RENDER_FOR, 0
+    while timezone.now() < until:
+        with transaction.atomic():
+            due = Answer.objects.filter(renderer_version__gte=0).exclude(renderer_version=rendering.RENDERER_VERSION)
+            answer = due.order_by("-pk").select_for_update(skip_locked=True).first()
+            if answer is None:
+                break
+            try:
+                html, version = _within(RENDER_LIMIT, answer.text), rendering.RENDERER_VERSION
+            except _TooSlow:
+                html, version = "", Answer.PLAIN
+            Answer.objects.filter(pk=answer.pk).update(html=html, renderer_version=version)
+            Job.objects.filter(pk=answer.job_id).update(version=F("version") + 1)
+            done += 1
+    return done
+
+
+class _TooSlow(Exception):
+    pass
+
+
+def _within(seconds: int, text: str) -> str:
+    """Render under a time limit, and give the task its own alarm back afterwards."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise _TooSlow
+
+    began = timezone.now()
+    before = signal.signal(signal.SIGALRM, stop)
+    left = signal.alarm(seconds)
+    try:
+        return rendering.render(text)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.alarm(max(1, left - int((timezone.now() - began).total_seconds())))
+
+
+def usual_seconds(spec: ModelSpec, effort: str) -> tuple[float, float]:
+    """Return P10 and P90 of the seconds a model usually takes at an effort, by the catalogue's prior."""
+    seconds = spec.usual(effort)["seconds"]
+    return float(seconds[0]), float(seconds[2])
+
+

@@ -1,0 +1,76 @@
+"""Decides about a job of which nobody knows whether it was accepted, with a person's reason."""
+
+from enum import StrEnum
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs import spend
+from jobs.lifecycle.adoption import adopt
+from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.submission import plan_attempt
+from jobs.lifecycle.transition import move, step, tell
+from jobs.models import Attempt, AttemptState, Basis, Job, Status, User
+from jobs.notify import alarm
+
+
+class Decision(StrEnum):
+    """What can be done about an unconfirmed job."""
+
+    RESEND = "resend"  # send again; both may be charged
+    LOST = "lost"  # it was not accepted: give the hold back; charged if it turns up
+    PAID = "paid"  # count it as paid: the ceiling is booked, adjusted if usage appears
+    ADOPT = "adopt"  # someone has the response id
+
+
+class NotUnconfirmed(Exception):
+    """The job is not unconfirmed any more."""
+
+
+def resolve(
+    job_id: int, decision: Decision, *, by: User | None = None, reason: str = "", response_id: str = ""
+) -> Job:
+    """Carry out a decision about an unconfirmed job.
+
+    Raises NotUnconfirmed, and for a resend spend.BudgetRefused when a second hold does not fit.
+    """
+    try:
+        with transaction.atomic():
+            job = Job.objects.select_for_update(of=("self",)).select_related("project__connection").get(pk=job_id)
+            attempt = Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED).order_by("-number").first()
+            if job.status != Status.UNCONFIRMED or attempt is None:
+                raise NotUnconfirmed
+            tell(job_id, f"decided_{decision}", attempt_id=attempt.pk, actor=by, note=reason)
+            if decision == Decision.ADOPT:
+                adopt(attempt.pk, response_id, how="by hand")
+            elif decision == Decision.RESEND:
+                _resend(job, attempt)
+            else:
+                _declare(job, attempt, decision, by=by, reason=reason)
+    except spend.BudgetRefused as refused:
+        spend.record_refusal(refused, job)
+        raise
+    job.refresh_from_db()
+    return job
+
+
+def _resend(job: Job, attempt: Attempt) -> None:
+    """Plan a second send; the first one's hold stays until it turns up or its twin ends."""
+    move(job.pk, of=[Status.UNCONFIRMED], to=Status.WAITING, next_action_at=Now(), error_code="")
+    ring("send")
+    number = Attempt.objects.filter(job=job).count() + 1
+    plan_attempt(job, number=number, price=attempt.price)
+
+
+def _declare(job: Job, attempt: Attempt, decision: Decision, *, by: User | None, reason: str) -> None:
+    code = "lost" if decision == Decision.LOST else "assumed_paid"
+    step(attempt.pk, of=[AttemptState.UNCONFIRMED], to=AttemptState.ENDED, ended_at=Now(), error_code=code)
+    move(job.pk, of=[Status.UNCONFIRMED], to=Status.FAILED, finished_at=Now(), next_action_at=None, error_code=code)
+    if decision == Decision.LOST:
+        spend.settle(attempt, cost=None, reason=f"declared lost: {reason}", actor=by)
+        return
+    bound = spend.held_for(attempt)
+    spend.settle(
+        attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=f"declared paid: {reason}", actor=by
+    )
+    alarm("assumed_paid", f"{job.short_id}: its ceiling was booked by hand.", job_id=job.pk)

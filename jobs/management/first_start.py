@@ -1,0 +1,111 @@
+"""Makes an installation ready: catalogue, watchdog, the first operator, connection and project."""
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs import lifecycle, spend
+from jobs.models import (
+    UNFINISHED,
+    Connection,
+    Job,
+    KeySource,
+    Kind,
+    ModelSpec,
+    Project,
+    PumpLease,
+    Secret,
+    SignInLink,
+    User,
+    Workspace,
+)
+from jobs.models.catalogue import CATALOGUE
+
+PRACTICE_CAP = Decimal(200)
+FIRST_CAP = Decimal(25)
+FIRST_OPERATOR = "admin@localhost"
+OPENAI_ADDRESS = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What `start` has to say and to run."""
+
+    admin_link_token: str | None
+    needs_sandbox: bool
+
+
+def prepare(*, sandbox_base_url: str) -> FirstStart:
+    """Make what is missing, idempotently; `sandbox_base_url` is where the sandbox would be reached.
+
+    Raises ImproperlyConfigured when the day is shifted while real money could be spent.
+    """
+    with transaction.atomic():
+        ModelSpec.objects.seed()
+        _set_default_model()
+        if settings.OPENAI_API_KEY:
+            _real_connection()
+        elif not Connection.objects.filter(is_practice=False).exists():
+            _practice_connection(sandbox_base_url)
+        Connection.objects.filter(is_practice=True).update(base_url=sandbox_base_url)
+        if settings.PONDER_TODAY and Connection.objects.filter(is_practice=False).exists():
+            raise ImproperlyConfigured("PONDER_TODAY is for practice only: a connection here spends real money.")
+        # Whoever held a lease was of an earlier start and is gone.
+        PumpLease.objects.filter(instance=settings.INSTANCE).update(holder=None, expires_at=Now())
+        lifecycle.install_watchdog()
+    lifecycle.replay()
+    lifecycle.wake()
+    return FirstStart(_operator_link(), _needs_sandbox())
+
+
+def _set_default_model() -> None:
+    workspace = Workspace.objects.the()
+    if workspace.default_model_id is None:
+        name = json.loads(CATALOGUE.read_text())["default_model"]
+        Workspace.objects.filter(pk=workspace.pk).update(default_model=name)
+
+
+def _real_connection() -> None:
+    address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
+    connection = Connection.objects.filter(key_source=KeySource.ENVIRONMENT).first()
+    if connection is None:
+        connection = Connection.objects.create(
+            name="OpenAI", kind=Kind.OPENAI, base_url=address, key_source=KeySource.ENVIRONMENT
+        )
+    Connection.objects.filter(pk=connection.pk).update(base_url=address)
+    if not Project.objects.filter(connection__is_practice=False).exists():
+        project = Project.objects.create(name="General", slug="general", connection=connection)
+        spend.set_cap(FIRST_CAP, project=project)
+
+
+def _practice_connection(address: str) -> None:
+    connection, is_new = Connection.objects.get_or_create(
+        is_practice=True,
+        defaults={"name": "Practice", "base_url": address, "key": Secret.of("sk-practice")},
+    )
+    if is_new:
+        project = Project.objects.create(name="Practice", slug="practice", connection=connection)
+        spend.set_cap(PRACTICE_CAP, project=project)
+
+
+def _operator_link() -> str | None:
+    """Return a sign-in link's secret as long as no operator can sign in with a password."""
+    operators = User.objects.filter(is_superuser=True, is_active=True).order_by("pk")
+    if any(user.has_usable_password() for user in operators):
+        return None
+    operator = operators.first() or User.objects.create_superuser(FIRST_OPERATOR, name="Administrator")
+    return SignInLink.objects.make_for(operator)
+
+
+def _needs_sandbox() -> bool:
+    """The sandbox serves practice: while nothing else is connected, and until its last job has ended."""
+    if not Connection.objects.filter(is_practice=False).exists():
+        return True
+    return Job.objects.filter(
+        attempt__connection__is_practice=True, status__in=UNFINISHED
+    ).exists()

@@ -1,0 +1,85 @@
+"""Connections: where jobs are sent, with which key, and whether that is paused."""
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from jobs.models.secret import Secret, SecretField
+
+
+class Kind(models.TextChoices):
+    """What speaks at the other end."""
+
+    OPENAI = "openai", "OpenAI"
+    AZURE = "azure", "Azure AI Foundry"
+    COMPATIBLE = "compatible", "OpenAI-compatible server"
+
+
+class KeySource(models.TextChoices):
+    """Where the key is read from when it is needed."""
+
+    STORED = "stored", "Set here"
+    ENVIRONMENT = "environment", "From OPENAI_API_KEY"
+
+
+def make_slug() -> str:
+    return secrets.token_urlsafe(24)
+
+
+class ConnectionQuerySet(models.QuerySet["Connection"]):
+    """Connections, read as phrases."""
+
+    def open(self) -> "ConnectionQuerySet":
+        """Those that may be sent to at this moment."""
+        return self.filter(paused_at=None).filter(models.Q(not_before=None) | models.Q(not_before__lte=Now()))
+
+    def paused(self) -> "ConnectionQuerySet":
+        return self.exclude(paused_at=None)
+
+
+class Connection(models.Model):
+    """An account at an API. Changing its kind or address clears its key."""
+
+    name = models.CharField(max_length=60, unique=True)
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.OPENAI)
+    is_practice = models.BooleanField(default=False, help_text="Answers are made up and no money is spent.")
+    base_url = models.URLField(max_length=300)
+    key = SecretField()
+    key_source = models.CharField(max_length=12, choices=KeySource, default=KeySource.STORED)
+    key_set_at = models.DateTimeField(null=True, blank=True, editable=False)
+    organization = models.CharField(max_length=100, blank=True)
+    openai_project = models.CharField("OpenAI project", max_length=100, blank=True)
+    webhook_slug = models.CharField(max_length=64, unique=True, default=make_slug, editable=False)
+    webhook_secret = SecretField()
+    previous_webhook_secret = SecretField()
+    max_in_flight = models.PositiveIntegerField(default=200)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_reason = models.CharField(max_length=600, blank=True)
+    paused_by = models.ForeignKey(
+        "jobs.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        help_text="Empty when it paused by itself.",
+    )
+    not_before = models.DateTimeField(null=True, blank=True, help_text="Asked to wait until then (Retry-After).")
+    objects = ConnectionQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a key is bound to the address it was given for and cleared when that changes."""
+        if self.pk and not kwargs.get("update_fields"):
+            before = Connection.objects.filter(pk=self.pk).values("kind", "base_url", "key").first()
+            moved = before and (before["kind"], before["base_url"]) != (self.kind, self.base_url)
+            if before and moved and before["key"] == self.key:
+                self.key, self.key_set_at = Secret(""), None
+        super().save(*args, **kwargs)
+
+    def reveal_key(self) -> str:
+        """Return the key to send. Raises SecretUnreadable."""
+        if self.key_source == KeySource.ENVIRONMENT:
+            key: str = settings.OPENAI_API_KEY
+            return key
+        return self.key.reveal()

@@ -1,0 +1,351 @@
+"""Jobs: one prompt with its settings, its sends, its answer and its timeline."""
+
+import datetime as dt
+import secrets
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+from jobs import access
+from jobs.access import Act
+from jobs.models.projects import Project, Someone
+
+SHORT_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing to misread
+WATCH_CANCELLED = dt.timedelta(minutes=60)
+
+
+class Status(models.TextChoices):
+    """Where a job is; queued to cancelled are the API's own words."""
+
+    AWAITING_APPROVAL = "awaiting_approval", "Needs approval"  # a person must agree first; nothing is held
+    WAITING = "waiting", "Waiting"  # admitted, to be sent as soon as possible
+    SENDING = "sending", "Sending"  # a pump has claimed it and may have bytes on the wire
+    UNCONFIRMED = "unconfirmed", "Unconfirmed"  # sent perhaps; the hold stays until someone knows
+    QUEUED = "queued", "Queued"
+    IN_PROGRESS = "in_progress", "Running"
+    REQUIRES_ACTION = "requires_action", "Needs action"  # ended upstream with calls to answer; money is settled
+    COMPLETED = "completed", "Completed"
+    INCOMPLETE = "incomplete", "Incomplete"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+IN_FLIGHT = (Status.QUEUED, Status.IN_PROGRESS)
+FINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED)
+UNFINISHED = tuple(status for status in Status if status not in FINAL)
+
+
+def make_short_id() -> str:
+    return "j_" + "".join(secrets.choice(SHORT_ID_ALPHABET) for _ in range(8))
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Jobs, read as phrases."""
+
+    def visible_to(self, user: Someone) -> "JobQuerySet":
+        """Those of the projects a person may see."""
+        if user.is_authenticated and user.is_superuser:
+            return self.all()
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+    def real(self) -> "JobQuerySet":
+        """Those that cost real money."""
+        return self.filter(project__connection__is_practice=False)
+
+    def unfinished(self) -> "JobQuerySet":
+        """Those that are not final."""
+        return self.filter(status__in=UNFINISHED)
+
+    def final(self) -> "JobQuerySet":
+        return self.filter(status__in=FINAL)
+
+    def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be sent within a time, whose connection may be sent to."""
+        gate = models.Q(project__connection__not_before=None) | models.Q(project__connection__not_before__lte=Now() + within)
+        return self.filter(
+            gate, status=Status.WAITING, next_action_at__lte=Now() + within, project__connection__paused_at=None
+        )
+
+    def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be asked for within a time: in flight, or final and still watched."""
+        return self.filter(next_action_at__lte=Now() + within).exclude(
+            status__in=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
+        )
+
+    def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those whose send has outlived its lease: nobody is sending them any more."""
+        return self.filter(status=Status.SENDING, next_action_at__lte=Now() + within)
+
+    def for_list(self) -> "JobQuerySet":
+        """With all that a list row shows."""
+        return self.select_related("project", "submitted_by", "prompt").defer(
+            "prompt__text", "prompt__instructions", "prompt__schema", "prompt__input_items", "prompt__tools"
+        )
+
+
+class Job(models.Model):
+    """One prompt with its settings. Holds no content: that lives in payload tables.
+
+    `next_action_at` is the clock that drives everything; `claim_token` fences a worker's write-back;
+    `version` rises with what people can see.
+    """
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    short_id = models.CharField(max_length=12, unique=True, default=make_short_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT)
+    submitted_by = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True, blank=True)
+    model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT)
+    effort = models.CharField(max_length=16)
+    mode = models.CharField(max_length=16, default="standard")
+    max_output_tokens = models.PositiveIntegerField()
+    service_tier = models.CharField(max_length=16, default="default")
+    window = models.CharField(max_length=16, default="soonest")
+    tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
+    previous = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="following")
+    rerun_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="reruns")
+    status = models.CharField(max_length=20, choices=Status, default=Status.WAITING)
+    version = models.PositiveIntegerField(default=1)
+    next_action_at = models.DateTimeField(null=True, blank=True)
+    claim_token = models.UUIDField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_by = models.ForeignKey(
+        "jobs.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    input_bound = models.PositiveIntegerField(help_text="The most input tokens it can be charged for.")
+    worst_case = models.DecimalField("ceiling", max_digits=20, decimal_places=10, help_text="USD, of one attempt.")
+    cost = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(0), help_text="USD")
+    error_code = models.CharField(max_length=80, blank=True)
+    incomplete_reason = models.CharField(max_length=40, blank=True)
+    fingerprint = models.CharField(max_length=64, help_text="Hash of prompt and settings: equal jobs have equal ones.")
+    submission_key = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="job_status_known"),
+            models.CheckConstraint(condition=models.Q(worst_case__gte=0, cost__gte=0), name="job_money_not_negative"),
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="job_newest"),
+            models.Index(fields=["project", "-created_at", "-id"], name="job_project_newest"),
+            models.Index(fields=["submitted_by", "-created_at"], name="job_person_newest"),
+            # Everything a pump looks for; most rows are final and have no next action.
+            models.Index(
+                fields=["next_action_at", "status"], name="job_due", condition=models.Q(next_action_at__isnull=False)
+            ),
+            models.Index(
+                fields=["-created_at", "-id"], name="job_unfinished", condition=models.Q(status__in=[s.value for s in UNFINISHED])
+            ),
+            models.Index(fields=["fingerprint", "-created_at"], name="job_fingerprint"),
+        ]
+        permissions = [("operate", "Can resume connections and act on any job")]
+
+    def __str__(self) -> str:
+        return self.short_id
+
+    def get_absolute_url(self) -> str:
+        return f"/jobs/{self.short_id}/"
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def is_in_flight(self) -> bool:
+        return self.status in IN_FLIGHT
+
+    @property
+    def is_cancelling(self) -> bool:
+        return self.cancel_requested_at is not None and not self.is_final
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        cancellable = (Status.WAITING, Status.AWAITING_APPROVAL, Status.SENDING, *IN_FLIGHT)
+        return self.status in cancellable and self.cancel_requested_at is None
+
+    def seconds_taken(self, now: dt.datetime) -> float:
+        """Return the seconds from being sent (or made) until the end, or until `now`."""
+        begin = self.sent_at or self.created_at
+        return max(0.0, ((self.finished_at or now) - begin).total_seconds())
+
+    def may(self, user: Any, act: Act) -> bool:
+        """Tell whether the person may do this to this job, by the matrix in `access`."""
+        if not user.is_authenticated or not user.is_active:
+            return False
+        return access.allowed(
+            act,
+            role=self.project.role_of(user),
+            is_operator=user.is_superuser,
+            is_own=self.submitted_by_id == user.pk,
+        )
+
+
+class Prompt(models.Model):
+    """What a job asks. A payload: no CHECK constraints, for a violation would print the row."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True)
+    title = models.CharField(max_length=200)
+    text = models.TextField()
+    instructions = models.TextField(blank=True)
+    input_items = models.JSONField(null=True, blank=True)
+    schema_name = models.CharField(max_length=64, blank=True)
+    schema = models.JSONField(null=True, blank=True)
+    tools = models.JSONField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"prompt of {self.job_id}"
+
+
+class AttemptState(models.TextChoices):
+    """How far one send has come."""
+
+    PLANNED = "planned", "Planned"  # held for, not sent
+    SENDING = "sending", "Sending"  # bytes may be on the wire until the lease expires
+    KNOWN = "known", "Known"  # accepted: we have the response id
+    UNCONFIRMED = "unconfirmed", "Unconfirmed"  # sent perhaps
+    ENDED = "ended", "Ended"  # nothing more is expected
+
+
+class Attempt(models.Model):
+    """One send of a job, made together with its hold."""
+
+    job = models.ForeignKey(Job, on_delete=models.PROTECT)
+    number = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=12, choices=AttemptState, default=AttemptState.PLANNED)
+    connection = models.ForeignKey("jobs.Connection", on_delete=models.PROTECT)
+    price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
+    instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
+    nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    worst_case = models.DecimalField(max_digits=20, decimal_places=10, help_text="USD, as held when it was made.")
+    tries = models.PositiveIntegerField(default=0, help_text="Times it was surely not accepted.")
+    misses = models.PositiveIntegerField(default=0, help_text="Polls in a row answered with 404.")
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    response_id = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    cancel_sent_at = models.DateTimeField(null=True, blank=True)
+    end_seen_at = models.DateTimeField(null=True, blank=True, help_text="When an end was first read upstream.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_status = models.CharField(max_length=20, blank=True, help_text="The API's word for its end.")
+    input_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Counted before it was sent.")
+    error_code = models.CharField(max_length=80, blank=True)
+    error_message = models.CharField(max_length=600, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    usage = models.JSONField(null=True, blank=True)
+    cost = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(0), help_text="USD")
+    service_tier = models.CharField(max_length=16, blank=True, help_text="As the response names it.")
+
+    class Meta:
+        ordering = ["job", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once"),
+            models.UniqueConstraint(
+                fields=["connection", "response_id"], condition=~models.Q(response_id=""), name="response_known_once"
+            ),
+            # Two pumps can never both have bytes on the wire for one job.
+            models.UniqueConstraint(
+                fields=["job"], condition=models.Q(state__in=["planned", "sending"]), name="one_attempt_being_sent"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["connection", "state"], name="attempt_open", condition=~models.Q(state="ended")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.job_id}"
+
+
+class RawResponse(models.Model):
+    """The last response body read for an attempt, as it came. A payload."""
+
+    attempt = models.OneToOneField(Attempt, on_delete=models.CASCADE, primary_key=True)
+    body = models.JSONField()
+    read_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"response of {self.attempt_id}"
+
+
+class Answer(models.Model):
+    """What came back, as text, as JSON, and rendered. A payload."""
+
+    PLAIN = -1  # rendering took too long once: shown as plain text from then on
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True)
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT)
+    text = models.TextField()
+    is_refusal = models.BooleanField(default=False)
+    parsed = models.JSONField(null=True, blank=True)
+    validation_errors = models.JSONField(default=list, blank=True)
+    calls = models.JSONField(default=list, blank=True, help_text="Function calls and approvals it asks for.")
+    html = models.TextField(blank=True)
+    renderer_version = models.SmallIntegerField(default=0, help_text="0 is not rendered, -1 is plain for good.")
+
+    class Meta:
+        indexes = [models.Index(fields=["renderer_version"], name="answer_renderer")]
+
+    def __str__(self) -> str:
+        return f"answer of {self.job_id}"
+
+
+class Event(models.Model):
+    """One thing that happened to a job: its timeline. Never content."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE)
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, null=True, blank=True)
+    kind = models.CharField(max_length=40)
+    at = models.DateTimeField(db_default=Now())
+    actor = models.ForeignKey("jobs.User", on_delete=models.SET_NULL, null=True, blank=True)
+    note = models.CharField(max_length=600, blank=True)
+
+    class Meta:
+        ordering = ["at", "id"]
+        indexes = [models.Index(fields=["job", "at", "id"], name="event_timeline")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at:%F %T}"
+
+
+class Notice(models.Model):
+    """An alarm for operators: something that must not pass unseen."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, blank=True)
+    connection = models.ForeignKey("jobs.Connection", on_delete=models.CASCADE, null=True, blank=True)
+    kind = models.CharField(max_length=40)
+    message = models.CharField(max_length=600)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+class PumpLease(models.Model):
+    """The right to run the pump of one kind in one installation, for a few seconds at a time."""
+
+    kind = models.CharField(max_length=10)
+    instance = models.CharField(max_length=64)
+    holder = models.UUIDField(null=True, blank=True)
+    expires_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "instance"], name="one_lease_a_pump")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} pump of {self.instance}"
+
+

@@ -1,0 +1,288 @@
+"""Money: budgets, the append-only ledger, and the rollups kept beside it."""
+
+import datetime as dt
+from decimal import Decimal
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+from jobs.models.projects import Project, Someone
+
+AMOUNT = {"max_digits": 20, "decimal_places": 10}
+ZERO = Decimal(0)
+
+
+class Scope(models.TextChoices):
+    """What a cap is for."""
+
+    WORKSPACE = "workspace", "Workspace"
+    PROJECT = "project", "Project"
+    MEMBER = "member", "Member"
+    TOKEN = "token", "Token"  # noqa: S105 - the word, not a secret
+
+
+class BudgetQuerySet(models.QuerySet["Budget"]):
+    """Budgets, read as phrases."""
+
+    def applying_to(self, project: Project, user_id: int, token_id: int | None) -> "BudgetQuerySet":
+        """Every budget that a job of this project, person and token counts in, in id order.
+
+        A practice project counts in its own budget only: nothing of it enters anyone's totals.
+        """
+        match = models.Q(scope=Scope.PROJECT, project=project)
+        if not project.is_practice:
+            match |= models.Q(scope=Scope.WORKSPACE) | models.Q(scope=Scope.MEMBER, user=user_id)
+            if token_id is not None:
+                match |= models.Q(scope=Scope.TOKEN, token=token_id)
+        return self.filter(match).order_by("pk")
+
+
+class Budget(models.Model):
+    """A monthly cap for one scope."""
+
+    scope = models.CharField(max_length=10, choices=Scope)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, blank=True)
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True, blank=True)
+    cap = models.DecimalField(**AMOUNT, help_text="USD a month.")
+    is_hard = models.BooleanField(default=True, help_text="A soft cap warns and admits.")
+    objects = BudgetQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["scope", "project", "user", "token"], name="one_budget_a_scope", nulls_distinct=False
+            ),
+            models.CheckConstraint(
+                condition=models.Q(scope="workspace", project=None, user=None, token=None)
+                | models.Q(scope="project", project__isnull=False, user=None, token=None)
+                | models.Q(scope="member", project=None, user__isnull=False, token=None)
+                | models.Q(scope="token", project=None, user=None, token__isnull=False),
+                name="budget_scope_has_its_target",
+            ),
+            models.CheckConstraint(condition=models.Q(cap__gte=0), name="cap_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        target = self.project or self.user or self.token or "workspace"
+        return f"cap of {target}"
+
+    def ledger(self) -> "LedgerQuerySet":
+        """The ledger rows this budget counts."""
+        rows = LedgerEntry.objects.all()
+        if self.scope == Scope.PROJECT:
+            return rows.filter(project=self.project_id)
+        rows = rows.real()
+        if self.scope == Scope.MEMBER:
+            return rows.filter(user=self.user_id)
+        if self.scope == Scope.TOKEN:
+            return rows.filter(token=self.token_id)
+        return rows
+
+
+class BudgetPeriod(models.Model):
+    """A budget in one month: what admission looks at and settlement moves."""
+
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT)
+    month = models.DateField(help_text="Its first day.")
+    cap = models.DecimalField(**AMOUNT)
+    granted = models.DecimalField(**AMOUNT, default=ZERO)
+    spent = models.DecimalField(**AMOUNT, default=ZERO)
+    held = models.DecimalField(**AMOUNT, default=ZERO)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["budget", "month"], name="one_period_a_month"),
+            models.CheckConstraint(condition=models.Q(spent__gte=0, held__gte=0), name="spent_and_held_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget}, {self.month:%Y-%m}"
+
+    @property
+    def committed(self) -> Decimal:
+        return self.spent + self.held
+
+    @property
+    def left(self) -> Decimal:
+        """USD that can still be admitted; negative while overrun."""
+        return self.cap + self.granted - self.committed
+
+
+class EntryKind(models.TextChoices):
+    """What a ledger row says."""
+
+    HOLD = "hold", "Hold"
+    RELEASE = "release", "Release"
+    CHARGE = "charge", "Charge"
+    ADJUST = "adjust", "Adjust"
+    GRANT = "grant", "Grant"
+
+
+class Basis(models.TextChoices):
+    """What a charge rests on."""
+
+    USAGE = "usage", "The response's usage"
+    BOUND = "bound", "The ceiling: usage is not known"
+    ESTIMATE = "estimate", "Time run × usual speed"
+    NONE = "none", "Nothing was reported"
+
+
+class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
+    """Ledger rows, read as phrases."""
+
+    def visible_to(self, user: Someone) -> "LedgerQuerySet":
+        """Those of the projects a person may see."""
+        if user.is_authenticated and user.is_superuser:
+            return self.all()
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+    def real(self) -> "LedgerQuerySet":
+        """Those that are real money: the one filter that keeps practice out of every total."""
+        return self.filter(project__connection__is_practice=False)
+
+    def total(self, *kinds: EntryKind) -> Decimal:
+        """Return the sum, USD, of the rows of these kinds."""
+        found = self.filter(kind__in=kinds).aggregate(total=models.Sum("amount"))["total"]
+        return ZERO if found is None else Decimal(found)
+
+
+class LedgerEntry(models.Model):
+    """One movement of money, never changed. A trigger refuses UPDATE and DELETE.
+
+    Amounts are signed: hold +, release −, charge +, adjust ±, grant ±; so held is Σ(hold + release)
+    and spent is Σ(charge + adjust).
+    """
+
+    kind = models.CharField(max_length=10, choices=EntryKind)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, related_name="ledger_entries")
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
+    job = models.ForeignKey("jobs.Job", on_delete=models.PROTECT, null=True)
+    attempt = models.ForeignKey("jobs.Attempt", on_delete=models.PROTECT, null=True)
+    month = models.DateField()
+    spent_on = models.DateField()
+    amount = models.DecimalField(**AMOUNT)
+    basis = models.CharField(max_length=10, choices=Basis, blank=True)
+    price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT, null=True)
+    actor = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, related_name="+")
+    reason = models.CharField(max_length=600, blank=True)
+    idempotency_key = models.CharField(max_length=120, unique=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    objects = LedgerQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "ledger"
+        constraints = [
+            models.UniqueConstraint(fields=["attempt"], condition=models.Q(kind="hold"), name="one_hold_an_attempt"),
+            models.UniqueConstraint(fields=["attempt"], condition=models.Q(kind="charge"), name="one_charge_an_attempt"),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["hold", "charge"], amount__gte=0)
+                | models.Q(kind="release", amount__lte=0)
+                | models.Q(kind__in=["adjust", "grant"]),
+                name="ledger_amount_has_its_sign",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="grant") | models.Q(job__isnull=False, attempt__isnull=False),
+                name="ledger_row_names_its_attempt",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["job", "id"], name="ledger_job"),
+            models.Index(fields=["month", "project"], name="ledger_month_project"),
+            models.Index(fields=["month", "user"], name="ledger_month_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"
+
+
+class DailySpendQuerySet(models.QuerySet["DailySpend"]):
+    """Rollups, read as phrases."""
+
+    def visible_to(self, user: Someone) -> "DailySpendQuerySet":
+        """Those of the projects a person may see."""
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+    def real(self) -> "DailySpendQuerySet":
+        """Those that are real money."""
+        return self.filter(project__connection__is_practice=False)
+
+    def in_month(self, month: dt.date) -> "DailySpendQuerySet":
+        """Those of a month, named by its first day."""
+        after = (month + dt.timedelta(days=32)).replace(day=1)
+        return self.filter(spent_on__gte=month, spent_on__lt=after)
+
+
+class DailySpend(models.Model):
+    """A day's spend of one project, model, effort, person and token; moved only by settlement.
+
+    `jobs` counts charges that rest on something (every basis but none); `buckets` counts them by cost.
+    """
+
+    spent_on = models.DateField()
+    project = models.ForeignKey(Project, on_delete=models.PROTECT)
+    model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT)
+    effort = models.CharField(max_length=16)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
+    cost = models.DecimalField(**AMOUNT, default=ZERO)
+    jobs = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    buckets = ArrayField(models.PositiveIntegerField())
+    objects = DailySpendQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "daily spend"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["spent_on", "project", "model", "effort", "user", "token"],
+                name="one_rollup_a_day",
+                nulls_distinct=False,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.spent_on} {self.project_id} {self.model_id}"
+
+
+class DailyTagSpend(models.Model):
+    """A day's spend of one tag in a project by a person."""
+
+    spent_on = models.DateField()
+    project = models.ForeignKey(Project, on_delete=models.PROTECT)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
+    tag = models.CharField(max_length=60)
+    cost = models.DecimalField(**AMOUNT, default=ZERO)
+    jobs = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "daily tag spend"
+        constraints = [
+            models.UniqueConstraint(fields=["spent_on", "project", "user", "tag"], name="one_tag_rollup_a_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.spent_on} {self.tag}"
+
+
+class Refusal(models.Model):
+    """A job that was not admitted: who wanted what, and how much was missing. Never the prompt."""
+
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT)
+    month = models.DateField()
+    ceiling = models.DecimalField(**AMOUNT)
+    shortfall = models.DecimalField(**AMOUNT)
+
+    class Meta:
+        ordering = ["-at"]
+
+    def __str__(self) -> str:
+        return f"refused {self.ceiling} in {self.project}"

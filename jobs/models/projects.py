@@ -1,0 +1,179 @@
+"""Projects and who belongs to them: the borders of what a person may see."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from jobs import access, clock
+from jobs.access import Act, Role
+
+if TYPE_CHECKING:
+    from jobs.models.catalogue import ModelSpec
+    from jobs.models.people import User
+
+type Someone = "User | AnonymousUser"
+
+
+class WorkspaceManager(models.Manager["Workspace"]):
+    """Finds the one row."""
+
+    def the(self) -> "Workspace":
+        """Return the workspace, making it on first use."""
+        return self.get_or_create(pk=1)[0]
+
+
+class Workspace(models.Model):
+    """The installation: one row, one time zone for all budgets."""
+
+    name = models.CharField(max_length=100, default="Ponder")
+    time_zone = models.CharField(max_length=64, default="UTC")
+    default_model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    next_time_zone = models.CharField(max_length=64, blank=True)
+    next_time_zone_on = models.DateField(null=True, blank=True, help_text="First day of the month it applies.")
+    objects = WorkspaceManager()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="workspace_is_one_row")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which months and days of money are counted now."""
+        current = ZoneInfo(self.time_zone)
+        if self.next_time_zone and self.next_time_zone_on and clock.today(current) >= self.next_time_zone_on:
+            return ZoneInfo(self.next_time_zone)
+        return current
+
+    def today(self) -> dt.date:
+        return clock.today(self.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model with its settings."""
+
+    spec: "ModelSpec"
+    mode: str
+    effort: str
+    max_output_tokens: int
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    """Projects, read as phrases."""
+
+    def visible_to(self, user: Someone) -> "ProjectQuerySet":
+        """Those a person may see; for someone not signed in, none."""
+        if not user.is_authenticated:
+            return self.none()
+        if user.is_superuser:
+            return self.all()
+        return self.filter(membership__user=user, membership__role__gte=access.LOWEST_ROLE[Act.SEE])
+
+    def open_to(self, user: Someone) -> "ProjectQuerySet":
+        """Those a person may submit to."""
+        found = self.visible_to(user).filter(archived_at=None)
+        if user.is_superuser:
+            return found
+        return found.filter(membership__role__gte=access.LOWEST_ROLE[Act.SUBMIT])
+
+    def real(self) -> "ProjectQuerySet":
+        """Those whose money is real."""
+        return self.filter(connection__is_practice=False)
+
+
+class Project(models.Model):
+    """A place for jobs with its own members, defaults and cap; archived, never deleted."""
+
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(max_length=60, unique=True)
+    cost_centre = models.CharField(max_length=60, blank=True)
+    connection = models.ForeignKey("jobs.Connection", on_delete=models.PROTECT)
+    default_model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    default_effort = models.CharField(max_length=16, blank=True)
+    default_max_output_tokens = models.PositiveIntegerField(default=40_000)
+    allowed_models = models.ManyToManyField("jobs.ModelSpec", blank=True, related_name="+", help_text="None chosen means all.")
+    allowed_efforts = ArrayField(models.CharField(max_length=16), blank=True, default=list, help_text="Empty means all.")
+    job_limit = models.DecimalField(
+        "limit per job", max_digits=20, decimal_places=10, null=True, blank=True,
+        help_text="USD; a job whose ceiling is above it needs approval.",
+    )
+    retention_days = models.PositiveIntegerField(null=True, blank=True, help_text="Empty keeps prompts and answers.")
+    archived_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    members = models.ManyToManyField("jobs.User", through="Membership")
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return f"/projects/{self.slug}/"
+
+    @property
+    def is_practice(self) -> bool:
+        return self.connection.is_practice
+
+    def default_choice(self, day: dt.date) -> "Choice | None":
+        """Return what a new job starts from on `day`: the default model, or its living successor."""
+        spec = self.default_model or Workspace.objects.the().default_model
+        mode, effort = "standard", self.default_effort
+        while spec is not None and spec.is_off(day):
+            mode, spec = spec.successor_mode or "standard", spec.living_successor(day)
+        if spec is None:
+            return None
+        if effort not in spec.efforts:
+            effort = spec.default_effort
+        limit = min(self.default_max_output_tokens, spec.max_output_tokens)
+        return Choice(spec, mode if mode in spec.modes else spec.modes[0], effort, limit)
+
+    def role_of(self, user: Any) -> Role | None:
+        """Return the person's role here, or None."""
+        role = Membership.objects.filter(project=self, user=user).values_list("role", flat=True).first()
+        return None if role is None else Role(role)
+
+    def may(self, user: Any, act: Act) -> bool:
+        """Tell whether the person may do this here, by the matrix in `access`."""
+        if not user.is_authenticated or not user.is_active:
+            return False
+        return access.allowed(act, role=self.role_of(user), is_operator=user.is_superuser)
+
+
+class Membership(models.Model):
+    """A person's role in a project."""
+
+    user = models.ForeignKey("jobs.User", on_delete=models.CASCADE)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE)
+    role = models.PositiveSmallIntegerField(choices=[(role.value, role.name.capitalize()) for role in Role])
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_each")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.project}: {Role(self.role).name.lower()}"
+
+
+class ApiToken(models.Model):
+    """A pipeline's way in: only the hash of its secret is kept."""
+
+    name = models.CharField(max_length=60)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
+    prefix = models.CharField(max_length=16)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,47 @@
+"""Import the openai SDK and its HTTP library once, late, and silent."""
+
+import inspect
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+# The two modules are here once `load` has run.
+__all__ = ["create_parameters", "httpx2", "load", "openai"]
+
+# What `responses.create` takes by name; any other key of a body travels as extra_body.
+create_parameters: frozenset[str] = frozenset()
+
+_lock = threading.Lock()
+
+
+def load() -> None:
+    """Import the SDK into this process; every later call returns at once.
+
+    It costs about 2 s and 60 MB, so a cluster calls it before it forks and no web process ever does.
+    Opens no socket and starts no thread: clients are made after the fork.
+    """
+    global create_parameters, httpx2, openai
+    with _lock:
+        if create_parameters:
+            return
+        # OPENAI_LOG makes the import install a root handler; OPENAI_CUSTOM_HEADERS adds headers, even
+        # an Authorization that replaces the connection's key, to every request of every connection.
+        for name in ("OPENAI_LOG", "OPENAI_CUSTOM_HEADERS"):
+            os.environ.pop(name, None)
+        import anyio._backends._asyncio  # noqa: F401  the first request would import it, and the next one
+        import httpcore2  # noqa: F401
+        import httpx2
+        import openai
+        from openai.resources.models import AsyncModels  # noqa: F401  lazy in the SDK, as the next one is
+        from openai.resources.responses import AsyncResponses
+
+        # At INFO httpx2 writes a line with the whole URL for every poll; below it come headers.
+        for name in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        own = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
+        create_parameters = frozenset(inspect.signature(AsyncResponses.create).parameters) - own

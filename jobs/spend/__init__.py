@@ -1,0 +1,21 @@
+"""Admits, settles, releases and adjusts: alone writes the ledger, the budget periods and the rollups."""
+
+from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
+from jobs.spend.audit import Finding, audit
+from jobs.spend.caps import open_periods, periods_now, set_cap
+from jobs.spend.settlement import held_for, release_part, settle
+
+__all__ = [
+    "BudgetRefused",
+    "Finding",
+    "NoCap",
+    "admit",
+    "audit",
+    "held_for",
+    "open_periods",
+    "periods_now",
+    "record_refusal",
+    "release_part",
+    "set_cap",
+    "settle",
+]

@@ -1,0 +1,129 @@
+"""Recomputes every total from the ledger and says what differs."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import F, Q, Sum
+
+from jobs import pricing
+from jobs.models import (
+    FINAL,
+    Attempt,
+    AttemptState,
+    Basis,
+    Budget,
+    BudgetPeriod,
+    DailySpend,
+    DailyTagSpend,
+    EntryKind,
+    Job,
+    LedgerEntry,
+)
+from jobs.spend.caps import lock_money
+
+ZERO = Decimal(0)
+_HELD = Q(kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
+_SPENT = Q(kind__in=[EntryKind.CHARGE, EntryKind.ADJUST])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One total that is not what the ledger says; amounts in USD."""
+
+    what: str
+    expected: str
+    found: str
+
+
+def audit() -> list[Finding]:
+    """Compare periods, costs, rollups and holds with the ledger, while nothing moves money.
+
+    Needs the caller's transaction: it holds the money lock until its end.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("an audit reads one consistent state: run it in a transaction")
+    lock_money()
+    return [*_periods(), *_costs(), *_holds(), *_daily(), *_daily_tags()]
+
+
+def _periods() -> Iterator[Finding]:
+    for budget in Budget.objects.all():
+        rows = budget.ledger().values("month").annotate(held=Sum("amount", filter=_HELD), spent=Sum("amount", filter=_SPENT))
+        sums = {row["month"]: (row["held"] or ZERO, row["spent"] or ZERO) for row in rows}
+        for period in BudgetPeriod.objects.filter(budget=budget):
+            held, spent = sums.get(period.month, (ZERO, ZERO))
+            yield from _differ(f"{budget}, {period.month:%Y-%m}: held", held, period.held)
+            yield from _differ(f"{budget}, {period.month:%Y-%m}: spent", spent, period.spent)
+
+
+def _costs() -> Iterator[Finding]:
+    for model, key in ((Attempt, "attempt"), (Job, "job")):
+        sums = dict(LedgerEntry.objects.filter(_SPENT).values_list(key).annotate(total=Sum("amount")))
+        sums.pop(None, None)
+        stored = dict(model.objects.exclude(cost=0).values_list("pk", "cost"))
+        for pk in sorted(sums.keys() | stored.keys()):
+            yield from _differ(f"{key} {pk}: cost", sums.get(pk, ZERO), stored.get(pk, ZERO))
+
+
+def _holds() -> Iterator[Finding]:
+    for pk in Attempt.objects.exclude(ledgerentry__kind=EntryKind.HOLD).values_list("pk", flat=True):
+        yield Finding(f"attempt {pk}: hold", "one hold", "none")
+    # A final job may keep a hold only while an attempt that was accepted is still being asked for its usage.
+    unsent = Q(attempt__state=AttemptState.PLANNED, job__status__in=FINAL)
+    held = LedgerEntry.objects.filter(_HELD).values("attempt").annotate(held=Sum("amount"))
+    for row in held.filter(held__lt=0):
+        yield Finding(f"attempt {row['attempt']}: held", "not negative", f"{row['held']:f}")
+    for row in held.filter(Q(attempt__state=AttemptState.ENDED) | unsent).exclude(held=0):
+        yield Finding(f"attempt {row['attempt']}: held after its end", "0", f"{row['held']:f}")
+
+
+def _daily() -> Iterator[Finding]:
+    keys = ("spent_on", "project", "model", "effort", "user", "token")
+    cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
+    buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * pricing.BUCKETS)
+    for row in _spent_attempts():
+        key = tuple(row[name] for name in keys)
+        cost[key] += row["total"]
+        if row["counted"] is not None:
+            buckets[key][pricing.bucket(row["total"])] += 1
+    stored = {
+        (row.spent_on, row.project_id, row.model_id, row.effort, row.user_id, row.token_id): row
+        for row in DailySpend.objects.all()
+    }
+    for key in sorted(cost.keys() | stored.keys(), key=str):
+        daily = stored.get(key)
+        name = "rollup " + " ".join(str(part) for part in key)
+        yield from _differ(f"{name}: cost", cost[key], daily.cost if daily else ZERO)
+        if daily and (list(daily.buckets) != buckets[key] or daily.jobs != sum(buckets[key])):
+            yield Finding(f"{name}: jobs by cost", str(sum(buckets[key])), f"{daily.jobs}, {sum(daily.buckets)} in buckets")
+
+
+def _daily_tags() -> Iterator[Finding]:
+    cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
+    for row in _spent_attempts():
+        for tag in set(row["tags"]):
+            cost[row["spent_on"], row["project"], row["user"], tag] += row["total"]
+    stored = {(r.spent_on, r.project_id, r.user_id, r.tag): r.cost for r in DailyTagSpend.objects.all()}
+    for key in sorted(cost.keys() | stored.keys(), key=str):
+        yield from _differ("tag rollup " + " ".join(str(part) for part in key), cost[key], stored.get(key, ZERO))
+
+
+def _spent_attempts() -> list[dict[str, Any]]:
+    """One row per charged attempt: its dimensions, its total, and whether it is counted."""
+    return list(
+        LedgerEntry.objects.filter(_SPENT)
+        .values(
+            "spent_on", "project", "user", "token", "attempt",
+            model=F("job__model"), effort=F("job__effort"), tags=F("job__tags"),
+        )
+        .annotate(total=Sum("amount"), counted=Sum("amount", filter=~Q(basis=Basis.NONE)))
+    )
+
+
+def _differ(what: str, expected: Decimal, found: Decimal) -> Iterator[Finding]:
+    if expected != found:
+        yield Finding(what, f"{expected:f}", f"{found:f}")

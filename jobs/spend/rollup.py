@@ -1,0 +1,97 @@
+"""Keeps the daily rollups equal to the ledger: every charge and adjustment moves them in its transaction."""
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection
+
+from jobs import pricing
+from jobs.models import Job
+from jobs.pricing import Usage
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One step of an attempt's cost from `booked` to `cost`, USD.
+
+    A charge is counted among `jobs` and `buckets` once it rests on something: `was_counted` before this
+    step, `is_counted` after it. `usage` is given once, by the step that first brings it.
+    """
+
+    booked: Decimal
+    cost: Decimal
+    was_counted: bool
+    is_counted: bool
+    usage: Usage | None
+
+
+def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
+    """Add a movement to the day's rows of the job's project, model, effort, person, token and tags."""
+    delta = movement.cost - movement.booked
+    newly = int(movement.is_counted) - int(movement.was_counted)
+    change = [0] * pricing.BUCKETS
+    if movement.is_counted:
+        change[pricing.bucket(movement.cost)] += 1
+    if movement.was_counted:
+        change[pricing.bucket(movement.booked)] -= 1
+    usage = movement.usage or Usage()
+    with connection.cursor() as cursor:
+        # A row that does not exist yet never loses a count, so the first insert's buckets are all >= 0.
+        cursor.execute(
+            _DAILY,
+            {
+                "spent_on": spent_on,
+                "project": job.project_id,
+                "model": job.model_id,
+                "effort": job.effort,
+                "user": job.submitted_by_id,
+                "token": job.token_id,
+                "cost": delta,
+                "jobs": newly,
+                "input": usage.input_tokens,
+                "cached": usage.cached_tokens,
+                "output": usage.output_tokens,
+                "reasoning": usage.reasoning_tokens,
+                "change": change,
+            },
+        )
+        for tag in sorted(set(job.tags)):
+            cursor.execute(
+                _DAILY_TAG,
+                {
+                    "spent_on": spent_on,
+                    "project": job.project_id,
+                    "user": job.submitted_by_id,
+                    "tag": tag,
+                    "cost": delta,
+                    "jobs": newly,
+                },
+            )
+
+
+_DAILY = """
+INSERT INTO jobs_dailyspend AS d
+  (spent_on, project_id, model_id, effort, user_id, token_id, cost, jobs,
+   input_tokens, cached_tokens, output_tokens, reasoning_tokens, buckets)
+VALUES
+  (%(spent_on)s, %(project)s, %(model)s, %(effort)s, %(user)s, %(token)s, %(cost)s, %(jobs)s,
+   %(input)s, %(cached)s, %(output)s, %(reasoning)s, %(change)s::integer[])
+ON CONFLICT (spent_on, project_id, model_id, effort, user_id, token_id) DO UPDATE SET
+  cost = d.cost + EXCLUDED.cost,
+  jobs = d.jobs + EXCLUDED.jobs,
+  input_tokens = d.input_tokens + EXCLUDED.input_tokens,
+  cached_tokens = d.cached_tokens + EXCLUDED.cached_tokens,
+  output_tokens = d.output_tokens + EXCLUDED.output_tokens,
+  reasoning_tokens = d.reasoning_tokens + EXCLUDED.reasoning_tokens,
+  buckets = (
+    SELECT array_agg(have + move ORDER BY place)
+    FROM unnest(d.buckets, EXCLUDED.buckets) WITH ORDINALITY AS b(have, move, place)
+  )
+"""
+
+_DAILY_TAG = """
+INSERT INTO jobs_dailytagspend AS d (spent_on, project_id, user_id, tag, cost, jobs)
+VALUES (%(spent_on)s, %(project)s, %(user)s, %(tag)s, %(cost)s, %(jobs)s)
+ON CONFLICT (spent_on, project_id, user_id, tag) DO UPDATE SET
+  cost = d.cost + EXCLUDED.cost, jobs = d.jobs + EXCLUDED.jobs
+"""

@@ -1,0 +1,175 @@
+"""Settles an attempt: gives its hold back, books its charge, and moves the rollups, in one transaction."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import F, Sum
+
+from jobs import pricing
+from jobs.models import Attempt, Basis, Budget, BudgetPeriod, EntryKind, Job, LedgerEntry, Price, User
+from jobs.pricing import Usage
+from jobs.spend.caps import lock_money_shared
+from jobs.spend.rollup import Movement, roll_up
+
+ZERO = Decimal(0)
+_SPENT = (EntryKind.CHARGE, EntryKind.ADJUST)
+
+
+def held_for(attempt: Attempt) -> Decimal:
+    """Return the USD still held for an attempt."""
+    rows = LedgerEntry.objects.filter(attempt=attempt)
+    return rows.total(EntryKind.HOLD, EntryKind.RELEASE)
+
+
+def settle(
+    attempt: Attempt,
+    *,
+    cost: Decimal | None,
+    basis: Basis = Basis.NONE,
+    usage: Usage | None = None,
+    price: Price | None = None,
+    reason: str = "",
+    actor: User | None = None,
+) -> None:
+    """Release what is held for an attempt and charge `cost` USD; None charges nothing at all.
+
+    A cost above the hold is booked whole. An attempt that has a charge already is adjusted to `cost`, and one
+    that was charged by usage is never moved to a weaker basis. Needs the caller's transaction; locks the
+    job's row; safe to repeat.
+    """
+    account = _Account.of(attempt)
+    held = account.held
+    if held > ZERO:
+        account.write(EntryKind.RELEASE, -held, reason=reason, actor=actor)
+    before = account.spent
+    if cost is not None:
+        account.book(cost, basis=basis, usage=usage, price=price, reason=reason, actor=actor)
+    account.move_periods(held=-held, spent=account.spent - before)
+
+
+def release_part(attempt: Attempt, *, to: Decimal, reason: str) -> None:
+    """Give back what is held above `to` USD; nothing if it is less already. Needs the caller's transaction."""
+    account = _Account.of(attempt)
+    surplus = account.held - pricing.quantise(to)
+    if surplus > ZERO:
+        account.write(EntryKind.RELEASE, -surplus, reason=reason)
+        account.move_periods(held=-surplus, spent=ZERO)
+
+
+@dataclass(slots=True)
+class _Account:
+    """An attempt's ledger rows under the lock of its job."""
+
+    job: Job
+    attempt: Attempt
+    rows: list[LedgerEntry]
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "_Account":
+        if not connection.in_atomic_block:
+            raise RuntimeError("money moves in the transaction that says why")
+        lock_money_shared()
+        jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
+        job = jobs.get(pk=attempt.job_id)
+        return cls(job, attempt, list(LedgerEntry.objects.filter(attempt=attempt).order_by("pk")))
+
+    @property
+    def hold(self) -> LedgerEntry:
+        return next(row for row in self.rows if row.kind == EntryKind.HOLD)
+
+    @property
+    def held(self) -> Decimal:
+        return sum((row.amount for row in self.rows if row.kind in (EntryKind.HOLD, EntryKind.RELEASE)), ZERO)
+
+    @property
+    def spent(self) -> Decimal:
+        return sum((row.amount for row in self.rows if row.kind in _SPENT), ZERO)
+
+    @property
+    def basis(self) -> str:
+        """What the last charge or adjustment rests on."""
+        return next((row.basis for row in reversed(self.rows) if row.kind in _SPENT), "")
+
+    def has(self, *bases: Basis) -> bool:
+        return any(row.basis in bases for row in self.rows if row.kind in _SPENT)
+
+    def book(
+        self,
+        cost: Decimal,
+        *,
+        basis: Basis,
+        usage: Usage | None,
+        price: Price | None,
+        reason: str,
+        actor: User | None,
+    ) -> None:
+        """Charge, or adjust what was charged, to `cost` USD, and move the rollups with it."""
+        cost = pricing.quantise(cost)
+        before, by_usage = self.spent, self.has(Basis.USAGE)
+        is_charged = any(row.kind == EntryKind.CHARGE for row in self.rows)
+        if by_usage and basis != Basis.USAGE and actor is None:
+            return
+        if is_charged and cost == before and basis == self.basis:
+            return
+        counted = self.has(Basis.USAGE, Basis.BOUND, Basis.ESTIMATE)
+        kind = EntryKind.ADJUST if is_charged else EntryKind.CHARGE
+        self.write(kind, cost - before, basis=basis, price=price, reason=reason, actor=actor)
+        self._keep_costs(cost)
+        roll_up(
+            self.job,
+            spent_on=self.hold.spent_on,
+            movement=Movement(
+                booked=before,
+                cost=cost,
+                was_counted=counted,
+                is_counted=counted or basis != Basis.NONE,
+                usage=None if by_usage else usage,
+            ),
+        )
+
+    def write(
+        self,
+        kind: EntryKind,
+        amount: Decimal,
+        *,
+        basis: Basis | None = None,
+        price: Price | None = None,
+        reason: str = "",
+        actor: User | None = None,
+    ) -> None:
+        hold = self.hold
+        self.rows.append(
+            LedgerEntry.objects.create(
+                kind=kind,
+                project_id=hold.project_id,
+                user_id=hold.user_id,
+                token_id=hold.token_id,
+                job=self.job,
+                attempt=self.attempt,
+                month=hold.month,
+                spent_on=hold.spent_on,
+                amount=amount,
+                basis=basis or "",
+                price=price,
+                actor=actor,
+                reason=reason[:600],
+                idempotency_key=f"{kind}:{self.attempt.pk}:{len(self.rows)}",
+            )
+        )
+
+    def move_periods(self, *, held: Decimal, spent: Decimal) -> None:
+        """Move every budget the rows count in, one by one in id order: no two transactions can deadlock."""
+        if held == ZERO and spent == ZERO:
+            return
+        month = self.hold.month
+        for budget in Budget.objects.applying_to(self.job.project, self.job.submitted_by_id, self.job.token_id):
+            BudgetPeriod.objects.filter(budget=budget, month=month).update(
+                held=F("held") + held, spent=F("spent") + spent
+            )
+
+    def _keep_costs(self, cost: Decimal) -> None:
+        Attempt.objects.filter(pk=self.attempt.pk).update(cost=cost)
+        self.attempt.cost = cost
+        total = LedgerEntry.objects.filter(job=self.job, kind__in=_SPENT).aggregate(total=Sum("amount"))["total"]
+        Job.objects.filter(pk=self.job.pk).update(cost=total, version=F("version") + 1)

@@ -1,0 +1,44 @@
+#!/usr/bin/env python
+"""Run Ponder's commands, turning a bad setting or an absent database into one line."""
+
+import os
+import sys
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def main() -> None:
+    """Run the command named in the arguments."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "o3site.settings")
+    from django.conf import settings
+
+    try:
+        is_bundled = not settings.DATABASE_URL
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+
+    from django.core.management import execute_from_command_line
+    from django.db import NotSupportedError, OperationalError, connection
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    except NotSupportedError as error:
+        sys.exit(f"Ponder cannot use this database: {error}.")
+    except OperationalError as error:
+        # Only a failure to connect is put so; a statement that failed keeps its traceback.
+        if getattr(error.__cause__, "sqlstate", None) or "connection" not in str(error):
+            raise
+        if is_bundled:
+            sys.exit(
+                f"Ponder's database in {settings.DATA_DIR} is not running: start it with"
+                " `uv run manage.py start`, or set DATABASE_URL."
+            )
+        where = connection.settings_dict
+        reason = str(error).strip().splitlines()[-1].strip()
+        sys.exit(f"Ponder cannot reach the database {where['NAME']} at {where['HOST']}: {reason}")
+
+
+if __name__ == "__main__":
+    main()

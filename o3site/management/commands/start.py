@@ -1,0 +1,331 @@
+"""Bring up everything that Ponder consists of with one command, and take it down again."""
+
+import errno
+import hashlib
+import http.client
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from argparse import ArgumentParser
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, connection
+
+from jobs import lifecycle
+from jobs.management import first_start
+from o3site import beat, datadir, localpg
+from o3site.supervisor import Child, Pulse, Supervisor
+
+PARTS = ("workers", "web", "sandbox")
+# Seconds from the start of the stop after which a part is killed; the shorter, the earlier it is stopped.
+STOP_SECONDS = {"workers": 2.0, "web": 3.0, "sandbox": 3.5}
+# A pump looks for the stop file several times a second: after this long it claims nothing more.
+PUMPS_NOTICE_SECONDS = 0.5
+# Pumps give up on a create after 60 s: past 65 none can still be answered.
+SENDS_SECONDS = 65.0
+# An arbitrary number: whoever starts on this database at the same time waits for the same one.
+MIGRATION_LOCK = 706_167_001
+NOT_FOR_CHILDREN = ("DJANGO_", "GRANIAN_", "Q_CLUSTER_")
+SECRETS = ("OPENAI_", "PONDER_KEYS", "SECRET_KEY", "DATABASE_URL")
+
+
+class Command(BaseCommand):
+    """Start the database, the web server, the workers and the sandbox."""
+
+    help = "Start Ponder: database, web server, workers and, where it is needed, the sandbox."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Define host, port and the choice of one part."""
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default 8000)")
+        parser.add_argument("--only", choices=sorted(PARTS), help="run one part on this machine")
+
+    def handle(self, *, host: str, port: int, only: str | None, **options: object) -> None:
+        """Run until a signal asks for the end, or leave with one line that says why it cannot."""
+        parts = {only} if only else set(PARTS)
+        # Until the supervisor takes over, SIGTERM ends the preparations as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with _locked(parts):
+            if "web" in parts:
+                _refuse_host(host)
+                _refuse_taken(host, port)
+            failure = ""
+            try:
+                if parts != {"sandbox"}:
+                    _prepare_static_and_database()
+                failure = _serve(parts, host, port)
+            except localpg.Unavailable as error:
+                failure = str(error)
+            except KeyboardInterrupt:
+                failure = "Stopped before it was ready."
+            finally:
+                connection.close()
+                _stop_bundled_database(parts)
+        if failure:
+            sys.exit(failure)
+
+
+def _prepare_static_and_database() -> None:
+    # At once, because making a new database takes a second of another process's time.
+    with ThreadPoolExecutor(1) as aside:
+        database = aside.submit(_start_bundled_database)
+        _collect_static()
+        database.result()
+    # The beat uses this connection for as long as Ponder runs.
+    connection.settings_dict["CONN_MAX_AGE"] = None
+    connection.ensure_connection()
+    version = connection.cursor().connection.info.parameter_status("server_version")
+    place = "in its own folder" if not settings.DATABASE_URL else "at DATABASE_URL"
+    _say(f"✓ database: PostgreSQL {version} {place}")
+    _warn_of_talkative_log()
+
+
+def _serve(parts: Collection[str], host: str, port: int) -> str:
+    """Run the parts until the end; return why they ended if nobody asked for it."""
+    sandbox = _sandbox_port(may_change="sandbox" in parts)
+    token, is_sandbox_needed = None, True
+    if set(parts) != {"sandbox"}:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+            report = first_start.prepare(sandbox_base_url=f"http://127.0.0.1:{sandbox}/v1")
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+        token, is_sandbox_needed = report.admin_link_token, report.needs_sandbox
+        _say("✓ records")
+    if "workers" in parts:
+        settings.STOP_FILE.unlink(missing_ok=True)
+    supervisor = Supervisor(say=_say)
+    try:
+        children = _children(host, port, sandbox)
+        if "web" in parts:
+            # First, and alone on the processor: the workers' imports take three seconds.
+            supervisor.add(children["web"])
+            _await_web(supervisor, host, port)
+        if "workers" in parts and not supervisor.is_stopping:
+            supervisor.add(children["workers"])
+        if "sandbox" in parts and is_sandbox_needed and not supervisor.is_stopping:
+            supervisor.add(children["sandbox"])
+        if not supervisor.is_stopping:
+            _announce(parts, host, port, sandbox, token)
+            supervisor.run()
+    finally:
+        _stop(supervisor, parts)
+    return supervisor.failure
+
+
+def _announce(parts: Collection[str], host: str, port: int, sandbox: int, token: str | None) -> None:
+    address = settings.PONDER_URL or f"http://{_bracketed(host)}:{port}"
+    if "web" in parts:
+        _say(f"Ponder runs at {address}/ (Ctrl-C stops it)")
+        if token:
+            _say(f"Sign in as its administrator (once, within 15 minutes): {address}/enter/#{token}")
+    elif "sandbox" in parts:
+        _say(f"The sandbox answers at http://127.0.0.1:{sandbox}/v1 (Ctrl-C stops it)")
+    else:
+        _say("The workers run (Ctrl-C stops them)")
+
+
+def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
+    """Return how each part is run."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_CHILDREN)
+    } | {"PONDER_DATA_DIR": str(settings.DATA_DIR)}
+    python, data = sys.executable, datadir.private(settings.DATA_DIR / "sandbox") / "sandbox.sqlite3"
+    return {
+        "workers": Child(
+            name="workers",
+            command=[python, "manage.py", "qcluster"],
+            environment=environment | {"PONDER_ROLE": "cluster"},
+            directory=settings.BASE_DIR,
+            stop_seconds=STOP_SECONDS["workers"],
+            pulse=Pulse(ring=beat.ring, last=beat.last),
+        ),
+        "web": Child(
+            name="web server",
+            command=[
+                # asginl: Django has no lifespan protocol, and asking for it costs a warning.
+                *(python, "-m", "granian", "o3site.asgi:application", "--interface", "asginl", "--no-ws"),
+                *("--host", host, "--port", str(port), "--workers", "1", "--workers-kill-timeout", "1"),
+                *("--log-level", "warning", "--process-name", "ponder-web"),
+            ],
+            environment=environment | {"PONDER_ROLE": "web"},
+            directory=settings.BASE_DIR,
+            stop_seconds=STOP_SECONDS["web"],
+        ),
+        "sandbox": Child(
+            name="sandbox",
+            command=[python, "-m", "jobs.sandbox", "--port", str(sandbox), "--data", str(data)],
+            environment={name: value for name, value in environment.items() if not name.startswith(SECRETS)},
+            directory=settings.BASE_DIR,
+            stop_seconds=STOP_SECONDS["sandbox"],
+        ),
+    }
+
+
+def _await_web(supervisor: Supervisor, host: str, port: int) -> None:
+    """Wait until the web server answers, or until a signal or a failure comes first."""
+    while not supervisor.is_stopping and not _answers(host, port):
+        supervisor.tick(0.05)
+
+
+def _stop(supervisor: Supervisor, parts: Collection[str]) -> None:
+    """End all parts; POSTs in progress are awaited first, since an unheard answer is an unconfirmed send."""
+    if "workers" in parts:
+        settings.STOP_FILE.touch()
+        supervisor.wait(lambda: False, seconds=PUMPS_NOTICE_SECONDS)
+        sends = _sends_in_progress()
+        if sends and not supervisor.is_hurried:
+            noun = "send" if sends == 1 else "sends"
+            _say(f"Waiting for {sends} {noun} to be answered (Ctrl-C again leaves them unconfirmed)")
+            supervisor.wait(lambda: not _sends_in_progress(), seconds=SENDS_SECONDS)
+    supervisor.stop()
+
+
+def _sends_in_progress() -> int:
+    try:
+        return lifecycle.sends_in_progress()
+    except DatabaseError:
+        return 0  # without the database no answer can be stored: nothing to wait for
+
+
+def _start_bundled_database() -> None:
+    if not settings.DATABASE_URL:
+        localpg.start(settings.DATA_DIR)
+
+
+def _stop_bundled_database(parts: Collection[str]) -> None:
+    """Stop the bundled database unless another part, started by itself, still runs on this data directory."""
+    if settings.DATABASE_URL:
+        return
+    with suppress(datadir.InUse), _locked(set(PARTS) - set(parts), exits=False):
+        localpg.stop(settings.DATA_DIR)
+
+
+def _collect_static() -> None:
+    """Collect the static files into the data directory, unless none has changed since the last time."""
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for name, storage in finder.list(["CVS", ".*", "*~"]):
+            status = os.stat(storage.path(name))
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    known = settings.DATA_DIR / "static.sha256"
+    if known.is_file() and known.read_text() == digest.hexdigest() and settings.STATIC_ROOT.is_dir():
+        return
+    call_command("collectstatic", verbosity=0, interactive=False, skip_checks=True)
+    known.write_text(digest.hexdigest())
+    _say("✓ static files")
+
+
+def _warn_of_talkative_log() -> None:
+    if not settings.DATABASE_URL:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('log_min_error_statement'), current_user")
+        level, user = cursor.fetchone()
+    if level not in {"log", "fatal", "panic"}:
+        _say(
+            "! The database's log keeps failed statements, and with them prompts and answers. As its"
+            f" superuser run: ALTER ROLE {user} SET log_min_error_statement = panic"
+        )
+
+
+def _sandbox_port(*, may_change: bool) -> int:
+    """Return the sandbox's port, the same at every start as long as nobody else has taken it."""
+    path = settings.DATA_DIR / "sandbox-port"
+    port = int(datadir.kept(path, lambda: str(_free_port())))
+    if may_change and not _is_free("127.0.0.1", port):
+        path.unlink()
+        port = int(datadir.kept(path, lambda: str(_free_port())))
+    return port
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Say whether one can listen there; raise OSError if that fails for any other reason than being taken."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(address)
+            attempt.listen()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    if not 1 <= port <= 65535:
+        sys.exit("--port must be a number from 1 to 65535.")
+    try:
+        free = _is_free(host, port)
+    except OSError as error:
+        sys.exit(f"Ponder cannot listen on {host}, port {port}: {error.strerror}.")
+    if not free:
+        sys.exit(f"Port {port} on {host} is in use: choose another with --port.")
+
+
+def _refuse_host(host: str) -> None:
+    """Refuse to be reachable from other machines without the address that cookies and links need."""
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback and not settings.PONDER_URL:
+        sys.exit(f"--host {host} opens Ponder to other machines: set PONDER_URL to its public address first.")
+
+
+@contextmanager
+def _locked(parts: Collection[str], *, exits: bool = True) -> Iterator[None]:
+    """Hold the locks of these parts; if another process has one, exit with a line or raise `InUse`."""
+    locks: list[datadir.Lock] = []
+    try:
+        for part in sorted(parts):
+            locks.append(datadir.Lock(settings.DATA_DIR / "run" / f"{part}.lock"))
+            locks[-1].take()
+        yield
+    except datadir.InUse as error:
+        if not exits:
+            raise
+        sys.exit(f"Ponder already runs on {settings.DATA_DIR} (process {error}): stop it first.")
+    finally:
+        for lock in locks:
+            lock.free()
+
+
+def _answers(host: str, port: int) -> bool:
+    """Say whether /healthz answers there."""
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a comparison)
+    web = http.client.HTTPConnection(target, port, timeout=5)
+    try:
+        web.request("GET", "/healthz", headers={"Host": "localhost"})
+        return web.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        web.close()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _say(line: str) -> None:
+    # The terminal may be gone before Ponder is.
+    with suppress(OSError):
+        print(line, flush=True)

@@ -1,0 +1,316 @@
+"""Read the environment, once and strictly, into Django's settings."""
+
+import base64
+import os
+import re
+import secrets
+import uuid
+from datetime import date
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+
+from o3site import datadir, localpg
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ROLES = ("web", "cluster", "shell")
+KNOWN = {"PONDER_DATA_DIR", "PONDER_KEYS", "PONDER_ROLE", "PONDER_TODAY", "PONDER_URL"}
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def environment(name: str) -> str:
+    """Return an environment variable without surrounding blanks; an empty one counts as not set."""
+    return os.environ.get(name, "").strip()
+
+
+def secret(name: str, path: Path, make: str) -> str:
+    """Return a secret from the environment, or on the bundled database the one kept in the data directory."""
+    if environment(name):
+        return environment(name)
+    if DATABASE_URL:
+        raise ImproperlyConfigured(f"{name} must be set in the environment when DATABASE_URL is.")
+    return datadir.kept(path, lambda: make)
+
+
+def fernet_keys(text: str) -> list[str]:
+    """Return the keys in `text`, newest first."""
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    for key in keys:
+        try:
+            valid = len(base64.urlsafe_b64decode(key)) == 32
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ImproperlyConfigured(
+                "PONDER_KEYS must be Fernet keys (32 bytes in URL-safe base64) with commas between them."
+            )
+    return keys
+
+
+def web_address(name: str, *, bare: bool) -> str:
+    """Return a variable that holds an http or https address; `bare` allows nothing after the host."""
+    value = environment(name).rstrip("/")
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    else:
+        valid = valid and not (parts.username or parts.password or parts.query or parts.fragment)
+        valid = valid and not (bare and parts.path) and not re.search(r"\s", value)
+    if not valid:
+        example = "https://ponder.example.com" if bare else "https://api.openai.com/v1"
+        raise ImproperlyConfigured(f"{name} must be an address such as {example}.")
+    return value
+
+
+def visible(name: str) -> str:
+    """Return a variable that holds one word of visible ASCII, such as a key."""
+    value = environment(name)
+    if not re.fullmatch(r"[!-~]*", value):
+        raise ImproperlyConfigured(f"{name} must not contain blanks or characters outside ASCII.")
+    return value
+
+
+def webhook_secret(name: str) -> str:
+    """Return a variable that holds a Standard Webhooks secret."""
+    value = visible(name)
+    if value:
+        try:
+            valid = value.startswith("whsec_") and bool(base64.b64decode(value[6:], validate=True))
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ImproperlyConfigured(f"{name} must be the secret that OpenAI shows: whsec_ and base64.")
+    return value
+
+
+def day(name: str) -> date | None:
+    """Return a variable that holds a date, or None."""
+    value = environment(name)
+    try:
+        return date.fromisoformat(value) if value else None
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a date such as 2026-11-30.") from None
+
+
+def database(role: str) -> dict[str, object]:
+    """Return DATABASES["default"] for a role: web pools, a cluster keeps connections, a shell does neither."""
+    reach, options = database_address() if DATABASE_URL else (localpg.parameters(DATA_DIR), {})
+    options = {"application_name": f"ponder-{role}", "connect_timeout": 5, **options}
+    found: dict[str, object] = {"ENGINE": "django.db.backends.postgresql", **reach, "OPTIONS": options}
+    if role == "web":
+        # Without the pool every idle thread of the server keeps a connection of its own.
+        options["pool"] = {"min_size": 1, "max_size": 6, "timeout": 10}
+        found["CONN_MAX_AGE"] = 0
+    elif role == "cluster":
+        # No pool: Django-Q forks. And with 0 every poll of its broker would make a new connection.
+        found["CONN_MAX_AGE"] = None
+        found["CONN_HEALTH_CHECKS"] = True
+    else:
+        found["CONN_MAX_AGE"] = 0
+    return found
+
+
+def database_address() -> tuple[dict[str, str], dict[str, object]]:
+    """Split DATABASE_URL into Django's words and the driver's options."""
+    try:
+        parts = urlsplit(DATABASE_URL)
+        port = str(parts.port or "")
+        options: dict[str, object] = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        raise ImproperlyConfigured("DATABASE_URL cannot be read as an address.") from None
+    name = unquote(parts.path.removeprefix("/"))
+    if parts.scheme not in {"postgres", "postgresql"} or not name:
+        raise ImproperlyConfigured(
+            "DATABASE_URL must be postgresql://USER:PASSWORD@HOST/NAME: Ponder runs on PostgreSQL only."
+        )
+    reach = {
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        # The query may name a socket's folder, as libpq's own addresses do.
+        "HOST": str(options.pop("host", "")) or unquote(parts.hostname or ""),
+        "PORT": str(options.pop("port", "")) or port,
+    }
+    return reach, options
+
+
+unknown = sorted(name for name in os.environ if name.startswith("PONDER_") and name not in KNOWN)
+if unknown:
+    raise ImproperlyConfigured(
+        f"{unknown[0]} is not a setting of Ponder; see .env.example for those that are."
+    )
+
+DATABASE_URL = environment("DATABASE_URL")
+PONDER_ROLE = environment("PONDER_ROLE") or "shell"
+if PONDER_ROLE not in ROLES:
+    raise ImproperlyConfigured("PONDER_ROLE must be web, cluster or shell.")
+PONDER_URL = web_address("PONDER_URL", bare=True)
+PONDER_TODAY = day("PONDER_TODAY")
+OPENAI_API_KEY = visible("OPENAI_API_KEY")
+OPENAI_ADMIN_KEY = visible("OPENAI_ADMIN_KEY")
+OPENAI_BASE_URL = web_address("OPENAI_BASE_URL", bare=False)
+OPENAI_WEBHOOK_SECRET = webhook_secret("OPENAI_WEBHOOK_SECRET")
+
+DATA_DIR = Path(environment("PONDER_DATA_DIR") or BASE_DIR / "var").absolute()
+try:
+    datadir.prepare(DATA_DIR)
+    SECRET_KEY = secret("SECRET_KEY", DATA_DIR / "keys" / "secret_key", secrets.token_urlsafe(64))
+    new_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    PONDER_KEYS = fernet_keys(secret("PONDER_KEYS", DATA_DIR / "keys" / "ponder_keys", new_key))
+    # Names this data directory among those that share a database: its journal and its claims.
+    INSTANCE = datadir.kept(DATA_DIR / "instance", lambda: uuid.uuid4().hex)
+    DATABASES = {"default": database(PONDER_ROLE)}
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"PONDER_DATA_DIR ({DATA_DIR}) cannot be used: {error.strerror} ({error.filename})."
+    ) from None
+if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
+    raise ImproperlyConfigured("SECRET_KEY must be at least 50 random characters.")
+
+JOURNAL_DIR = DATA_DIR / "journal"
+# While this file exists the pumps claim nothing more and cut their polls short.
+STOP_FILE = DATA_DIR / "run" / "stop"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "django_q",
+    "o3site",
+    "jobs",
+]
+AUTH_USER_MODEL = "jobs.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = LOGIN_URL
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "o3site.urls"
+ASGI_APPLICATION = "o3site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Django's own error pages print local variables, and with them prompts and keys.
+DEBUG = False
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+public = urlsplit(PONDER_URL)
+IS_HTTPS = public.scheme == "https"
+# Loopback stays allowed beside the public name: health checks ask from the machine itself.
+public_host = public.hostname or ""
+ALLOWED_HOSTS = sorted({*LOOPBACK, f"[{public_host}]" if ":" in public_host else public_host} - {""})
+CSRF_TRUSTED_ORIGINS = [PONDER_URL] if PONDER_URL else []
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+CSRF_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 30 * 24 * 3600 if IS_HTTPS else 0
+SILENCED_SYSTEM_CHECKS = [
+    "auth.E003",  # e-mail is unique whatever its case, by a constraint that this check cannot read
+    "security.W005",  # HSTS for subdomains: they are not Ponder's to decide about
+    "security.W008",  # the proxy that ends TLS redirects; behind it every request arrives as plain http
+    "security.W021",  # HSTS preload: likewise the domain owner's decision
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+
+CLUSTER_NAME = "ponder"
+Q_CLUSTER = {
+    "name": CLUSTER_NAME,
+    "label": "Tasks",
+    "orm": "default",
+    "broker_class": "o3site.beat.Broker",
+    # Send pump, poll pump, rendering, and one that is always free for the supervisor's beat.
+    "workers": 4,
+    "queue_limit": 4,
+    "timeout": 90,
+    "retry": 120,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "poll": 0.2,
+    "recycle": 100_000,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {
+            "()": "o3site.logs.Formatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+        "django.request": {"level": "ERROR"},
+        # Named here because Django-Q installs a handler of its own, at INFO, where it finds none.
+        "django-q": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+    },
+}

@@ -1,0 +1,187 @@
+/* All behaviour of our pages that is not a link, a form or an htmx attribute. */
+(() => {
+  "use strict";
+  const doc = document;
+  const root = doc.documentElement;
+  const script = doc.currentScript;
+
+  /* ---- theme ---- */
+  const toggleTheme = () => {
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    try {
+      localStorage.setItem("theme", root.dataset.theme);
+    } catch {
+      /* storage is forbidden: the choice holds for this page */
+    }
+  };
+
+  /* ---- copy: [data-copy="text"], [data-copy-from="#id"], or [data-copy-code] inside a .codebox ---- */
+  const textToCopy = (button) => {
+    if (button.dataset.copy !== undefined) return button.dataset.copy;
+    const source = button.dataset.copyFrom
+      ? doc.querySelector(button.dataset.copyFrom)
+      : button.closest(".codebox")?.querySelector("code");
+    return source ? (source.value ?? source.textContent) : "";
+  };
+  const write = async (text) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    /* the clipboard API is missing on plain http, where many installs live */
+    const area = doc.createElement("textarea");
+    area.value = text;
+    area.className = "vh";
+    doc.body.append(area);
+    area.select();
+    const copied = doc.execCommand("copy");
+    area.remove();
+    if (!copied) throw new Error("copying was refused");
+  };
+  const copy = async (button) => {
+    const label = button.querySelector("span") ?? button;
+    const before = button.dataset.label ?? label.textContent;
+    const isIcon = button.classList.contains("icon");
+    let said = "Copied";
+    try {
+      await write(textToCopy(button));
+    } catch {
+      said = "Not copied";
+    }
+    doc.getElementById("said").textContent = said;
+    if (isIcon) return;
+    button.dataset.label = before;
+    label.textContent = said;
+    setTimeout(() => (label.textContent = before), 1500);
+  };
+
+  doc.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if ("themeToggle" in button.dataset) toggleTheme();
+    if ("copy" in button.dataset || "copyFrom" in button.dataset || "copyCode" in button.dataset)
+      copy(button);
+  });
+
+  /* ---- clocks: [data-elapsed="seconds"] counts on from what the server said last ---- */
+  const seen = new WeakMap();
+  const clock = (seconds) => {
+    const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+    const two = (n) => String(n).padStart(2, "0");
+    return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+  };
+  const tickClocks = (now) => {
+    for (const el of doc.querySelectorAll("[data-elapsed]")) {
+      const said = el.dataset.elapsed;
+      if (seen.get(el)?.said !== said) seen.set(el, { said, at: now });
+      el.textContent = clock(Math.floor(Number(said) + (now - seen.get(el).at) / 1000));
+    }
+  };
+
+  /* ---- polls: [data-poll="seconds"][hx-trigger="poll"], at most once a minute in a hidden tab ----
+     The interval is read at each tick, so every answer can set the next one; an answer without it ends the poll. */
+  const polled = new WeakMap();
+  const tickPolls = (now) => {
+    for (const el of doc.querySelectorAll("[data-poll]")) {
+      if (!polled.has(el)) polled.set(el, now);
+      const wait = Number(el.dataset.poll) * 1000;
+      if (now - polled.get(el) < (doc.hidden ? Math.max(wait, 60000) : wait)) continue;
+      if (el.classList.contains("htmx-request")) continue;
+      polled.set(el, now);
+      window.htmx?.trigger(el, "poll", {}, false);
+    }
+  };
+  const tick = () => {
+    const now = performance.now();
+    tickClocks(now);
+    tickPolls(now);
+  };
+  setInterval(tick, 1000);
+  doc.addEventListener("visibilitychange", () => doc.hidden || tick());
+
+  /* ---- keys: Ctrl or Cmd with Enter sends form[data-submit-keys]; N and / outside of fields ---- */
+  doc.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing) return;
+    if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) {
+      const form = event.target.closest?.("form[data-submit-keys]");
+      if (!form || event.repeat) return;
+      event.preventDefault();
+      form.requestSubmit();
+      return;
+    }
+    if (event.metaKey || event.ctrlKey || event.altKey) return;
+    if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+    const target =
+      event.key === "n"
+        ? doc.querySelector("a[data-key-new]")
+        : event.key === "/"
+          ? doc.querySelector("[type=search]")
+          : null;
+    if (!target) return;
+    event.preventDefault();
+    if (event.key === "n") target.click();
+    else target.focus();
+  });
+
+  /* ---- sign-in link: the token travels in the fragment, which no log and no Referer ever holds ---- */
+  const field = doc.querySelector("input[data-from-fragment]");
+  if (field && location.hash.length > 1) {
+    field.value = location.hash.slice(1);
+    field.closest("[data-paste]").hidden = true;
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+
+  /* ---- maths: KaTeX is loaded only where an answer has any, and works block by block near the viewport ---- */
+  let katex;
+  const loadKatex = () =>
+    (katex ??= new Promise((resolve, reject) => {
+      const sheet = Object.assign(doc.createElement("link"), {
+        rel: "stylesheet",
+        href: script.dataset.katexCss,
+      });
+      const code = Object.assign(doc.createElement("script"), { src: script.dataset.katex });
+      /* without its sheet KaTeX shows every formula twice, so wait for both */
+      const both = [sheet, code].map(
+        (el) => new Promise((ok, no) => Object.assign(el, { onload: ok, onerror: no })),
+      );
+      Promise.all(both).then(() => resolve(window.katex), reject);
+      doc.head.append(sheet, code);
+    }));
+  const drawn = (el) => el.querySelector(".katex") !== null;
+  const draw = (engine, el) => {
+    if (drawn(el)) return;
+    /* a formula of more than 20,000 characters freezes the tab for seconds: it stays TeX */
+    if (el.textContent.length > 20000) return;
+    engine.render(el.textContent, el, {
+      displayMode: el.dataset.display === "block",
+      throwOnError: false,
+      errorColor: "currentColor",
+      maxSize: 20,
+      maxExpand: 500,
+      strict: "ignore",
+      trust: false,
+    });
+  };
+  const whenIdle = window.requestIdleCallback ?? ((task) => setTimeout(task, 1));
+  const near = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        near.unobserve(target);
+        loadKatex().then(
+          (engine) => whenIdle(() => draw(engine, target)),
+          () => {},
+        );
+      }
+    },
+    { rootMargin: "600px" },
+  );
+  const watchMaths = () => {
+    for (const el of doc.querySelectorAll(".math")) if (!drawn(el)) near.observe(el);
+  };
+  watchMaths();
+  doc.addEventListener("htmx:after:swap", watchMaths);
+  addEventListener("beforeprint", () => {
+    if (window.katex) for (const el of doc.querySelectorAll(".math")) draw(window.katex, el);
+  });
+})();

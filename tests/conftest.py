@@ -1,0 +1,51 @@
+"""A PostgreSQL for the whole run, and the order that lets browser tests share a run with the others."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from o3site import localpg
+
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[dict[str, str]]:
+    """Run a bundled PostgreSQL for this session only; return how to reach it, in the words of DATABASES."""
+    home = Path(tempfile.mkdtemp(prefix="ponder-pg-"))
+    home.chmod(0o711)  # under root the server runs as another user and must pass through
+    localpg.start(home / "var", FAST)
+    yield localpg.parameters(home / "var")
+    localpg.stop(home / "var")
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    postgres: dict[str, str], django_db_modify_db_settings_xdist_suffix: None
+) -> None:
+    """Put the test database into this session's own server."""
+    reach = {key: value for key, value in postgres.items() if key != "NAME"}
+    settings.DATABASES["default"].update(reach)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put browser tests last, also under random order.
+
+    Playwright leaves a running event loop in the main thread, in which Django refuses to use the ORM.
+    """
+    items.sort(key=lambda item: "browser" in item.path.relative_to(Path(__file__).parent).parts)
+
+
+@pytest.fixture(scope="session")
+def browser_loop() -> Iterator[None]:
+    """Allow the ORM beside Playwright's event loop, from the first browser test to the end of the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        yield

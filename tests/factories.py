@@ -1,0 +1,58 @@
+"""Three plain functions that make what most tests start from."""
+
+from decimal import Decimal
+from typing import Any
+
+from jobs import spend
+from jobs.access import Role
+from jobs.lifecycle import JobSpec
+from jobs.models import Connection, Membership, ModelSpec, Project, Secret, User, Workspace
+
+PASSWORD = "correct horse battery"  # noqa: S105
+
+
+def a_person(email: str = "mira@example.com", **extra: Any) -> User:
+    """Make someone who can sign in."""
+    return User.objects.create_user(email, PASSWORD, **{"name": email.split("@")[0].title(), **extra})
+
+
+def a_project(
+    slug: str = "proofs",
+    *,
+    cap: str | None = "100",
+    base_url: str = "http://127.0.0.1:9/v1",
+    is_practice: bool = True,
+    members: dict[User, Role] | None = None,
+) -> Project:
+    """Make a project with a cap in USD, on a practice (or real) connection, with the catalogue in place."""
+    ModelSpec.objects.seed()
+    Workspace.objects.the()
+    Workspace.objects.update(default_model="o3-pro")
+    connection, _ = Connection.objects.get_or_create(
+        name="practice" if is_practice else "real",
+        defaults={"is_practice": is_practice, "base_url": base_url, "key": Secret.of("sk-test-key")},
+    )
+    project = Project.objects.create(name=slug.title(), slug=slug, connection=connection)
+    if cap is not None:
+        spend.set_cap(Decimal(cap), project=project)
+    for user, role in (members or {}).items():
+        Membership.objects.create(user=user, project=project, role=role)
+    return project
+
+
+def a_spec(project: Project, by: User, **wanted: Any) -> JobSpec:
+    """Make a spec that can be sent: o3-pro's living default, a short prompt, 20,000 tokens."""
+    choice = project.default_choice(Workspace.objects.the().today())
+    assert choice is not None
+    return JobSpec(
+        project=project,
+        by=by,
+        **{
+            "prompt": "Is lemma 4.7 true without compactness?",
+            "model": choice.spec.pk,
+            "mode": choice.mode,
+            "effort": "low",
+            "max_output_tokens": 20_000,
+            **wanted,
+        },
+    )

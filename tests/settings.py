@@ -1,0 +1,21 @@
+"""The product's own settings in an environment of the tests' own: no real key, no real data directory."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+for name in [name for name in os.environ if name.startswith(("OPENAI_", "PONDER_"))]:
+    if name != "PONDER_TODAY":  # the suite is run as of other dates through it
+        del os.environ[name]
+for name in ("DATABASE_URL", "SECRET_KEY"):
+    os.environ.pop(name, None)
+home = tempfile.mkdtemp(prefix="ponder-tests-")
+atexit.register(shutil.rmtree, home, ignore_errors=True)
+# The bundled database runs as another user under root and must pass through.
+os.chmod(home, 0o711)
+os.environ["PONDER_DATA_DIR"] = f"{home}/var"
+# What the tests start are real processes with the real settings.
+os.environ["DJANGO_SETTINGS_MODULE"] = "o3site.settings"
+
+from o3site.settings import *  # noqa: E402, F403
