@@ -93,6 +93,12 @@ class SandboxProcess:
         """End it with SIGTERM and return its exit code."""
         return self._end(signal.SIGTERM)
 
+    def close(self) -> None:
+        """Kill it and remove its folder."""
+        self.kill()
+        if self._folder:
+            self._folder.cleanup()
+
     def call(
         self, method: str, path: str, body: Any = None, *, key: str | None = "sk-practice", **headers: str
     ) -> Answer:
@@ -154,9 +160,7 @@ class SandboxProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kill()
-        if self._folder:
-            self._folder.cleanup()
+        self.close()
 
     def _run(self) -> None:
         words = ["--port", str(self._port), "--data", str(self.data), *self._options]

@@ -2,15 +2,19 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.sandbox.errors import Refused, bad_request
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
+_OPENING = "[[sandbox:"
 _DIRECTIVE = re.compile(rf"\[\[sandbox:((?:{_QUOTED}|[^\"\]]|\](?!\]))*)\]\]", re.DOTALL)
-_PAIR = re.compile(rf"([a-z_]+)=({_QUOTED}|[^\s\"]+)", re.DOTALL)
+_PAIR = re.compile(rf"(?<!\S)([a-z_]+)=({_QUOTED}|[^\s\"]+)", re.DOTALL)
+
+MAX_TRIES = 50  # openings looked at in one text
+MAX_LENGTH = 100_000  # characters of one directive
 
 OUTCOMES = (
     "completed",
@@ -113,9 +117,9 @@ def read(texts: Iterable[str]) -> Directives:
     """
     found: dict[str, Any] = {}
     for text in texts:
-        if "[[sandbox:" not in text:
-            continue
-        for match in _DIRECTIVE.finditer(text):
+        for match in _found(text):
+            if rest := _PAIR.sub("", match.group(1)).split():
+                raise _wrong(rest[0][:40])
             for key, raw in _PAIR.findall(match.group(1)):
                 found[key] = _value(key, raw)
     return Directives(**found)
@@ -123,7 +127,9 @@ def read(texts: Iterable[str]) -> Directives:
 
 def strip(text: str) -> str:
     """Return the text without its directives."""
-    return _DIRECTIVE.sub("", text)
+    for match in reversed(list(_found(text))):
+        text = text[: match.start()] + text[match.end() :]
+    return text
 
 
 def check_webhook_fault(value: str) -> str:
@@ -141,9 +147,22 @@ def check_webhook_fault(value: str) -> str:
     return value
 
 
+def _found(text: str) -> Iterator[re.Match[str]]:
+    """Yield the directives; a prompt is a stranger's, so tries and length are bounded."""
+    start = 0
+    for _ in range(MAX_TRIES):
+        start = text.find(_OPENING, start)
+        if start < 0:
+            return
+        match = _DIRECTIVE.match(text, start, start + MAX_LENGTH)
+        if match:
+            yield match
+        start = match.end() if match else start + len(_OPENING)
+
+
 def _value(key: str, raw: str) -> Any:
-    text = json.loads(raw, strict=False) if raw.startswith('"') else raw
     try:
+        text = str(json.loads(raw, strict=False)) if raw.startswith('"') else raw
         if key in _NUMBERS:
             return _not_negative(float(text))
         if key in _COUNTS:

@@ -38,7 +38,7 @@ def fill(schema: dict[str, Any], hint: str = "") -> Any:
     Raises:
         Unfillable: a reference leads nowhere, the recursion has no end, or the bounds contradict.
     """
-    return _Filler(schema, hint).fill(schema, name="answer", open_refs=frozenset(), is_lean=False)
+    return _Filler(schema, hint).fill(schema, name="answer", open_refs=frozenset({"#"}), is_lean=False)
 
 
 class _Filler:
@@ -61,7 +61,7 @@ class _Filler:
                 self._resolve(ref),
                 name=name,
                 open_refs=open_refs | {ref},
-                is_lean=is_lean or ref in open_refs or (ref == "#" and name != "answer"),
+                is_lean=is_lean or ref in open_refs,
             )
         if "const" in schema:
             return schema["const"]

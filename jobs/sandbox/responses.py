@@ -161,7 +161,7 @@ def _chain(server: Server, body: dict[str, Any], items: list[dict[str, Any]]) ->
     """Return the tokens of the earlier turns, having checked that calls and their outputs match."""
     previous_id = body.get("previous_response_id")
     previous = server.store.get(previous_id) if previous_id else None
-    if previous_id and previous is None:
+    if previous_id and (previous is None or previous.request.get("store") is False):
         raise errors.bad_request(
             f"Previous response with id '{previous_id}' not found.",
             param="previous_response_id",

@@ -19,6 +19,9 @@ _FORBIDDEN = (
     "default",
 )
 
+# What walking a schema raises when a keyword holds the wrong kind of value, or nests too deep.
+_MALFORMED = (TypeError, AttributeError, ValueError, KeyError, RecursionError)
+
 
 class _Wrong(Exception):
     pass
@@ -42,6 +45,8 @@ def problem(schema: Any) -> str | None:
                 count += _check(definition, (key, name), 1)
     except _Wrong as wrong:
         return str(wrong)
+    except _MALFORMED:
+        return "schema is not a valid JSON Schema."
     if count > MAX_PROPERTIES:
         return f"Too many properties: {count} exceeds the limit of {MAX_PROPERTIES}."
     return unfillable(schema)
@@ -55,6 +60,8 @@ def unfillable(schema: Any) -> str | None:
         fill(schema)
     except Unfillable as reason:
         return f"{reason}."
+    except _MALFORMED:
+        return "schema is not a valid JSON Schema."
     return None
 
 

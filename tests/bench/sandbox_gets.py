@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5.0)
     args = parser.parse_args()
-    with SandboxProcess().start(speed=60) as sandbox:
+    with SandboxProcess().start(speed=60, today="2026-11-30") as sandbox:
         rate, median = asyncio.run(
             measure(
                 sandbox.base_url,

@@ -27,4 +27,4 @@ def own_sandbox() -> Iterator[SandboxProcess]:
     """Yield a sandbox of this test's own, not yet started."""
     process = SandboxProcess()
     yield process
-    process.kill()
+    process.close()

@@ -1,7 +1,6 @@
 """A valid instance of any strict schema."""
 
 import ipaddress
-import random
 import re
 import uuid
 from datetime import date, datetime, time
@@ -29,7 +28,9 @@ NODE = strict_object(value={"type": "integer"}, next={"anyOf": [{"$ref": "#/$def
 TREE = strict_object(name={"type": "string"}, children={"type": "array", "items": {"$ref": "#"}})
 EXPRESSION = {
     "anyOf": [
-        strict_object(op={"type": "string", "enum": ["+", "-"]}, left={"$ref": "#/$defs/e"}, right={"$ref": "#/$defs/e"}),
+        strict_object(
+            op={"type": "string", "enum": ["+", "-"]}, left={"$ref": "#/$defs/e"}, right={"$ref": "#/$defs/e"}
+        ),
         strict_object(literal={"type": "number"}),
     ]
 }
@@ -194,6 +195,19 @@ def test_schemas_outside_the_strict_subset_are_refused(change: dict[str, Any], w
     assert words in (strict.problem(schema) or "")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"properties": ["x"]},
+        {"properties": {"x": {"type": "integer", "minimum": 1, "multipleOf": "x"}}},
+        {"properties": {"x": {"anyOf": 3}}},
+        {"required": 3},
+    ],
+)
+def test_a_malformed_schema_is_refused_not_stumbled_over(change: dict[str, Any]) -> None:
+    assert strict.problem(strict_object(x={"type": "string"}) | change) is not None
+
+
 def test_deep_and_wide_schemas_are_refused() -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(strict.MAX_DEPTH):
@@ -205,7 +219,12 @@ def test_deep_and_wide_schemas_are_refused() -> None:
 
 LEAVES = st.one_of(
     st.builds(
-        lambda low, size, step: {"type": "integer", "minimum": low, "maximum": low + size + step, "multipleOf": step},
+        lambda low, size, step: {
+            "type": "integer",
+            "minimum": low,
+            "maximum": low + size + step,
+            "multipleOf": step,
+        },
         st.integers(-50, 50),
         st.integers(0, 30),
         st.integers(1, 5),
@@ -222,7 +241,12 @@ SHAPES = st.recursive(
     lambda inner: st.one_of(
         st.dictionaries(st.sampled_from("abcd"), inner, max_size=3).map(lambda found: strict_object(**found)),
         st.builds(
-            lambda item, least, more: {"type": "array", "items": item, "minItems": least, "maxItems": least + more},
+            lambda item, least, more: {
+                "type": "array",
+                "items": item,
+                "minItems": least,
+                "maxItems": least + more,
+            },
             inner,
             st.integers(0, 3),
             st.integers(0, 2),
@@ -234,8 +258,8 @@ SHAPES = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(SHAPES)
-def test_any_combination_is_valid(shape: dict[str, Any]) -> None:
+@given(SHAPES, st.text(max_size=8))
+def test_any_combination_is_valid(shape: dict[str, Any], hint: str) -> None:
     schema = strict_object(root=shape)
-    value = fill(schema, str(random.random()))
+    value = fill(schema, hint)
     assert [error.message for error in Draft202012Validator(schema).iter_errors(value)] == []
