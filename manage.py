@@ -25,7 +25,7 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.exit(str(error))
     except NotSupportedError as error:
-        sys.exit(f"Ponder cannot use this database: {error}.")
+        sys.exit(f"Ponder cannot use this database: {error}")
     except OperationalError as error:
         # Only a failure to connect is put so; a statement that failed keeps its traceback.
         if getattr(error.__cause__, "sqlstate", None) or "connection" not in str(error):

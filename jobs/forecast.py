@@ -14,7 +14,7 @@ LOOK_BACK = 200  # newest jobs that count
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """A range in USD that 8 in 10 jobs like this fall into; `n` is how many jobs it rests on, 0 for the prior."""
+    """A range in USD that 8 in 10 jobs like this fall into; it rests on `n` jobs, or on the prior (0)."""
 
     low: Decimal
     high: Decimal
@@ -64,7 +64,11 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 def _past_output(project: Project, spec: ModelSpec, effort: str, mode: str) -> list[float]:
     ended = Job.objects.filter(
-        project=project, model=spec, effort=effort, mode=mode, status__in=[Status.COMPLETED, Status.INCOMPLETE]
+        project=project,
+        model=spec,
+        effort=effort,
+        mode=mode,
+        status__in=[Status.COMPLETED, Status.INCOMPLETE],
     ).order_by("-created_at", "-id")
     found = ended.values_list("attempt__usage__output_tokens", flat=True)[:LOOK_BACK]
     return [float(tokens) for tokens in found if isinstance(tokens, int)]

@@ -17,7 +17,7 @@ OWN_QUEUE = f"{settings.CLUSTER_NAME}-{settings.INSTANCE}"
 STAMP: Path = settings.DATA_DIR / "run" / "beat"
 
 
-class Broker(ORM):
+class Broker(ORM):  # type: ignore[misc]  # Django-Q is untyped
     """Django-Q's broker in our database, which also serves this instance's own queue."""
 
     def dequeue(self) -> list[tuple[int, str]]:

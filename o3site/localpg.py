@@ -16,6 +16,7 @@ from o3site import datadir
 
 USER = "ponder"
 DATABASE = "ponder"
+PORT = "5432"  # part of the socket's name; said everywhere, or PGPORT would decide
 START_SECONDS = 120
 STOP_SECONDS = 60
 # A postmaster that was killed holds its lock file until its parent has reaped it, a second or so.
@@ -27,6 +28,7 @@ LONGEST_SOCKET_FOLDER = 85
 # log_min_messages=log keeps every failed statement out of the log, and with it prompts and answers.
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
+    "port": PORT,
     "unix_socket_permissions": "0700",
     "max_connections": "60",
     "shared_buffers": "64MB",
@@ -57,7 +59,7 @@ def parameters(data_dir: Path) -> dict[str, str]:
         "USER": USER,
         "PASSWORD": datadir.kept(data_dir / "keys" / "postgres", lambda: secrets.token_urlsafe(32)),
         "HOST": str(_socket_folder(data_dir)),
-        "PORT": "",
+        "PORT": PORT,
     }
 
 
@@ -165,7 +167,7 @@ def _probe(data_dir: Path) -> None:
             f"The user that runs the bundled PostgreSQL ({name}) cannot reach its programs in"
             f" {_binary('')}: move the installation to a folder open to it, or set DATABASE_URL."
         )
-    reached = subprocess.run(
+    reached = subprocess.run(  # noqa: S603 (fixed words and our own path)
         ["/bin/sh", "-c", 'test -w "$1"', "sh", str(_home(data_dir))],
         **_as_owner(data_dir),  # type: ignore[call-overload]
     )
@@ -193,7 +195,7 @@ def _run(data_dir: Path, tool: str, *arguments: str) -> subprocess.CompletedProc
     """Run one of PostgreSQL's programs as its user; stdout of the result holds what it printed."""
     # A file, not a pipe: the server inherits the descriptor and a pipe would never end.
     with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 (PostgreSQL's own programs)
             [_binary(tool), *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -206,9 +208,9 @@ def _run(data_dir: Path, tool: str, *arguments: str) -> subprocess.CompletedProc
 def _is_ready(data_dir: Path) -> bool:
     folder = _socket_folder(data_dir)
     # The file outlives a killed server, so it only spares the question on a fresh start.
-    if not (folder / ".s.PGSQL.5432").exists():
+    if not (folder / f".s.PGSQL.{PORT}").exists():
         return False
-    return _run(data_dir, "pg_isready", "-q", "-h", str(folder), "-t", "3").returncode == 0
+    return _run(data_dir, "pg_isready", "-q", "-h", str(folder), "-p", PORT, "-t", "3").returncode == 0
 
 
 def _initialise(data_dir: Path) -> None:
@@ -265,7 +267,12 @@ def _create_database(data_dir: Path) -> None:
 
     reach = parameters(data_dir)
     with psycopg.connect(
-        host=reach["HOST"], user=USER, password=reach["PASSWORD"], dbname="postgres", autocommit=True
+        host=reach["HOST"],
+        port=PORT,
+        user=USER,
+        password=reach["PASSWORD"],
+        dbname="postgres",
+        autocommit=True,
     ) as server:
         known = server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
         if not known:

@@ -1,4 +1,4 @@
-"""Keep what people wrote out of logs and task rows: an error is told by its type and its places, not its words."""
+"""Keep what people wrote out of logs and task rows: an error is told by its type and places alone."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ TYPE = re.compile(r"[A-Za-z_][\w.]*")
 class Formatter(logging.Formatter):
     """Formats exceptions without their messages: a database's holds rows, a parser's holds answers."""
 
-    def formatException(  # noqa: N802 (logging's own name)
+    def formatException(
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:
         """Return type and places of an exception and of those that led to it, the first one first."""

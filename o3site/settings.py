@@ -99,7 +99,7 @@ def day(name: str) -> date | None:
 
 
 def database(role: str) -> dict[str, object]:
-    """Return DATABASES["default"] for a role: web pools, a cluster keeps connections, a shell does neither."""
+    """Return DATABASES["default"] for a role: web pools, a cluster keeps its connections, a shell neither."""
     reach, options = database_address() if DATABASE_URL else (localpg.parameters(DATA_DIR), {})
     options = {"application_name": f"ponder-{role}", "connect_timeout": 5, **options}
     found: dict[str, object] = {"ENGINE": "django.db.backends.postgresql", **reach, "OPTIONS": options}
@@ -142,9 +142,7 @@ def database_address() -> tuple[dict[str, str], dict[str, object]]:
 
 unknown = sorted(name for name in os.environ if name.startswith("PONDER_") and name not in KNOWN)
 if unknown:
-    raise ImproperlyConfigured(
-        f"{unknown[0]} is not a setting of Ponder; see .env.example for those that are."
-    )
+    raise ImproperlyConfigured(f"{unknown[0]} is not a setting of Ponder: see .env.example.")
 
 DATABASE_URL = environment("DATABASE_URL")
 PONDER_ROLE = environment("PONDER_ROLE") or "shell"
@@ -229,6 +227,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "jobs.views.frame.frame",
             ],
         },
     },
@@ -256,6 +255,7 @@ CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 30 * 24 * 3600 if IS_HTTPS else 0
 SILENCED_SYSTEM_CHECKS = [
     "auth.E003",  # e-mail is unique whatever its case, by a constraint that this check cannot read
+    "mail.W001",  # no mailer: nothing here sends mail
     "security.W005",  # HSTS for subdomains: they are not Ponder's to decide about
     "security.W008",  # the proxy that ends TLS redirects; behind it every request arrives as plain http
     "security.W021",  # HSTS preload: likewise the domain owner's decision
@@ -274,7 +274,7 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-MAILERS = {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+MAILERS: dict[str, dict[str, object]] = {}
 
 CLUSTER_NAME = "ponder"
 Q_CLUSTER = {

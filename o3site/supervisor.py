@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before a dead program is started again, doubled each time
 CALM_SECONDS = 60.0  # a program that lived this long starts afresh with the first pause
@@ -19,13 +19,20 @@ BEAT_EVERY, SILENCE, FIRST_SILENCE = 5.0, 30.0, 60.0
 AGAIN_SECONDS = 0.5  # a terminal and `uv run` may both deliver one Ctrl-C: only a later one is a second
 PR_SET_PDEATHSIG = 1
 
-# Reads the process groups to end, the newest line being the whole list; at end-of-file the supervisor is gone.
-GUARD = 'groups=; while read -r line; do groups=$line; done; [ -z "$groups" ] || kill -s KILL -- $groups'
+# Reads the process groups to end: a line is the whole list, or one more with a plus sign before it.
+# At end-of-file the supervisor is gone.
+GUARD = """
+groups=
+while read -r line; do
+    case $line in +*) groups="$groups -${line#+}" ;; *) groups=$line ;; esac
+done
+[ -z "$groups" ] || kill -s KILL -- $groups
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """How to ask a program for a sign of life: `ring` asks and raises if it cannot, `last` changes on answers."""
+    """How to ask a program for a sign of life: `ring` asks, or raises; `last` changes with every answer."""
 
     ring: Callable[[], None]
     last: Callable[[], int]
@@ -36,13 +43,17 @@ class Pulse:
 
 @dataclass(kw_only=True)
 class Child:
-    """One program in a session of its own; it is killed `stop_seconds` after the start of the whole stop."""
+    """One program in a session of its own, killed when it has not ended `stop_seconds` after it was asked to.
+
+    It has longer as long as `is_busy` says so.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
     stop_seconds: float
+    is_busy: Callable[[], bool] = lambda: False
     pulse: Pulse | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -55,32 +66,31 @@ class Child:
     rung_at: float = 0.0
     rings_since: float | None = None
 
-    def start(self) -> None:
+    def start(self, guard: "Guard") -> None:
         """Start the program."""
         now = time.monotonic()
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 (the command is ours)
             self.command,
             env=self.environment,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509 (the supervisor has no threads)
+            # Safe, because the supervisor has no threads.
+            preexec_fn=_before_exec(os.getpid(), guard.descriptor),
         )
         self.started_at, self.start_at = now, None
         self.beat, self.beat_at = (self.pulse.last() if self.pulse else 0), now
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the main process alone."""
+        """Send a signal to the main process alone, if it runs."""
         if self.process:
             self.process.send_signal(number)
 
     def end_session(self) -> None:
         """Kill whatever is left of the program's session and reap its main process."""
         if self.process:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
             self.process = None
 
@@ -105,13 +115,51 @@ class Child:
         return now - max(self.beat_at, self.rings_since) > patience
 
 
+class Guard:
+    """A small process that outlives us just long enough to kill what we have started."""
+
+    def __init__(self) -> None:
+        self._process = self._launch()
+
+    @property
+    def descriptor(self) -> int:
+        """Return where process groups are written to."""
+        assert self._process.stdin
+        return self._process.stdin.fileno()
+
+    def tell(self, children: Iterable[Child]) -> None:
+        """Tell which sessions to end; a guard that was killed is replaced."""
+        if self._process.poll() is not None:
+            self._process = self._launch()
+        groups = " ".join(f"-{child.process.pid}" for child in children if child.process)
+        with suppress(BrokenPipeError):  # killed just now: the next look replaces it
+            os.write(self.descriptor, f"{groups}\n".encode())
+
+    def is_alive(self) -> bool:
+        """Say whether it still guards."""
+        return self._process.poll() is None
+
+    def dismiss(self) -> None:
+        """End it when nothing is left to guard."""
+        self.tell([])
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+    @staticmethod
+    def _launch() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 (fixed words)
+            ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+
 class Supervisor:
     """Runs children until told to stop or until one of them cannot be kept alive."""
 
     def __init__(self, *, say: Callable[[str], None]) -> None:
         self._say = say
         self._children: list[Child] = []
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard = Guard()
         self._asked_at: float | None = None
         self._is_hurried = False
         self.failure = ""
@@ -122,23 +170,17 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
         # A handler, even an empty one, makes a child's death wake `tick`.
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
     @property
     def is_stopping(self) -> bool:
         """Say whether a signal asked for the end or a child could not be kept alive."""
         return self._asked_at is not None or bool(self.failure)
 
-    @property
-    def is_hurried(self) -> bool:
-        """Say whether a second signal asked for the end at once."""
-        return self._is_hurried
-
     def add(self, child: Child) -> None:
         """Start a child and keep it running."""
         self._children.append(child)
-        child.start()
-        self._tell_guard()
+        self._start(child)
 
     def run(self) -> None:
         """Look after the children until a stop is asked for or one cannot be kept alive."""
@@ -155,45 +197,40 @@ class Supervisor:
             elif child.is_silent(now):
                 self._bury(child, "did not answer and was killed")
             elif child.start_at is not None and now >= child.start_at and not self.is_stopping:
-                child.start()
-                self._tell_guard()
-        if self._guard and self._guard.poll() is not None:
-            self._tell_guard()
+                self._start(child)
+        if not self._guard.is_alive():
+            self._guard.tell(self._children)
 
-    def wait(self, is_over: Callable[[], bool], *, seconds: float) -> None:
-        """Wait until `is_over()`, a hurried stop, or so many seconds have passed; restart nothing."""
-        end = time.monotonic() + seconds
-        while not self._is_hurried and time.monotonic() < end and not is_over():
-            self._sleep(0.2)
-
-    def stop(self) -> None:
-        """End one child after the other, by `stop_seconds`: SIGTERM to its main process, SIGKILL to its session when its time is up."""
-        begun = time.monotonic()
-        for child in sorted(self._children, key=lambda child: child.stop_seconds):
-            if child.process and not self._is_hurried:
-                child.signal(signal.SIGTERM)
-                while child.process.poll() is None and not self._is_hurried:
-                    left = begun + child.stop_seconds - time.monotonic()
-                    if left <= 0:
-                        break
-                    self._sleep(min(left, 0.2))
+    def stop(self, order: Iterable[Child]) -> None:
+        """End the children in order: SIGTERM to the main process, SIGKILL to the session after its time."""
+        for child in order:
+            child.signal(signal.SIGTERM)
+            deadline = time.monotonic() + child.stop_seconds
+            while child.process and child.process.poll() is None and not self._is_hurried:
+                is_busy = child.is_busy()
+                left = deadline - time.monotonic()
+                if left <= 0 and not is_busy:
+                    break
+                self._sleep(0.2 if is_busy else min(left, 0.2))
             child.end_session()
-        self._dismiss_guard()
+        self._guard.dismiss()
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def _ask_to_stop(self, *_: object) -> None:
         now = time.monotonic()
         if self._asked_at is None:
             self._asked_at = now
         elif now - self._asked_at > AGAIN_SECONDS:
             self._is_hurried = True
 
+    def _start(self, child: Child) -> None:
+        self._guard.tell(self._children)
+        child.start(self._guard)
+
     def _sleep(self, seconds: float) -> None:
         due = [child.start_at - time.monotonic() for child in self._children if child.start_at is not None]
         select.select([self._wake], [], [], max(0.0, min([seconds, *due])))
-        try:
+        with suppress(BlockingIOError):
             os.read(self._wake, 4096)
-        except BlockingIOError:
-            pass
 
     def _bury(self, child: Child, how: str) -> None:
         now = time.monotonic()
@@ -209,40 +246,19 @@ class Supervisor:
         self._say(f"The {child.name} {how}; starting it again in {child.pause:g} s.")
         child.start_at = now + child.pause
         child.pause = min(child.pause * 2, LONGEST_PAUSE)
-        self._tell_guard()
-
-    def _tell_guard(self) -> None:
-        groups = " ".join(f"-{child.process.pid}" for child in self._children if child.process)
-        for _ in range(2):  # a guard that was killed is replaced, and told again
-            if not self._guard or self._guard.poll() is not None:
-                self._guard = subprocess.Popen(
-                    ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
-                )
-            assert self._guard.stdin
-            try:
-                os.write(self._guard.stdin.fileno(), f"{groups}\n".encode())
-            except BrokenPipeError:
-                self._guard.wait()
-            else:
-                return
-
-    def _dismiss_guard(self) -> None:
-        if self._guard and self._guard.stdin:
-            self._tell_guard()
-            self._guard.stdin.close()
-            self._guard.wait()
-            self._guard = None
+        self._guard.tell(self._children)
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    """Return what a new process calls to be killed when its parent ends, on Linux; elsewhere the guard does it."""
-    if not sys.platform.startswith("linux"):
-        return lambda: None
-    prctl = ctypes.CDLL(None).prctl
+def _before_exec(parent: int, guard: int) -> Callable[[], None]:
+    """Return what a new process does before it becomes its program, so that it cannot outlive its parent."""
+    prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 
     def arrange() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the call above
+        # Told by the child itself: between a start and a later word of ours it could have children already.
+        os.write(guard, f"+{os.getpid()}\n".encode())
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before it could be noticed
             os._exit(1)
 
     return arrange

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 @login_not_required
 @require_safe
-def healthz(request: HttpRequest) -> JsonResponse:
+def healthz(_: HttpRequest) -> JsonResponse:
     """Say that the web process answers."""
     return JsonResponse({"ok": True})
 

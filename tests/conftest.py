@@ -1,6 +1,5 @@
 """A PostgreSQL for the whole run, and the order that lets browser tests share a run with the others."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator

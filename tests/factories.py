@@ -8,7 +8,7 @@ from jobs.access import Role
 from jobs.lifecycle import JobSpec
 from jobs.models import Connection, Membership, ModelSpec, Project, Secret, User, Workspace
 
-PASSWORD = "correct horse battery"  # noqa: S105
+PASSWORD = "correct horse battery"
 
 
 def a_person(email: str = "mira@example.com", **extra: Any) -> User:

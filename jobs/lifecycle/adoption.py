@@ -1,14 +1,18 @@
 """Adopts a response: ties an id that was heard late to the attempt that sent it."""
 
+import datetime as dt
+
 from django.db.models.functions import Coalesce, Now
 
-from jobs import spend
+from jobs.lifecycle import twins
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import Attempt, AttemptState, Job, Status
 
-# What a person had declared of a send whose response now turns up.
+# What was declared of a send whose response can still turn up.
 DECLARED = ("lost", "assumed_paid")
+# Upstream is asked to stop after this long; until then slow is shown, not punished.
+DEADLINE = dt.timedelta(hours=24)
 
 
 def adopt(attempt_id: int, response_id: str, *, request_id: str = "", how: str) -> bool:
@@ -17,12 +21,13 @@ def adopt(attempt_id: int, response_id: str, *, request_id: str = "", how: str) 
     Needs the caller's transaction; idempotent. An attempt that was declared lost or paid becomes known again:
     its usage is then booked and its job takes the answer if it has none.
     """
+    job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
+    job = Job.objects.select_for_update().get(pk=job_id)
     attempt = Attempt.objects.get(pk=attempt_id)
-    job = Job.objects.select_for_update().get(pk=attempt.job_id)
     states = [AttemptState.SENDING, AttemptState.UNCONFIRMED]
     if attempt.error_code in DECLARED:
         states.append(AttemptState.ENDED)
-    if not step(
+    if belongs_to_another(attempt, response_id) or not step(
         attempt_id,
         of=states,
         to=AttemptState.KNOWN,
@@ -34,7 +39,6 @@ def adopt(attempt_id: int, response_id: str, *, request_id: str = "", how: str) 
         error_message="",
     ):
         return False
-    _drop_unsent_twin(job.pk)
     if not move(
         job.pk,
         of=[Status.SENDING, Status.UNCONFIRMED, Status.WAITING],
@@ -42,15 +46,17 @@ def adopt(attempt_id: int, response_id: str, *, request_id: str = "", how: str) 
         next_action_at=Now(),
         claim_token=None,
         sent_at=Coalesce("sent_at", Now()),
+        deadline_at=Now() + DEADLINE,
+        error_code="",
     ):
         Job.objects.filter(pk=job.pk).update(next_action_at=Now())
     tell(job.pk, "adopted", attempt_id=attempt_id, note=how)
     ring("poll")
+    twins.drop_unsent(job)
     return True
 
 
-def _drop_unsent_twin(job_id: int) -> None:
-    """A second send that has not left yet is not needed any more: give its hold back."""
-    twin = Attempt.objects.filter(job=job_id, state=AttemptState.PLANNED).first()
-    if twin is not None and step(twin.pk, of=[AttemptState.PLANNED], to=AttemptState.ENDED, ended_at=Now()):
-        spend.settle(twin, cost=None, reason="the first send turned up")
+def belongs_to_another(attempt: Attempt, response_id: str) -> bool:
+    """Tell whether the id is another attempt's: a server that repeats its ids proves nothing with one."""
+    same = Attempt.objects.filter(connection=attempt.connection_id, response_id=response_id)
+    return same.exclude(pk=attempt.pk).exists()

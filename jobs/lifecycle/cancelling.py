@@ -42,8 +42,10 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
 def _cancel_unsent(job: Job, by: User | None) -> None:
     planned = Attempt.objects.filter(job=job, state=AttemptState.PLANNED).first()
     if planned is not None:
-        end_unsent(job, planned.pk, status=Status.CANCELLED, kind="cancelled")
-    elif move(job.pk, of=[Status.AWAITING_APPROVAL], to=Status.CANCELLED, finished_at=Now(), next_action_at=None):
+        end_unsent(job, planned, status=Status.CANCELLED, kind="cancelled")
+    elif move(
+        job.pk, of=[Status.AWAITING_APPROVAL], to=Status.CANCELLED, finished_at=Now(), next_action_at=None
+    ):
         tell(job.pk, "cancelled", actor=by)
 
 

@@ -17,12 +17,13 @@ def endpoint_of(connection: Connection) -> Endpoint:
     try:
         key = connection.reveal_key()
     except SecretUnreadable:
-        raise Blocked("Its key does not decrypt with PONDER_KEYS. Set the key again.", code="key_unreadable") from None
+        raise Blocked(
+            "Its key does not decrypt with PONDER_KEYS. Set the key again.", code="key_unreadable"
+        ) from None
     if not key:
         raise Blocked("It has no key.", code="no_key")
-    kind = "azure" if connection.kind == "azure" else "openai" if connection.kind == "openai" else "compatible"
     return Endpoint(
-        kind=kind,
+        kind=connection.kind,
         base_url=connection.base_url,
         key=key,
         organization=connection.organization,

@@ -26,12 +26,14 @@ def ring(kind: Literal["send", "poll", "render"]) -> None:
 def wake() -> None:
     """Ring for every pump that has overdue work and no holder: the watchdog's and the beat's part."""
     running = set(
-        PumpLease.objects.filter(instance=settings.INSTANCE, expires_at__gt=Now(), holder__isnull=False).values_list(
-            "kind", flat=True
-        )
+        PumpLease.objects.filter(
+            instance=settings.INSTANCE, expires_at__gt=Now(), holder__isnull=False
+        ).values_list("kind", flat=True)
     )
     overdue = -_OVERDUE
-    if "send" not in running and (Job.objects.to_send(overdue).exists() or Job.objects.to_reap(overdue).exists()):
+    if "send" not in running and (
+        Job.objects.to_send(overdue).exists() or Job.objects.to_reap(overdue).exists()
+    ):
         ring("send")
     if "poll" not in running and Job.objects.to_poll(overdue).exists():
         ring("poll")

@@ -9,13 +9,13 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs import pricing, spend
+from jobs.lifecycle import twins
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.submission import plan_attempt
 from jobs.lifecycle.text import content_of, keep_answer
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import (
     IN_FLIGHT,
-    Answer,
     Attempt,
     AttemptState,
     Basis,
@@ -42,8 +42,6 @@ WATCH_STUCK = dt.timedelta(days=7)
 PATIENCE_WITH_404 = dt.timedelta(minutes=5)
 MISSES_TO_EXPIRE = 3
 STUCK_AFTER_DEADLINE = dt.timedelta(hours=24)
-# A final job that a response which turned up late may still change.
-LATE_CODES = {"lost", "assumed_paid", "expired", "stuck"}
 
 
 def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") -> None:
@@ -55,23 +53,37 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
         now = timezone.now()
         status = str(body["status"])
         usage = Usage.from_wire(body)
-        attempt.end_seen_at = attempt.end_seen_at or now
+        is_news = usage is not None and body.get("usage") != attempt.usage
+        is_new_end = attempt.end_status != status
+        ended = now if is_new_end else attempt.end_seen_at or now
+        attempt.end_seen_at = ended
         attempt.end_status = status
         attempt.request_id = request_id or attempt.request_id
-        attempt.usage = body.get("usage") if usage is not None else None
+        attempt.usage = body.get("usage") if usage is not None else attempt.usage
         attempt.service_tier = str(body.get("service_tier") or "")[:16]
         error = body.get("error") if isinstance(body.get("error"), dict) else {}
         attempt.error_code = str((error or {}).get("code") or "")[:80]
         attempt.error_message = str((error or {}).get("message") or "")[:600]
-        _keep_raw(attempt, body)
-        is_over = _settle(job, attempt, body, usage, now)
+        RawResponse.objects.update_or_create(attempt=attempt, defaults={"body": body})
+        if usage is not None:
+            _settle(job, attempt, body, usage, is_news=is_news)
+            is_over = status != "cancelled"
+        else:
+            is_over = _settle_without_usage(job, attempt, ended, now)
+        # A cancelled response has been seen to become another end: it is watched for an hour.
+        is_over = is_over or now >= ended + WATCH_CANCELLED
         attempt.state = AttemptState.ENDED if is_over else AttemptState.KNOWN
         attempt.ended_at = now if is_over else None
         attempt.save()
         if status == "failed" and _try_again(job, attempt):
             return
-        _finish(job, attempt, body, now)
-        _set_clock(job, now)
+        if status in ("failed", "cancelled") and twins.is_another_running(job, attempt):
+            # It brought no answer, and the job's other send may.
+            if is_new_end:
+                tell(job.pk, status, attempt_id=attempt.pk, note=attempt.error_code)
+        else:
+            _finish(job, attempt, body, now)
+        _set_clock(job)
 
 
 def observe_missing(attempt_id: int) -> None:
@@ -87,31 +99,44 @@ def observe_missing(attempt_id: int) -> None:
         if age < PATIENCE_WITH_404 or attempt.misses < MISSES_TO_EXPIRE:
             Job.objects.filter(pk=job.pk).update(next_action_at=Now() + dt.timedelta(seconds=5))
             return
-        note = f"404 for {attempt.response_id}, {attempt.misses} times, {int(age.total_seconds())} s after it was sent"
+        after = int(age.total_seconds())
+        note = f"404 for {attempt.response_id}, {attempt.misses} times, {after} s after it was sent"
         step(attempt.pk, of=[AttemptState.KNOWN], to=AttemptState.ENDED, ended_at=Now(), error_code="expired")
-        _book_bound(job, attempt, reason="expired: upstream no longer holds the response")
-        if move(
-            job.pk, of=IN_FLIGHT, to=Status.FAILED, next_action_at=None, finished_at=Now(), error_code="expired"
-        ):
-            tell(job.pk, "expired", attempt_id=attempt.pk, note=note)
+        was_booked = _book_bound(attempt, reason="expired: upstream no longer holds the response")
+        tell(job.pk, "expired", attempt_id=attempt.pk, note=note)
+        if was_booked:
             alarm("expired", f"{job.short_id}: {note}. Its ceiling was booked.", job_id=job.pk)
-        _set_clock(job, now)
+        if not twins.is_another_running(job, attempt) and move(
+            job.pk, of=IN_FLIGHT, to=Status.FAILED, finished_at=Now(), error_code="expired"
+        ):
+            twins.end_unheard(job)
+        _set_clock(job)
 
 
-def observe_stuck(attempt_id: int) -> bool:
-    """Give up waiting for a job long past its deadline: failed, bound booked, watched for a week more."""
+def observe_stuck(attempt_id: int) -> None:
+    """Give up waiting for a response long past its job's deadline: bound booked, watched for a week more."""
     with transaction.atomic():
         job, attempt = _locked(attempt_id)
-        overdue = job.deadline_at is not None and timezone.now() > job.deadline_at + STUCK_AFTER_DEADLINE
-        if not overdue or not move(
-            job.pk, of=IN_FLIGHT, to=Status.FAILED, finished_at=Now(), error_code="stuck", next_action_at=Now() + WATCH_EVERY
-        ):
-            return False
+        is_overdue = job.deadline_at is not None and timezone.now() > job.deadline_at + STUCK_AFTER_DEADLINE
+        if not is_overdue or attempt.state != AttemptState.KNOWN or attempt.end_seen_at is not None:
+            return
         Attempt.objects.filter(pk=attempt.pk).update(end_seen_at=Now(), error_code="stuck")
-        _book_bound(job, attempt, reason="stuck: no end a day after its deadline")
+        _book_bound(attempt, reason="stuck: no end a day after its deadline")
         tell(job.pk, "stuck", attempt_id=attempt.pk)
-        alarm("stuck", f"{job.short_id} did not end a day after its deadline. Its ceiling was booked.", job_id=job.pk)
-        return True
+        alarm(
+            "stuck",
+            f"{job.short_id} did not end a day after its deadline. Its ceiling was booked.",
+            job_id=job.pk,
+        )
+        if not twins.is_another_running(job, attempt) and move(
+            job.pk,
+            of=IN_FLIGHT,
+            to=Status.FAILED,
+            finished_at=Now(),
+            error_code="stuck",
+            next_action_at=Now() + WATCH_EVERY,
+        ):
+            twins.end_unheard(job)
 
 
 def is_watched_long_enough(job: Job, attempt: Attempt, now: dt.datetime) -> bool:
@@ -126,78 +151,87 @@ def stop_watching(attempt_id: int) -> None:
     with transaction.atomic():
         job, attempt = _locked(attempt_id)
         step(attempt.pk, of=[AttemptState.KNOWN], to=AttemptState.ENDED, ended_at=Now())
-        spend.settle(attempt, cost=None, reason="watched to the end")
-        _set_clock(job, timezone.now())
+        _book_bound(attempt, reason="watched to the end without usage")
+        _set_clock(job)
 
 
 def _locked(attempt_id: int) -> tuple[Job, Attempt]:
     """Lock the job of an attempt and read both."""
     job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
-    job = Job.objects.select_for_update(of=("self",)).select_related("project__connection", "model").get(pk=job_id)
+    job = (
+        Job.objects.select_for_update(of=("self",))
+        .select_related("project__connection", "model")
+        .get(pk=job_id)
+    )
     return job, Attempt.objects.select_related("price", "connection").get(pk=attempt_id)
 
 
-def _settle(job: Job, attempt: Attempt, body: dict[str, Any], usage: Usage | None, now: dt.datetime) -> bool:
-    """Book what ended, by the table of 'Money'; True when nothing more is expected of the attempt."""
+def _settle(job: Job, attempt: Attempt, body: dict[str, Any], usage: Usage, *, is_news: bool) -> None:
+    """Book the usage, and say what is odd about it when it is first seen."""
+    price, oddities = _price_for(job, attempt, body)
+    charge = pricing.charge(price.rates, usage, service_tier=body.get("service_tier"), window=job.window)
+    if charge.unknown_tier:
+        oddities["unknown_tier"] = f"tier {attempt.service_tier!r} has no price; the dearest was used."
+    committed = spend.held_for(attempt) + attempt.cost
+    if charge.total > committed:
+        oddities["overrun"] = f"it cost {charge.total:.4f} USD; {committed:.4f} were held or booked for it."
+    for kind, message in oddities.items() if is_news else ():
+        alarm(kind, f"{job.short_id}: {message}", job_id=job.pk)
+    spend.settle(
+        attempt, cost=charge.total, basis=Basis.USAGE, usage=usage, price=price, reason=attempt.end_status
+    )
+
+
+def _settle_without_usage(job: Job, attempt: Attempt, ended: dt.datetime, now: dt.datetime) -> bool:
+    """Book what ended without usage, by the table of 'Money'; True when nothing more is expected of it."""
     status = attempt.end_status
-    if usage is not None:
-        price = _price_for(job, attempt, body)
-        charge = pricing.charge(price.rates, usage, service_tier=body.get("service_tier"), window=job.window)
-        if charge.unknown_tier:
-            alarm("unknown_tier", f"{job.short_id}: tier {attempt.service_tier!r} has no price; the dearest was used.", job_id=job.pk)
-        held = spend.held_for(attempt)
-        if charge.total > held > 0:
-            alarm("overrun", f"{job.short_id} cost {charge.total:.4f} USD; {held:.4f} were held.", job_id=job.pk)
-        spend.settle(attempt, cost=charge.total, basis=Basis.USAGE, usage=usage, price=price, reason=f"{status}")
-        return status != "cancelled" or _watched(attempt, now)
     if status == "failed":
-        spend.settle(attempt, cost=Decimal(0), basis=Basis.NONE, price=attempt.price, reason="failed without usage")
+        spend.settle(
+            attempt, cost=Decimal(0), basis=Basis.NONE, price=attempt.price, reason="failed without usage"
+        )
         return True
     if status == "cancelled":
         spend.settle(
             attempt,
-            cost=_estimate(job, attempt, now),
+            cost=_estimate(job, attempt, ended),
             basis=Basis.ESTIMATE,
             price=attempt.price,
             reason="cancelled without usage: time run × usual speed",
         )
-        return _watched(attempt, now)
-    assert attempt.end_seen_at is not None
-    if now < attempt.end_seen_at + ASK_FOR_USAGE:
         return False
-    _book_bound(job, attempt, reason=f"{status} without usage for ten minutes")
+    if now < ended + ASK_FOR_USAGE:
+        return False
+    bound = spend.held_for(attempt) or attempt.worst_case
+    reason = f"{status} without usage for ten minutes"
+    spend.settle(attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=reason)
     alarm("no_usage", f"{job.short_id} ended {status} without usage. Its ceiling was booked.", job_id=job.pk)
     return True
 
 
-def _watched(attempt: Attempt, now: dt.datetime) -> bool:
-    """A cancelled response has been seen to become another end: it is watched for an hour."""
-    return attempt.end_seen_at is not None and now >= attempt.end_seen_at + WATCH_CANCELLED
-
-
-def _book_bound(job: Job, attempt: Attempt, *, reason: str) -> None:
+def _book_bound(attempt: Attempt, *, reason: str) -> bool:
+    """Charge what is held for an attempt; False if nothing is: then it has been booked before."""
     bound = spend.held_for(attempt)
     if bound > 0:
         spend.settle(attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=reason)
+    return bound > 0
 
 
-def _price_for(job: Job, attempt: Attempt, body: dict[str, Any]) -> Price:
-    """The price row of the model that answered: the asked one's, for it and its snapshots."""
+def _price_for(job: Job, attempt: Attempt, body: dict[str, Any]) -> tuple[Price, dict[str, str]]:
+    """The price row of the model that answered (the asked one's for its snapshots), and what is odd."""
     name = str(body.get("model") or job.model_id)
     if job.model.answers_to(name):
-        return attempt.price
+        return attempt.price, {}
     other = ModelSpec.objects.filter(pk=name).first()
     row = other.price_on(Workspace.objects.the().today()) if other else None
     if row is not None:
-        return row
-    alarm("unknown_model", f"{job.short_id}: answered by {name[:80]!r}, which has no price; {job.model_id}'s was used.", job_id=job.pk)
-    return attempt.price
+        return row, {}
+    odd = f"answered by {name[:80]!r}, which has no price; {job.model_id}'s was used."
+    return attempt.price, {"unknown_model": odd}
 
 
-def _estimate(job: Job, attempt: Attempt, now: dt.datetime) -> Decimal:
+def _estimate(job: Job, attempt: Attempt, ended: dt.datetime) -> Decimal:
     usual = job.model.usual(job.effort)
     tokens = float(usual["reasoning"][1]) + float(usual["answer"][1])
-    ended = attempt.end_seen_at or now
     return pricing.estimate_cancelled(
         attempt.price.rates,
         elapsed_seconds=max(0.0, (ended - (attempt.sent_at or attempt.created_at)).total_seconds()),
@@ -213,10 +247,12 @@ def _estimate(job: Job, attempt: Attempt, now: dt.datetime) -> Decimal:
 def _try_again(job: Job, attempt: Attempt) -> bool:
     """Plan another attempt after a failure that is not the request's fault; True if one was admitted."""
     worth_it = attempt.error_code in RETRYABLE_CODES and job.cancel_requested_at is None
-    if not worth_it or job.status not in IN_FLIGHT or attempt.number >= MOST_ATTEMPTS:
+    number = Attempt.objects.filter(job=job).count() + 1
+    if not worth_it or job.status not in IN_FLIGHT or number > MOST_ATTEMPTS:
         return False
-    price = job.model.price_on(Workspace.objects.the().today())
-    if price is None or job.model.is_off(Workspace.objects.the().today()):
+    today = Workspace.objects.the().today()
+    price = job.model.price_on(today)
+    if price is None or job.model.is_off(today) or twins.is_another_running(job, attempt):
         return False
     refused = None
     try:
@@ -230,9 +266,14 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
                 claim_token=None,
                 deadline_at=None,
             )
-            tell(job.pk, "tried_again", attempt_id=attempt.pk, note=f"{attempt.error_code}: {attempt.error_message}")
+            tell(
+                job.pk,
+                "tried_again",
+                attempt_id=attempt.pk,
+                note=f"{attempt.error_code}: {attempt.error_message}",
+            )
             ring("send")
-            plan_attempt(job, number=attempt.number + 1, price=price)
+            plan_attempt(job, number=number, price=price)
     except (spend.BudgetRefused, spend.NoCap) as error:
         refused = error
     if refused is not None:
@@ -244,21 +285,20 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
 def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime) -> None:
     """Give the job its end and its answer, unless another attempt already did."""
     content = content_of(body)
-    to = Status.REQUIRES_ACTION if attempt.end_status == "completed" and content.calls else Status(attempt.end_status)
+    to = (
+        Status.REQUIRES_ACTION
+        if attempt.end_status == "completed" and content.calls
+        else Status(attempt.end_status)
+    )
     details = body.get("incomplete_details")
     reason = str(details.get("reason") or "")[:40] if isinstance(details, dict) else ""
     open_now = [Status.SENDING, Status.WAITING, Status.UNCONFIRMED, *IN_FLIGHT]
-    is_late = (
-        job.status == Status.CANCELLED and attempt.end_status != "cancelled" and job.finished_at is not None
-    ) or (
-        job.status == Status.FAILED
-        and job.error_code in LATE_CODES
-        and attempt.end_status in ("completed", "incomplete")
-        and not Answer.objects.filter(job=job).exists()
+    is_late = (job.status == Status.CANCELLED and attempt.end_status != "cancelled") or (
+        job.status == Status.FAILED and attempt.end_status in ("completed", "incomplete")
     )
     if not move(
         job.pk,
-        of=[job.status] if is_late else open_now,
+        of=[Status(job.status)] if is_late else open_now,
         to=to,
         claim_token=None,
         finished_at=now,
@@ -268,43 +308,16 @@ def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime) 
         return
     tell(job.pk, attempt.end_status, attempt_id=attempt.pk, note=attempt.error_code or reason)
     keep_answer(job, attempt, content)
-    _end_twins(job, attempt)
+    twins.end_unheard(job)
     if content.text:
         ring("render")
 
 
-def _end_twins(job: Job, attempt: Attempt) -> None:
-    """A final job holds nothing for sends nobody has heard of: if one turns up later, it is charged then."""
-    twins = Attempt.objects.filter(job=job, state__in=[AttemptState.PLANNED, AttemptState.UNCONFIRMED]).exclude(pk=attempt.pk)
-    for twin in twins:
-        code = "lost" if twin.state == AttemptState.UNCONFIRMED else ""
-        Attempt.objects.filter(pk=twin.pk).update(state=AttemptState.ENDED, ended_at=Now(), error_code=code)
-        spend.settle(twin, cost=None, reason="another attempt of the job ended")
-
-
-def _set_clock(job: Job, now: dt.datetime) -> None:
-    """Set the next look at a job that just changed: soon for missing usage, slowly for a watch, else never."""
+def _set_clock(job: Job) -> None:
+    """Set the next look at a job that changed: soon for missing usage, slowly for a watch, else never."""
     known = list(Attempt.objects.filter(job=job, state=AttemptState.KNOWN))
     wait = None
     if known:
         is_asking = any(a.end_status in ("completed", "incomplete") or a.end_seen_at is None for a in known)
         wait = ASK_AGAIN if is_asking else WATCH_EVERY
-    sent = Attempt.objects.filter(job=job, state__in=[AttemptState.SENDING, AttemptState.PLANNED]).exists()
-    if not sent:
-        Job.objects.filter(pk=job.pk).update(next_action_at=None if wait is None else Now() + wait, claim_token=None)
-
-
-def _keep_raw(attempt: Attempt, body: dict[str, Any]) -> None:
-    RawResponse.objects.update_or_create(attempt=attempt, defaults={"body": _without_nul(body)})
-
-
-def _without_nul(value: Any) -> Any:
-    """PostgreSQL's jsonb cannot hold NUL in a string; a model can write it."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
-    if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nul(item) for item in value]
-    return value
-
+    Job.objects.filter(pk=job.pk).update(next_action_at=wait and Now() + wait, claim_token=None)

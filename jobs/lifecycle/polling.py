@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -16,7 +16,7 @@ from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.transition import tell
 from jobs.models import FINAL, IN_FLIGHT, Attempt, AttemptState, Event, Job
 from jobs.notify import alarm
-from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome
+from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome, Rejected
 
 # A killed pump's rows come back after this long.
 VISIBILITY = dt.timedelta(seconds=30)
@@ -51,7 +51,7 @@ def stretch() -> float:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT coalesce(sum(1 / least(greatest(extract(epoch FROM now() - sent_at) * 0.01, %s), %s)), 0)
+            SELECT coalesce(sum(1 / least(greatest(extract(epoch FROM statement_timestamp() - sent_at) * 0.01, %s), %s)), 0)
             FROM jobs_job WHERE next_action_at IS NOT NULL AND status IN ('queued', 'in_progress')
             """,
             [SHORTEST, LONGEST],
@@ -64,23 +64,29 @@ def claim_polls(room: int) -> list[Poll]:
     """Claim up to `room` due jobs by pushing their clock, and return what to ask for."""
     claim = uuid.uuid4()
     with transaction.atomic():
-        due = Job.objects.to_poll().order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
+        due = (
+            Job.objects.to_poll().order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
+        )
         ids = list(due.values_list("pk", flat=True)[:room])
         if not ids:
             return []
         Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)
-        late = Job.objects.filter(pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT)
+        late = Job.objects.filter(
+            pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
+        )
         for job_id in late.values_list("pk", flat=True):
             tell(job_id, "deadline")
-        Job.objects.filter(pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT).update(
-            cancel_requested_at=Now(), version=F("version") + 1
-        )
+        Job.objects.filter(
+            pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
+        ).update(cancel_requested_at=Now(), version=F("version") + 1)
     known = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN).select_related("job", "connection")
     polls, now = [], timezone.now()
     for attempt in known:
         until = attempt.connection.not_before
         if until is not None and until > now:
-            Job.objects.filter(pk=attempt.job_id, claim_token=claim).update(next_action_at=until, claim_token=None)
+            Job.objects.filter(pk=attempt.job_id, claim_token=claim).update(
+                next_action_at=until, claim_token=None
+            )
             continue
         try:
             endpoint = endpoint_of(attempt.connection)
@@ -116,16 +122,30 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
         if outcome.body is None:
             _not_answered(outcome, stretched=stretched)
             continue
-        if poll.asks_cancel and outcome.act == "cancel":
+        if poll.asks_cancel:
             Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
-        status = outcome.body.get("status")
+        status = str(outcome.body.get("status"))
         if status in ending.ENDS:
-            ending.observe_end(poll.attempt_id, outcome.body, request_id=outcome.request_id)
+            _ended(outcome)
             continue
         if status not in ending.RUNNING:
-            _unknown_word(poll, str(status))
-        running.append((poll, str(status), WATCHED if poll.status in FINAL else interval(poll.age, stretch=stretched)))
+            _unknown_word(poll, status)
+        running.append(
+            (poll, status, WATCHED if poll.status in FINAL else interval(poll.age, stretch=stretched))
+        )
     _still_running(running)
+
+
+def _ended(outcome: Outcome[Poll]) -> None:
+    """Finish a job. An answer that cannot be written down must not keep the others from being."""
+    poll, body = outcome.key, outcome.body or {}
+    try:
+        ending.observe_end(poll.attempt_id, body, request_id=outcome.request_id)
+    except OperationalError:  # the database's trouble: the claim comes back after its visibility
+        raise
+    except Exception as error:
+        # Its text could hold the answer.
+        _say_once(poll, "unreadable", f"Its response could not be written down ({type(error).__name__}).")
 
 
 def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
@@ -135,7 +155,7 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
         cursor.execute(
             """
             UPDATE jobs_job AS j SET
-              next_action_at = now() + seen.wait * interval '1 second',
+              next_action_at = statement_timestamp() + seen.wait * interval '1 second',
               version = j.version + (seen.is_running AND j.status <> seen.status)::int,
               status = CASE WHEN seen.is_running THEN seen.status ELSE j.status END,
               claim_token = NULL
@@ -157,7 +177,11 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
             if status != before[job_id]:
                 tell(job_id, status)
     now = timezone.now()
-    for attempt in Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running]).select_related("job"):
+    # Misses count in a row: an answer ends the row.
+    Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running], misses__gt=0).update(misses=0)
+    for attempt in Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running]).select_related(
+        "job"
+    ):
         if ending.is_watched_long_enough(attempt.job, attempt, now):
             ending.stop_watching(attempt.pk)
         elif attempt.job.deadline_at and attempt.job.deadline_at + ending.STUCK_AFTER_DEADLINE < now:
@@ -172,6 +196,10 @@ def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
         return
     if isinstance(error, Blocked):
         pause_for(poll.connection_id, error)
+    if poll.asks_cancel and isinstance(error, Rejected):
+        # Some servers refuse to cancel what has just ended: from now on it is read.
+        Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
+        tell(poll.job_id, "cancel_refused", attempt_id=poll.attempt_id, note=f"{error.code}: {error.message}")
     wait = interval(poll.age, stretch=stretched) * 2
     if error is not None and error.retry_after is not None:
         hold_back(poll.connection_id, error.retry_after)
@@ -182,7 +210,13 @@ def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
 
 
 def _unknown_word(poll: Poll, status: str) -> None:
-    """A word we do not know is not an end; say so once."""
-    if not Event.objects.filter(attempt=poll.attempt_id, kind="unknown_status", note=status[:40]).exists():
-        tell(poll.job_id, "unknown_status", attempt_id=poll.attempt_id, note=status[:40])
-        alarm("unknown_status", f"The API reports the status {status[:40]!r}.", job_id=poll.job_id)
+    """A word we do not know is not an end."""
+    _say_once(poll, "unknown_status", f"The API reports the status {status[:40]!r}.")
+
+
+def _say_once(poll: Poll, kind: str, message: str) -> None:
+    """Alarm about a response, once for each message."""
+    with transaction.atomic():
+        if not Event.objects.filter(attempt=poll.attempt_id, kind=kind, note=message).exists():
+            tell(poll.job_id, kind, attempt_id=poll.attempt_id, note=message)
+            alarm(kind, message, job_id=poll.job_id)

@@ -110,7 +110,7 @@ def _write_sends(session: Session[sending.Send]) -> None:
 
 
 def _journal(send: sending.Send, response_id: str, request_id: str) -> None:
-    write(send.attempt_id, response_id, request_id)
+    write(send.nonce, response_id, request_id)
 
 
 def _poll(lease: _Lease) -> None:

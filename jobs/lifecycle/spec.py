@@ -43,7 +43,9 @@ class JobSpec:
     token: ApiToken | None = None
     rerun_of: Job | None = None
     submission_key: str = ""
-    accepts_undocumented: bool = False  # the person clicked through 'OpenAI documents no xhigh for this model'
+    accepts_undocumented: bool = (
+        False  # the person clicked through 'OpenAI documents no xhigh for this model'
+    )
 
     @property
     def shown_title(self) -> str:
@@ -122,7 +124,9 @@ def problems_of(wanted: JobSpec) -> dict[str, str]:
         ceiling = ceiling_of(wanted)
         if ceiling and ceiling.worst_case > wanted.project.job_limit:
             limit = f"{wanted.project.job_limit:.2f}"
-            found["max_output_tokens"] = f"Over the ${limit} limit per job of this project. Lower the output limit."
+            found["max_output_tokens"] = (
+                f"Over the ${limit} limit per job of this project. Lower the output limit."
+            )
     return found
 
 
@@ -178,7 +182,9 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
     if wanted.mode not in spec.modes:
         found["mode"] = f"{spec.pk} has the modes {', '.join(spec.modes)}."
     if not MIN_OUTPUT_TOKENS <= wanted.max_output_tokens <= spec.max_output_tokens:
-        found["max_output_tokens"] = f"{MIN_OUTPUT_TOKENS} to {spec.max_output_tokens:,} tokens for {spec.pk}."
+        found["max_output_tokens"] = (
+            f"{MIN_OUTPUT_TOKENS} to {spec.max_output_tokens:,} tokens for {spec.pk}."
+        )
     return found
 
 
@@ -203,6 +209,11 @@ def request_body(job: Job, nonce: Any) -> dict[str, Any]:
         body["instructions"] = prompt.instructions
     if prompt.schema is not None:
         body["text"] = {
-            "format": {"type": "json_schema", "name": prompt.schema_name, "schema": prompt.schema, "strict": True}
+            "format": {
+                "type": "json_schema",
+                "name": prompt.schema_name,
+                "schema": prompt.schema,
+                "strict": True,
+            }
         }
     return body

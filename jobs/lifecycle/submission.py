@@ -5,7 +5,7 @@ import dataclasses
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from jobs import spend
+from jobs import pricing, spend
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, check
 from jobs.lifecycle.transition import tell
@@ -42,9 +42,20 @@ def submit(wanted: JobSpec) -> Job:
 
 
 def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
-    """Make the next attempt together with its hold; last before the commit, for it locks the budgets."""
+    """Make the next attempt together with its hold; last before the commit, for it locks the budgets.
+
+    What it can cost is bounded at its own price row, which may be a later one than the job's first.
+    """
+    worst = pricing.worst_case(
+        price.rates,
+        input_tokens=job.input_bound,
+        max_output_tokens=job.max_output_tokens,
+        service_tier=job.service_tier,
+        window=job.window,
+        mode_factor=job.model.mode_factor(job.mode),
+    )
     attempt = Attempt.objects.create(
-        job=job, number=number, connection=job.project.connection, price=price, worst_case=job.worst_case
+        job=job, number=number, connection=job.project.connection, price=price, worst_case=worst
     )
     spend.admit(job, attempt)
     return attempt
@@ -62,7 +73,7 @@ def record(job: Job, wanted: JobSpec) -> Prompt:
     )
 
 
-def successor_spec(job: Job, wanted: JobSpec) -> JobSpec:
+def successor_spec(wanted: JobSpec) -> JobSpec:
     """Return `wanted` on the living successor of its model, with an effort and a limit that one has."""
     today = Workspace.objects.the().today()
     spec = ModelSpec.objects.get(pk=wanted.model)

@@ -36,7 +36,9 @@ def content_of(body: dict[str, Any]) -> Content:
         if not isinstance(item, dict):
             continue
         if item.get("type") in _CALLS:
-            calls.append({key: item[key] for key in ("type", "id", "call_id", "name", "arguments") if key in item})
+            calls.append(
+                {key: item[key] for key in ("type", "id", "call_id", "name", "arguments") if key in item}
+            )
         parts = item.get("content")
         for part in parts if item.get("type") == "message" and isinstance(parts, list) else []:
             if not isinstance(part, dict):
@@ -45,13 +47,12 @@ def content_of(body: dict[str, Any]) -> Content:
                 texts.append(part["text"])
             elif part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
                 refusals.append(part["refusal"])
-    # PostgreSQL's text cannot hold NUL; a model can write it.
-    text = "\n\n".join(texts or refusals).replace("\x00", "\ufffd")
+    text = "\n\n".join(texts or refusals)
     return Content(text=text, is_refusal=bool(refusals and not texts), calls=calls)
 
 
 def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
-    """Store a job's answer, parsed and validated where it has a schema; the first one stays."""
+    """Store the answer of the end that a job takes, parsed and validated where it has a schema."""
     if not (content.text or content.calls):
         return
     prompt = Prompt.objects.get(job=job)
@@ -60,7 +61,7 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
     if prompt.schema is not None and content.text and not content.is_refusal:
         checked = schemas.validate(prompt.schema, content.text)
         parsed, errors = checked.parsed, checked.errors
-    Answer.objects.get_or_create(
+    Answer.objects.update_or_create(
         job=job,
         defaults={
             "attempt": attempt,
@@ -69,6 +70,8 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
             "parsed": parsed,
             "validation_errors": errors,
             "calls": content.calls,
+            "html": "",
+            "renderer_version": 0,
         },
     )
 
@@ -78,13 +81,16 @@ def render_due() -> int:
     until, done = timezone.now() + RENDER_FOR, 0
     while timezone.now() < until:
         with transaction.atomic():
-            due = Answer.objects.filter(renderer_version__gte=0).exclude(renderer_version=rendering.RENDERER_VERSION)
+            due = Answer.objects.filter(renderer_version__gte=0).exclude(
+                renderer_version=rendering.RENDERER_VERSION
+            )
             answer = due.order_by("-pk").select_for_update(skip_locked=True).first()
             if answer is None:
                 break
             try:
                 html, version = _within(RENDER_LIMIT, answer.text), rendering.RENDERER_VERSION
-            except _TooSlow:
+            except (Exception, _TooSlow):
+                # Model output is hostile: one answer must not keep all others from being rendered.
                 html, version = "", Answer.PLAIN
             Answer.objects.filter(pk=answer.pk).update(html=html, renderer_version=version)
             Job.objects.filter(pk=answer.job_id).update(version=F("version") + 1)
@@ -92,8 +98,8 @@ def render_due() -> int:
     return done
 
 
-class _TooSlow(Exception):
-    pass
+class _TooSlow(BaseException):
+    """The time is up; no `except Exception` on the way may swallow it."""
 
 
 def _within(seconds: int, text: str) -> str:
@@ -118,5 +124,3 @@ def usual_seconds(spec: ModelSpec, effort: str) -> tuple[float, float]:
     """Return P10 and P90 of the seconds a model usually takes at an effort, by the catalogue's prior."""
     seconds = spec.usual(effort)["seconds"]
     return float(seconds[0]), float(seconds[2])
-
-

@@ -10,7 +10,7 @@ from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.submission import plan_attempt
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import Attempt, AttemptState, Basis, Job, Status, User
+from jobs.models import Attempt, AttemptState, Basis, Job, Status, User, Workspace
 from jobs.notify import alarm
 
 
@@ -27,22 +27,34 @@ class NotUnconfirmed(Exception):
     """The job is not unconfirmed any more."""
 
 
+class NotAdoptable(NotUnconfirmed):
+    """The response id is empty or belongs to another attempt."""
+
+
 def resolve(
     job_id: int, decision: Decision, *, by: User | None = None, reason: str = "", response_id: str = ""
 ) -> Job:
     """Carry out a decision about an unconfirmed job.
 
-    Raises NotUnconfirmed, and for a resend spend.BudgetRefused when a second hold does not fit.
+    Raises NotUnconfirmed (NotAdoptable for a response id that cannot be its own), and for a resend
+    spend.BudgetRefused when a second hold does not fit.
     """
     try:
         with transaction.atomic():
-            job = Job.objects.select_for_update(of=("self",)).select_related("project__connection").get(pk=job_id)
-            attempt = Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED).order_by("-number").first()
+            job = (
+                Job.objects.select_for_update(of=("self",))
+                .select_related("project__connection", "model")
+                .get(pk=job_id)
+            )
+            attempt = (
+                Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED).order_by("-number").first()
+            )
             if job.status != Status.UNCONFIRMED or attempt is None:
                 raise NotUnconfirmed
             tell(job_id, f"decided_{decision}", attempt_id=attempt.pk, actor=by, note=reason)
             if decision == Decision.ADOPT:
-                adopt(attempt.pk, response_id, how="by hand")
+                if not response_id or not adopt(attempt.pk, response_id, how="by hand"):
+                    raise NotAdoptable
             elif decision == Decision.RESEND:
                 _resend(job, attempt)
             else:
@@ -56,21 +68,45 @@ def resolve(
 
 def _resend(job: Job, attempt: Attempt) -> None:
     """Plan a second send; the first one's hold stays until it turns up or its twin ends."""
-    move(job.pk, of=[Status.UNCONFIRMED], to=Status.WAITING, next_action_at=Now(), error_code="")
+    move(
+        job.pk,
+        of=[Status.UNCONFIRMED],
+        to=Status.WAITING,
+        next_action_at=Now(),
+        error_code="",
+        # Whoever asked for a cancel before has been overruled; a job to be cancelled is never sent.
+        cancel_requested_at=None,
+        cancel_requested_by=None,
+    )
     ring("send")
     number = Attempt.objects.filter(job=job).count() + 1
-    plan_attempt(job, number=number, price=attempt.price)
+    price = job.model.price_on(Workspace.objects.the().today()) or attempt.price
+    plan_attempt(job, number=number, price=price)
 
 
 def _declare(job: Job, attempt: Attempt, decision: Decision, *, by: User | None, reason: str) -> None:
     code = "lost" if decision == Decision.LOST else "assumed_paid"
     step(attempt.pk, of=[AttemptState.UNCONFIRMED], to=AttemptState.ENDED, ended_at=Now(), error_code=code)
-    move(job.pk, of=[Status.UNCONFIRMED], to=Status.FAILED, finished_at=Now(), next_action_at=None, error_code=code)
+    # Of several unconfirmed sends each is decided about: none keeps its hold unasked.
+    if not Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED).exists():
+        move(
+            job.pk,
+            of=[Status.UNCONFIRMED],
+            to=Status.FAILED,
+            finished_at=Now(),
+            next_action_at=None,
+            error_code=code,
+        )
     if decision == Decision.LOST:
         spend.settle(attempt, cost=None, reason=f"declared lost: {reason}", actor=by)
         return
     bound = spend.held_for(attempt)
     spend.settle(
-        attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=f"declared paid: {reason}", actor=by
+        attempt,
+        cost=bound,
+        basis=Basis.BOUND,
+        price=attempt.price,
+        reason=f"declared paid: {reason}",
+        actor=by,
     )
     alarm("assumed_paid", f"{job.short_id}: its ceiling was booked by hand.", job_id=job.pk)

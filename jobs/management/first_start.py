@@ -54,7 +54,9 @@ def prepare(*, sandbox_base_url: str) -> FirstStart:
             _practice_connection(sandbox_base_url)
         Connection.objects.filter(is_practice=True).update(base_url=sandbox_base_url)
         if settings.PONDER_TODAY and Connection.objects.filter(is_practice=False).exists():
-            raise ImproperlyConfigured("PONDER_TODAY is for practice only: a connection here spends real money.")
+            raise ImproperlyConfigured(
+                "PONDER_TODAY is for practice only: a connection here spends real money."
+            )
         # Whoever held a lease was of an earlier start and is gone.
         PumpLease.objects.filter(instance=settings.INSTANCE).update(holder=None, expires_at=Now())
         lifecycle.install_watchdog()
@@ -106,6 +108,4 @@ def _needs_sandbox() -> bool:
     """The sandbox serves practice: while nothing else is connected, and until its last job has ended."""
     if not Connection.objects.filter(is_practice=False).exists():
         return True
-    return Job.objects.filter(
-        attempt__connection__is_practice=True, status__in=UNFINISHED
-    ).exists()
+    return Job.objects.filter(attempt__connection__is_practice=True, status__in=UNFINISHED).exists()

@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
                 ('tries', models.PositiveIntegerField(default=0, help_text='Times it was surely not accepted.')),
                 ('misses', models.PositiveIntegerField(default=0, help_text='Polls in a row answered with 404.')),
                 ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('response_id', models.CharField(blank=True, max_length=128)),
+                ('response_id', models.CharField(blank=True, max_length=255)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('sent_at', models.DateTimeField(blank=True, null=True)),
                 ('cancel_sent_at', models.DateTimeField(blank=True, null=True)),

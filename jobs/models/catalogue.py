@@ -56,16 +56,22 @@ class ModelSpec(models.Model):
     max_output_tokens = models.PositiveIntegerField()
     efforts = ArrayField(models.CharField(max_length=16), default=list)
     default_effort = models.CharField(max_length=16)
-    undocumented_efforts = models.JSONField(default=dict, blank=True, help_text="Effort → what to say before it is used.")
+    undocumented_efforts = models.JSONField(
+        default=dict, blank=True, help_text="Effort → what to say before it is used."
+    )
     modes = ArrayField(models.CharField(max_length=16), default=list)
-    mode_factors = models.JSONField(default=dict, blank=True, help_text="Mode → factor on the ceiling's output.")
+    mode_factors = models.JSONField(
+        default=dict, blank=True, help_text="Mode → factor on the ceiling's output."
+    )
     completion_windows = ArrayField(models.CharField(max_length=16), default=list, blank=True)
     capabilities = ArrayField(models.CharField(max_length=40), default=list, blank=True)
     snapshots = ArrayField(models.CharField(max_length=80), default=list, blank=True)
     shutdown_date = models.DateField(null=True, blank=True)
     successor = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True)
     successor_mode = models.CharField(max_length=16, null=True, blank=True)
-    prior = models.JSONField(default=dict, blank=True, help_text="Effort → P10, P50, P90 of tokens and seconds.")
+    prior = models.JSONField(
+        default=dict, blank=True, help_text="Effort → P10, P50, P90 of tokens and seconds."
+    )
     objects = ModelSpecQuerySet.as_manager()
 
     class Meta:
@@ -106,8 +112,14 @@ class ModelSpec(models.Model):
 
     def usual(self, effort: str) -> Mapping[str, Sequence[float]]:
         """The catalogue's prior for an effort: tokens and seconds as [P10, P50, P90]."""
-        found: Mapping[str, Sequence[float]] | None = self.prior.get(effort) or self.prior.get(self.default_effort)
-        return found or {"reasoning": [500, 4000, 20000], "answer": [200, 800, 3000], "seconds": [20, 120, 600]}
+        found: Mapping[str, Sequence[float]] | None = self.prior.get(effort) or self.prior.get(
+            self.default_effort
+        )
+        return found or {
+            "reasoning": [500, 4000, 20000],
+            "answer": [200, 800, 3000],
+            "seconds": [20, 120, 600],
+        }
 
 
 def _multipliers(stored: Mapping[str, Any]) -> dict[str, Decimal]:

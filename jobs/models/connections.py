@@ -59,10 +59,16 @@ class Connection(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_reason = models.CharField(max_length=600, blank=True)
     paused_by = models.ForeignKey(
-        "jobs.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        "jobs.User",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
         help_text="Empty when it paused by itself.",
     )
-    not_before = models.DateTimeField(null=True, blank=True, help_text="Asked to wait until then (Retry-After).")
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="Asked to wait until then (Retry-After)."
+    )
     objects = ConnectionQuerySet.as_manager()
 
     def __str__(self) -> str:

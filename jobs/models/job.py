@@ -27,7 +27,10 @@ class Status(models.TextChoices):
     UNCONFIRMED = "unconfirmed", "Unconfirmed"  # sent perhaps; the hold stays until someone knows
     QUEUED = "queued", "Queued"
     IN_PROGRESS = "in_progress", "Running"
-    REQUIRES_ACTION = "requires_action", "Needs action"  # ended upstream with calls to answer; money is settled
+    REQUIRES_ACTION = (
+        "requires_action",
+        "Needs action",
+    )  # ended upstream with calls to answer; money is settled
     COMPLETED = "completed", "Completed"
     INCOMPLETE = "incomplete", "Incomplete"
     FAILED = "failed", "Failed"
@@ -65,9 +68,14 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent within a time, whose connection may be sent to."""
-        gate = models.Q(project__connection__not_before=None) | models.Q(project__connection__not_before__lte=Now() + within)
+        gate = models.Q(project__connection__not_before=None) | models.Q(
+            project__connection__not_before__lte=Now() + within
+        )
         return self.filter(
-            gate, status=Status.WAITING, next_action_at__lte=Now() + within, project__connection__paused_at=None
+            gate,
+            status=Status.WAITING,
+            next_action_at__lte=Now() + within,
+            project__connection__paused_at=None,
         )
 
     def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
@@ -78,7 +86,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those whose send has outlived its lease: nobody is sending them any more."""
-        return self.filter(status=Status.SENDING, next_action_at__lte=Now() + within)
+        return self.filter(attempt__state=AttemptState.SENDING, attempt__lease_expires_at__lte=Now() + within)
 
     def for_list(self) -> "JobQuerySet":
         """With all that a list row shows."""
@@ -106,8 +114,12 @@ class Job(models.Model):
     service_tier = models.CharField(max_length=16, default="default")
     window = models.CharField(max_length=16, default="soonest")
     tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
-    previous = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="following")
-    rerun_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="reruns")
+    previous = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="following"
+    )
+    rerun_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="reruns"
+    )
     status = models.CharField(max_length=20, choices=Status, default=Status.WAITING)
     version = models.PositiveIntegerField(default=1)
     next_action_at = models.DateTimeField(null=True, blank=True)
@@ -121,18 +133,24 @@ class Job(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     input_bound = models.PositiveIntegerField(help_text="The most input tokens it can be charged for.")
-    worst_case = models.DecimalField("ceiling", max_digits=20, decimal_places=10, help_text="USD, of one attempt.")
+    worst_case = models.DecimalField(
+        "ceiling", max_digits=20, decimal_places=10, help_text="USD, of one attempt."
+    )
     cost = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(0), help_text="USD")
     error_code = models.CharField(max_length=80, blank=True)
     incomplete_reason = models.CharField(max_length=40, blank=True)
-    fingerprint = models.CharField(max_length=64, help_text="Hash of prompt and settings: equal jobs have equal ones.")
+    fingerprint = models.CharField(
+        max_length=64, help_text="Hash of prompt and settings: equal jobs have equal ones."
+    )
     submission_key = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
     objects = JobQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=models.Q(status__in=Status.values), name="job_status_known"),
-            models.CheckConstraint(condition=models.Q(worst_case__gte=0, cost__gte=0), name="job_money_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(worst_case__gte=0, cost__gte=0), name="job_money_not_negative"
+            ),
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="job_newest"),
@@ -140,10 +158,14 @@ class Job(models.Model):
             models.Index(fields=["submitted_by", "-created_at"], name="job_person_newest"),
             # Everything a pump looks for; most rows are final and have no next action.
             models.Index(
-                fields=["next_action_at", "status"], name="job_due", condition=models.Q(next_action_at__isnull=False)
+                fields=["next_action_at", "status"],
+                name="job_due",
+                condition=models.Q(next_action_at__isnull=False),
             ),
             models.Index(
-                fields=["-created_at", "-id"], name="job_unfinished", condition=models.Q(status__in=[s.value for s in UNFINISHED])
+                fields=["-created_at", "-id"],
+                name="job_unfinished",
+                condition=models.Q(status__in=[s.value for s in UNFINISHED]),
             ),
             models.Index(fields=["fingerprint", "-created_at"], name="job_fingerprint"),
         ]
@@ -225,15 +247,19 @@ class Attempt(models.Model):
     price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
     instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
     nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    worst_case = models.DecimalField(max_digits=20, decimal_places=10, help_text="USD, as held when it was made.")
+    worst_case = models.DecimalField(
+        max_digits=20, decimal_places=10, help_text="USD, as held when it was made."
+    )
     tries = models.PositiveIntegerField(default=0, help_text="Times it was surely not accepted.")
     misses = models.PositiveIntegerField(default=0, help_text="Polls in a row answered with 404.")
     lease_expires_at = models.DateTimeField(null=True, blank=True)
-    response_id = models.CharField(max_length=128, blank=True)
+    response_id = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     sent_at = models.DateTimeField(null=True, blank=True)
     cancel_sent_at = models.DateTimeField(null=True, blank=True)
-    end_seen_at = models.DateTimeField(null=True, blank=True, help_text="When an end was first read upstream.")
+    end_seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="When an end was first read upstream."
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
     end_status = models.CharField(max_length=20, blank=True, help_text="The API's word for its end.")
     input_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Counted before it was sent.")
@@ -249,11 +275,15 @@ class Attempt(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once"),
             models.UniqueConstraint(
-                fields=["connection", "response_id"], condition=~models.Q(response_id=""), name="response_known_once"
+                fields=["connection", "response_id"],
+                condition=~models.Q(response_id=""),
+                name="response_known_once",
             ),
             # Two pumps can never both have bytes on the wire for one job.
             models.UniqueConstraint(
-                fields=["job"], condition=models.Q(state__in=["planned", "sending"]), name="one_attempt_being_sent"
+                fields=["job"],
+                condition=models.Q(state__in=["planned", "sending"]),
+                name="one_attempt_being_sent",
             ),
         ]
         indexes = [
@@ -290,7 +320,9 @@ class Answer(models.Model):
     validation_errors = models.JSONField(default=list, blank=True)
     calls = models.JSONField(default=list, blank=True, help_text="Function calls and approvals it asks for.")
     html = models.TextField(blank=True)
-    renderer_version = models.SmallIntegerField(default=0, help_text="0 is not rendered, -1 is plain for good.")
+    renderer_version = models.SmallIntegerField(
+        default=0, help_text="0 is not rendered, -1 is plain for good."
+    )
 
     class Meta:
         indexes = [models.Index(fields=["renderer_version"], name="answer_renderer")]
@@ -347,5 +379,3 @@ class PumpLease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} pump of {self.instance}"
-
-

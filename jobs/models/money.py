@@ -2,13 +2,15 @@
 
 import datetime as dt
 from decimal import Decimal
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
 from jobs.models.projects import Project, Someone
 
-AMOUNT = {"max_digits": 20, "decimal_places": 10}
+AMOUNT: dict[str, Any] = {"max_digits": 20, "decimal_places": 10}  # USD
 ZERO = Decimal(0)
 
 
@@ -18,7 +20,7 @@ class Scope(models.TextChoices):
     WORKSPACE = "workspace", "Workspace"
     PROJECT = "project", "Project"
     MEMBER = "member", "Member"
-    TOKEN = "token", "Token"  # noqa: S105 - the word, not a secret
+    TOKEN = "token", "Token"
 
 
 class BudgetQuerySet(models.QuerySet["Budget"]):
@@ -93,7 +95,9 @@ class BudgetPeriod(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["budget", "month"], name="one_period_a_month"),
-            models.CheckConstraint(condition=models.Q(spent__gte=0, held__gte=0), name="spent_and_held_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(spent__gte=0, held__gte=0), name="spent_and_held_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -174,8 +178,12 @@ class LedgerEntry(models.Model):
     class Meta:
         verbose_name_plural = "ledger"
         constraints = [
-            models.UniqueConstraint(fields=["attempt"], condition=models.Q(kind="hold"), name="one_hold_an_attempt"),
-            models.UniqueConstraint(fields=["attempt"], condition=models.Q(kind="charge"), name="one_charge_an_attempt"),
+            models.UniqueConstraint(
+                fields=["attempt"], condition=models.Q(kind="hold"), name="one_hold_an_attempt"
+            ),
+            models.UniqueConstraint(
+                fields=["attempt"], condition=models.Q(kind="charge"), name="one_charge_an_attempt"
+            ),
             models.CheckConstraint(
                 condition=models.Q(kind__in=["hold", "charge"], amount__gte=0)
                 | models.Q(kind="release", amount__lte=0)
@@ -262,7 +270,9 @@ class DailyTagSpend(models.Model):
     class Meta:
         verbose_name_plural = "daily tag spend"
         constraints = [
-            models.UniqueConstraint(fields=["spent_on", "project", "user", "tag"], name="one_tag_rollup_a_day")
+            models.UniqueConstraint(
+                fields=["spent_on", "project", "user", "tag"], name="one_tag_rollup_a_day"
+            )
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """Keeps keys encrypted at rest: a column whose value is never shown by accident."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -61,7 +61,13 @@ class Secret:
     __str__ = __repr__
 
 
-class SecretField(models.TextField):  # type: ignore[type-arg]
+if TYPE_CHECKING:
+    _TextOfSecret = models.TextField[Secret, Secret]
+else:
+    _TextOfSecret = models.TextField
+
+
+class SecretField(_TextOfSecret):
     """A text column that holds a `Secret`'s ciphertext."""
 
     def __init__(self, **kwargs: Any) -> None:

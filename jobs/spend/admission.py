@@ -61,8 +61,11 @@ def admit(job: Job, attempt: Attempt) -> LedgerEntry:
         periods = BudgetPeriod.objects.filter(budget=budget, month=month)
         room = Q(spent__lte=F("cap") + F("granted") - F("held") - amount)
         fits = periods.filter(room) if budget.is_hard else periods
-        if not fits.update(held=F("held") + amount):
-            raise BudgetRefused(budget=budget, month=month, ceiling=amount, left=periods.get().left)
+        while not fits.update(held=F("held") + amount):
+            left = periods.get().left
+            # Room that another transaction made between the two statements is room.
+            if left < amount:
+                raise BudgetRefused(budget=budget, month=month, ceiling=amount, left=left)
     return hold
 
 

@@ -52,7 +52,11 @@ def audit() -> list[Finding]:
 
 def _periods() -> Iterator[Finding]:
     for budget in Budget.objects.all():
-        rows = budget.ledger().values("month").annotate(held=Sum("amount", filter=_HELD), spent=Sum("amount", filter=_SPENT))
+        rows = (
+            budget.ledger()
+            .values("month")
+            .annotate(held=Sum("amount", filter=_HELD), spent=Sum("amount", filter=_SPENT))
+        )
         sums = {row["month"]: (row["held"] or ZERO, row["spent"] or ZERO) for row in rows}
         for period in BudgetPeriod.objects.filter(budget=budget):
             held, spent = sums.get(period.month, (ZERO, ZERO))
@@ -73,7 +77,7 @@ def _holds() -> Iterator[Finding]:
     for pk in Attempt.objects.exclude(ledgerentry__kind=EntryKind.HOLD).values_list("pk", flat=True):
         yield Finding(f"attempt {pk}: hold", "one hold", "none")
     # A final job may keep a hold only while an attempt that was accepted is still being asked for its usage.
-    unsent = Q(attempt__state=AttemptState.PLANNED, job__status__in=FINAL)
+    unsent = Q(attempt__state__in=[AttemptState.PLANNED, AttemptState.UNCONFIRMED], job__status__in=FINAL)
     held = LedgerEntry.objects.filter(_HELD).values("attempt").annotate(held=Sum("amount"))
     for row in held.filter(held__lt=0):
         yield Finding(f"attempt {row['attempt']}: held", "not negative", f"{row['held']:f}")
@@ -90,7 +94,7 @@ def _daily() -> Iterator[Finding]:
         cost[key] += row["total"]
         if row["counted"] is not None:
             buckets[key][pricing.bucket(row["total"])] += 1
-    stored = {
+    stored: dict[tuple[object, ...], DailySpend] = {
         (row.spent_on, row.project_id, row.model_id, row.effort, row.user_id, row.token_id): row
         for row in DailySpend.objects.all()
     }
@@ -99,7 +103,11 @@ def _daily() -> Iterator[Finding]:
         name = "rollup " + " ".join(str(part) for part in key)
         yield from _differ(f"{name}: cost", cost[key], daily.cost if daily else ZERO)
         if daily and (list(daily.buckets) != buckets[key] or daily.jobs != sum(buckets[key])):
-            yield Finding(f"{name}: jobs by cost", str(sum(buckets[key])), f"{daily.jobs}, {sum(daily.buckets)} in buckets")
+            yield Finding(
+                f"{name}: jobs by cost",
+                str(sum(buckets[key])),
+                f"{daily.jobs}, {sum(daily.buckets)} in buckets",
+            )
 
 
 def _daily_tags() -> Iterator[Finding]:
@@ -107,21 +115,32 @@ def _daily_tags() -> Iterator[Finding]:
     for row in _spent_attempts():
         for tag in set(row["tags"]):
             cost[row["spent_on"], row["project"], row["user"], tag] += row["total"]
-    stored = {(r.spent_on, r.project_id, r.user_id, r.tag): r.cost for r in DailyTagSpend.objects.all()}
+    stored: dict[tuple[object, ...], Decimal] = {
+        (row.spent_on, row.project_id, row.user_id, row.tag): row.cost for row in DailyTagSpend.objects.all()
+    }
     for key in sorted(cost.keys() | stored.keys(), key=str):
-        yield from _differ("tag rollup " + " ".join(str(part) for part in key), cost[key], stored.get(key, ZERO))
+        yield from _differ(
+            "tag rollup " + " ".join(str(part) for part in key), cost[key], stored.get(key, ZERO)
+        )
 
 
 def _spent_attempts() -> list[dict[str, Any]]:
     """One row per charged attempt: its dimensions, its total, and whether it is counted."""
-    return list(
+    rows = (
         LedgerEntry.objects.filter(_SPENT)
         .values(
-            "spent_on", "project", "user", "token", "attempt",
-            model=F("job__model"), effort=F("job__effort"), tags=F("job__tags"),
+            "spent_on",
+            "project",
+            "user",
+            "token",
+            "attempt",
+            model=F("job__model"),
+            effort=F("job__effort"),
+            tags=F("job__tags"),
         )
         .annotate(total=Sum("amount"), counted=Sum("amount", filter=~Q(basis=Basis.NONE)))
     )
+    return [dict(row) for row in rows]
 
 
 def _differ(what: str, expected: Decimal, found: Decimal) -> Iterator[Finding]:

@@ -31,8 +31,14 @@ def open_periods(budgets: Iterable[Budget], month: dt.date) -> None:
     Every movement opens the period of each budget it counts in, so a month without one has no rows.
     """
     wanted = list(budgets)
-    found = set(BudgetPeriod.objects.filter(budget__in=wanted, month=month).values_list("budget_id", flat=True))
-    missing = [BudgetPeriod(budget=budget, month=month, cap=budget.cap) for budget in wanted if budget.pk not in found]
+    found = set(
+        BudgetPeriod.objects.filter(budget__in=wanted, month=month).values_list("budget_id", flat=True)
+    )
+    missing = [
+        BudgetPeriod(budget=budget, month=month, cap=budget.cap)
+        for budget in wanted
+        if budget.pk not in found
+    ]
     if missing:
         BudgetPeriod.objects.bulk_create(missing, ignore_conflicts=True)
 
@@ -51,10 +57,10 @@ def set_cap(
     may be set below what is committed: then nothing more is admitted until it fits.
     """
     scope = Scope.PROJECT if project else Scope.MEMBER if user else Scope.WORKSPACE
-    month = clock.month_of(Workspace.objects.the().today())
     budget = Budget.objects.filter(scope=scope, project=project, user=user).first()
     if budget is None:
         lock_money()
+        month = _this_month()  # after the lock: a month may begin while it waits
         budget, _ = Budget.objects.get_or_create(
             scope=scope, project=project, user=user, defaults={"cap": cap, "is_hard": is_hard}
         )
@@ -62,6 +68,7 @@ def set_cap(
             _open_from_ledger(budget, counted)
     else:
         lock_money_shared()
+        month = _this_month()
         open_periods([budget], month)
     Budget.objects.filter(pk=budget.pk).update(cap=cap, is_hard=is_hard)
     BudgetPeriod.objects.filter(budget=budget, month=month).update(cap=cap)
@@ -71,7 +78,7 @@ def set_cap(
 
 def periods_now(project: Project, user_id: int, token_id: int | None = None) -> list[BudgetPeriod]:
     """Return this month's period of every budget a job of this project and person counts in."""
-    month = clock.month_of(Workspace.objects.the().today())
+    month = _this_month()
     budgets = list(Budget.objects.applying_to(project, user_id, token_id))
     opened = {
         period.budget_id: period
@@ -80,8 +87,13 @@ def periods_now(project: Project, user_id: int, token_id: int | None = None) -> 
         )
     }
     return [
-        opened.get(budget.pk) or BudgetPeriod(budget=budget, month=month, cap=budget.cap) for budget in budgets
+        opened.get(budget.pk) or BudgetPeriod(budget=budget, month=month, cap=budget.cap)
+        for budget in budgets
     ]
+
+
+def _this_month() -> dt.date:
+    return clock.month_of(Workspace.objects.the().today())
 
 
 def _months_with_holds(budget: Budget) -> set[dt.date]:

@@ -10,6 +10,7 @@ from jobs import pricing
 from jobs.models import Job
 from jobs.pricing import Usage
 
+
 @dataclass(frozen=True, slots=True)
 class Movement:
     """One step of an attempt's cost from `booked` to `cost`, USD.

@@ -49,7 +49,7 @@ def settle(
 
 
 def release_part(attempt: Attempt, *, to: Decimal, reason: str) -> None:
-    """Give back what is held above `to` USD; nothing if it is less already. Needs the caller's transaction."""
+    """Give back what is held above `to` USD, if anything is. Needs the caller's transaction."""
     account = _Account.of(attempt)
     surplus = account.held - pricing.quantise(to)
     if surplus > ZERO:
@@ -163,7 +163,9 @@ class _Account:
         if held == ZERO and spent == ZERO:
             return
         month = self.hold.month
-        for budget in Budget.objects.applying_to(self.job.project, self.job.submitted_by_id, self.job.token_id):
+        for budget in Budget.objects.applying_to(
+            self.job.project, self.job.submitted_by_id, self.job.token_id
+        ):
             BudgetPeriod.objects.filter(budget=budget, month=month).update(
                 held=F("held") + held, spent=F("spent") + spent
             )
@@ -171,5 +173,7 @@ class _Account:
     def _keep_costs(self, cost: Decimal) -> None:
         Attempt.objects.filter(pk=self.attempt.pk).update(cost=cost)
         self.attempt.cost = cost
-        total = LedgerEntry.objects.filter(job=self.job, kind__in=_SPENT).aggregate(total=Sum("amount"))["total"]
+        total = LedgerEntry.objects.filter(job=self.job, kind__in=_SPENT).aggregate(total=Sum("amount"))[
+            "total"
+        ]
         Job.objects.filter(pk=self.job.pk).update(cost=total, version=F("version") + 1)

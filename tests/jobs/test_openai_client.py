@@ -172,6 +172,17 @@ class Wire:
             raise ConnectionAbortedError
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_tls_context() -> Iterator[None]:
+    """Share what takes 50 ms to make among a hundred sessions."""
+    openai_client.load()
+    context = endpoint.tls_context()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "tls_context", lambda: context)
+        patch.setattr(endpoint, "tls_context", lambda: context)
+        yield
+
+
 @pytest.fixture
 def wire() -> Iterator[Wire]:
     server = Wire()

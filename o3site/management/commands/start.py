@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,7 @@ from jobs.management import first_start
 from o3site import beat, datadir, localpg
 from o3site.supervisor import Child, Pulse, Supervisor
 
-PARTS = ("workers", "web", "sandbox")
-# Seconds from the start of the stop after which a part is killed; the shorter, the earlier it is stopped.
-STOP_SECONDS = {"workers": 2.0, "web": 3.0, "sandbox": 3.5}
-# A pump looks for the stop file several times a second: after this long it claims nothing more.
-PUMPS_NOTICE_SECONDS = 0.5
+PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
 # Pumps give up on a create after 60 s: past 65 none can still be answered.
 SENDS_SECONDS = 65.0
 # An arbitrary number: whoever starts on this database at the same time waits for the same one.
@@ -49,7 +46,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default 8000)")
         parser.add_argument("--only", choices=sorted(PARTS), help="run one part on this machine")
 
-    def handle(self, *, host: str, port: int, only: str | None, **options: object) -> None:
+    def handle(self, *, host: str, port: int, only: str | None, **_: object) -> None:
         """Run until a signal asks for the end, or leave with one line that says why it cannot."""
         parts = {only} if only else set(PARTS)
         # Until the supervisor takes over, SIGTERM ends the preparations as Ctrl-C does.
@@ -104,8 +101,8 @@ def _serve(parts: Collection[str], host: str, port: int) -> str:
     if "workers" in parts:
         settings.STOP_FILE.unlink(missing_ok=True)
     supervisor = Supervisor(say=_say)
+    children = _children(host, port, sandbox)
     try:
-        children = _children(host, port, sandbox)
         if "web" in parts:
             # First, and alone on the processor: the workers' imports take three seconds.
             supervisor.add(children["web"])
@@ -118,7 +115,9 @@ def _serve(parts: Collection[str], host: str, port: int) -> str:
             _announce(parts, host, port, sandbox, token)
             supervisor.run()
     finally:
-        _stop(supervisor, parts)
+        if "workers" in parts:
+            settings.STOP_FILE.touch()
+        supervisor.stop(children[part] for part in PARTS)
     return supervisor.failure
 
 
@@ -146,7 +145,8 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
             command=[python, "manage.py", "qcluster"],
             environment=environment | {"PONDER_ROLE": "cluster"},
             directory=settings.BASE_DIR,
-            stop_seconds=STOP_SECONDS["workers"],
+            stop_seconds=2.0,
+            is_busy=_Sends().are_awaited,
             pulse=Pulse(ring=beat.ring, last=beat.last),
         ),
         "web": Child(
@@ -159,14 +159,14 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
             ],
             environment=environment | {"PONDER_ROLE": "web"},
             directory=settings.BASE_DIR,
-            stop_seconds=STOP_SECONDS["web"],
+            stop_seconds=1.0,
         ),
         "sandbox": Child(
             name="sandbox",
             command=[python, "-m", "jobs.sandbox", "--port", str(sandbox), "--data", str(data)],
             environment={name: value for name, value in environment.items() if not name.startswith(SECRETS)},
             directory=settings.BASE_DIR,
-            stop_seconds=STOP_SECONDS["sandbox"],
+            stop_seconds=0.5,
         ),
     }
 
@@ -177,24 +177,23 @@ def _await_web(supervisor: Supervisor, host: str, port: int) -> None:
         supervisor.tick(0.05)
 
 
-def _stop(supervisor: Supervisor, parts: Collection[str]) -> None:
-    """End all parts; POSTs in progress are awaited first, since an unheard answer is an unconfirmed send."""
-    if "workers" in parts:
-        settings.STOP_FILE.touch()
-        supervisor.wait(lambda: False, seconds=PUMPS_NOTICE_SECONDS)
-        sends = _sends_in_progress()
-        if sends and not supervisor.is_hurried:
+class _Sends:
+    """The POSTs in progress when the stop begins: an unheard answer would be an unconfirmed send."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def are_awaited(self) -> bool:
+        """Say whether one is still in progress and worth waiting for."""
+        try:
+            sends = lifecycle.sends_in_progress()
+        except DatabaseError:
+            return False  # without the database no answer can be stored
+        if sends and self._until is None:
+            self._until = time.monotonic() + SENDS_SECONDS
             noun = "send" if sends == 1 else "sends"
             _say(f"Waiting for {sends} {noun} to be answered (Ctrl-C again leaves them unconfirmed)")
-            supervisor.wait(lambda: not _sends_in_progress(), seconds=SENDS_SECONDS)
-    supervisor.stop()
-
-
-def _sends_in_progress() -> int:
-    try:
-        return lifecycle.sends_in_progress()
-    except DatabaseError:
-        return 0  # without the database no answer can be stored: nothing to wait for
+        return bool(sends) and self._until is not None and time.monotonic() < self._until
 
 
 def _start_bundled_database() -> None:

@@ -1,0 +1,135 @@
+"""Connections: keys and webhook secrets go in here and never come out."""
+
+import base64
+import re
+from typing import Any, override
+from urllib.parse import urlsplit
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils import timezone
+
+from jobs.admin.base import Kept
+from jobs.admin.people import ModelForm
+from jobs.models import Connection, KeySource, Secret
+
+# What a pump may have set since the page was opened.
+STATE = ("paused_at", "paused_reason", "paused_by", "not_before")
+
+
+def _write_only(label: str, help_text: str) -> forms.CharField:
+    widget = forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"})
+    return forms.CharField(label=label, help_text=help_text, widget=widget, required=False, max_length=500)
+
+
+class ConnectionForm(ModelForm):
+    """A connection; an empty secret leaves the one that is set."""
+
+    new_key = _write_only(
+        "Set key", "Stored encrypted, never shown again. Changing kind or address clears it."
+    )
+    new_webhook_secret = _write_only(
+        "Set webhook secret",
+        "whsec_… as OpenAI shows it; the one before it stays valid until the next change.",
+    )
+
+    class Meta:
+        model = Connection
+        fields = ("name", "kind", "base_url", "organization", "openai_project", "max_in_flight")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Leave out the key where it is not set here."""
+        super().__init__(*args, **kwargs)
+        if not is_set_here(self.instance):
+            del self.fields["new_key"]
+
+    def clean_base_url(self) -> str:
+        """Refuse an address that cannot be one of an API."""
+        address: str = self.cleaned_data["base_url"].rstrip("/")
+        parts = urlsplit(address)
+        is_bare = not (parts.username or parts.password or parts.query or parts.fragment)
+        if parts.scheme not in {"http", "https"} or not is_bare:
+            raise ValidationError("An address such as https://api.openai.com/v1.")
+        return address
+
+    def clean_new_key(self) -> str:
+        """Refuse what cannot stand in a header; never repeat it."""
+        key: str = self.cleaned_data["new_key"].strip()
+        if not re.fullmatch(r"[!-~]*", key):
+            raise ValidationError("A key has no blanks and no characters outside ASCII.")
+        return key
+
+    def clean_new_webhook_secret(self) -> str:
+        """Refuse a secret that no signature could be checked with."""
+        secret: str = self.cleaned_data["new_webhook_secret"].strip()
+        try:
+            is_valid = secret.startswith("whsec_") and bool(base64.b64decode(secret[6:], validate=True))
+        except ValueError:
+            is_valid = False
+        if secret and not is_valid:
+            raise ValidationError("The secret that OpenAI shows: whsec_ and base64.")
+        return secret
+
+
+@admin.register(Connection)
+class ConnectionAdmin(Kept):
+    """Accounts at an API. Practice is made by `start`, points at the sandbox, and stays so."""
+
+    form = ConnectionForm
+    list_display = ("name", "kind", "is_practice", "base_url", "key_state", "paused_at")
+    list_filter = ("kind", "is_practice", ("paused_at", admin.EmptyFieldListFilter))
+    ordering = ("name",)
+
+    @override
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show what can be set, then how it stands."""
+        key = ("new_key",) if is_set_here(obj) else ()
+        return (
+            (None, {"fields": ("name", "kind", "is_practice", "base_url", "key_state", *key)}),
+            ("Account", {"fields": ("organization", "openai_project", "max_in_flight")}),
+            ("Webhook", {"fields": ("webhook_secret_state", "new_webhook_secret")}),
+            ("State", {"fields": STATE}),
+        )
+
+    @override
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Keep the environment's key at its address, and practice at the sandbox."""
+        fixed = ("is_practice", "key_state", "webhook_secret_state", *STATE)
+        return fixed if is_set_here(obj) else (*fixed, "kind", "base_url")
+
+    @admin.display(description="key")
+    def key_state(self, connection: Connection) -> str:
+        """Where the key comes from and since when; never the key."""
+        if connection.key_source == KeySource.ENVIRONMENT:
+            return "From OPENAI_API_KEY"
+        if not connection.key:
+            return "Not set"
+        return f"Set {connection.key_set_at:%-d %B %Y}" if connection.key_set_at else "Set"
+
+    @admin.display(description="webhook secret")
+    def webhook_secret_state(self, connection: Connection) -> str:
+        """Whether there is one, and one before it."""
+        if not connection.webhook_secret:
+            return "Not set"
+        return "Set, and the one before it" if connection.previous_webhook_secret else "Set"
+
+    @override
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save with the secrets that were given, and without undoing a pause made meanwhile."""
+        if change:
+            now = Connection.objects.select_for_update().get(pk=obj.pk)
+            for name in STATE:
+                setattr(obj, name, getattr(now, name))
+        if form.cleaned_data.get("new_key"):
+            obj.key, obj.key_set_at = Secret.of(form.cleaned_data["new_key"]), timezone.now()
+        if form.cleaned_data.get("new_webhook_secret"):
+            obj.previous_webhook_secret = obj.webhook_secret
+            obj.webhook_secret = Secret.of(form.cleaned_data["new_webhook_secret"])
+        super().save_model(request, obj, form, change)
+
+
+def is_set_here(connection: Connection | None) -> bool:
+    """Tell whether staff set a connection's address and key, rather than `start`."""
+    return connection is None or (connection.key_source == KeySource.STORED and not connection.is_practice)

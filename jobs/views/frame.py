@@ -1,0 +1,198 @@
+"""Fills the frame every page stands in: jobs in flight, projects, the month, and what must be known first."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property, wraps
+from typing import Any, cast
+
+from django.contrib.auth.decorators import login_not_required
+from django.db.models import OuterRef, Subquery
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+
+from jobs import clock
+from jobs.models import BudgetPeriod, Job, ModelSpec, Project, Scope, User, Workspace
+from jobs.views.words import paused_because
+
+SWATCHES = 5  # the colours of the project palette
+MOST_COUNTED = 999  # beyond this many jobs in flight the exact number says nothing more
+RETIRING_WITHIN = dt.timedelta(days=14)
+ZERO = Decimal(0)
+
+type View = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class SideProject:
+    """A project in the side bar; `spent` is USD of this month."""
+
+    name: str
+    slug: str
+    swatch: int
+    spent: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """This month's meter: USD spent of the caps, practice or real but never both."""
+
+    label: str
+    spent: Decimal
+    cap: Decimal | None
+
+    @property
+    def percent(self) -> Decimal | None:
+        return self.spent / self.cap * 100 if self.cap else None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A paused connection; `url` is where an operator resumes it."""
+
+    name: str
+    reason: str
+    url: str
+
+
+class Frame:
+    """What the frame shows a person, asked for only when a page shows it."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The installation, with its default model and that one's successor."""
+        found = Workspace.objects.select_related("default_model__successor").first()
+        return found or Workspace.objects.the()
+
+    @cached_property
+    def today(self) -> dt.date:
+        return self.workspace.today()
+
+    @cached_property
+    def in_flight(self) -> int:
+        """How many jobs the person can see that are not final; counting stops at MOST_COUNTED."""
+        return Job.objects.visible_to(self.user).unfinished()[:MOST_COUNTED].count()
+
+    @cached_property
+    def projects(self) -> list[SideProject]:
+        return [
+            SideProject(project.name, project.slug, swatch_of(project.pk), project.month_spent or ZERO)
+            for project in self._seen
+        ]
+
+    @cached_property
+    def practice(self) -> bool:
+        """Whether all the person can see is practice."""
+        return bool(self._seen) and all(project.is_practice for project in self._seen)
+
+    @cached_property
+    def month(self) -> Month | None:
+        """The month of the real projects; of the practice ones only where there is nothing else."""
+        counted = [project for project in self._seen if self.practice or not project.is_practice]
+        if not counted:
+            return None
+        caps = [project.month_cap for project in counted if project.month_cap is not None]
+        return Month(
+            label=f"{self.today:%b}",
+            spent=sum((project.month_spent or ZERO for project in counted), ZERO),
+            cap=sum(caps, ZERO) if caps else None,
+        )
+
+    @cached_property
+    def paused(self) -> list[Paused]:
+        connections = {project.connection_id: project.connection for project in self._seen}
+        url = reverse("connections") if self.user.is_superuser else ""
+        return [
+            Paused(connection.name, paused_because(connection), url)
+            for connection in connections.values()
+            if connection.paused_at is not None
+        ]
+
+    @cached_property
+    def retiring(self) -> list[ModelSpec]:
+        """Default models that end soon: for operators, who choose the next."""
+        if not self.user.is_superuser:
+            return []
+        defaults = [self.workspace.default_model, *(project.default_model for project in self._seen)]
+        return list(_ending(self.today, defaults))
+
+    @cached_property
+    def _seen(self) -> list[Any]:
+        # The period of a project's own budget is this month's sum, kept at settlement.
+        period = BudgetPeriod.objects.filter(
+            budget__scope=Scope.PROJECT,
+            budget__project=OuterRef("pk"),
+            month=clock.month_of(self.today),
+        )
+        found = Project.objects.visible_to(self.user).filter(archived_at=None)
+        return list(
+            found.select_related("connection", "default_model__successor").annotate(
+                month_spent=Subquery(period.values("spent")), month_cap=Subquery(period.values("cap"))
+            )
+        )
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """Give templates the frame of whoever is signed in; it asks the database only for what is shown."""
+    return {"frame": frame_of(request)} if _person(request) else {}
+
+
+def frame_of(request: HttpRequest) -> Frame:
+    """Return the frame of a signed-in request: one for the view and the template together."""
+    found: Frame | None = getattr(request, "ponder_frame", None)
+    if found is None:
+        person = _person(request)
+        if person is None:
+            raise Http404
+        found = Frame(person)
+        request.ponder_frame = found  # type: ignore[attr-defined]
+    return found
+
+
+def person_of(request: HttpRequest) -> User:
+    """Return who is signed in; every page but the sign-in pages has someone."""
+    return frame_of(request).user
+
+
+def swatch_of(project_id: int) -> int:
+    """Return a project's colour, 1 to 5: the same on every page."""
+    return (project_id - 1) % SWATCHES + 1
+
+
+def fragment[V: View](view: V) -> V:
+    """Reload the page when a fragment is asked for after the session has ended: no sign-in form inside it."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if _person(request) is None:
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+        return view(request, *args, **kwargs)
+
+    return cast(V, login_not_required(guarded))
+
+
+def operators_only[V: View](view: V) -> V:
+    """Answer 404 to everyone but operators: for others the page does not exist."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not person_of(request).is_superuser:
+            raise Http404
+        return view(request, *args, **kwargs)
+
+    return cast(V, guarded)
+
+
+def _person(request: HttpRequest) -> User | None:
+    user = getattr(request, "user", None)
+    return user if isinstance(user, User) and user.is_authenticated else None
+
+
+def _ending(today: dt.date, defaults: Iterable[ModelSpec | None]) -> Iterable[ModelSpec]:
+    for spec in {spec.pk: spec for spec in defaults if spec is not None}.values():
+        if spec.shutdown_date and today < spec.shutdown_date <= today + RETIRING_WITHIN:
+            yield spec

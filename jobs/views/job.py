@@ -1,0 +1,155 @@
+"""One job's pages, and what a person may do to it."""
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from jobs import lifecycle, spend
+from jobs.access import Act
+from jobs.forms import ResolveForm
+from jobs.lifecycle import Decision
+from jobs.lifecycle.unconfirmed import NotAdoptable
+from jobs.models import Attempt, Event, Job, RawResponse
+from jobs.templatetags import ui
+from jobs.views import job_page
+from jobs.views.frame import fragment, person_of
+from jobs.views.timeline import lines_of
+
+
+@require_safe
+def job(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Show a job: its answer, or where it is and what can be done."""
+    found = job_page.find(person_of(request), short_id)
+    return render(request, "job.html", job_page.body(found, request))
+
+
+@require_safe
+@fragment
+def job_live(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Answer a page that asks for news: 304 before anything is rendered, or what changed."""
+    now = timezone.now()
+    tag = job_page.tag_of(job_page.find_for_news(person_of(request), short_id), now)
+    if request.headers.get("HX-PTag") == tag:
+        return HttpResponse(status=304, headers={"HX-PTag": tag})
+    context = job_page.body(job_page.find(person_of(request), short_id), request)
+    response = render(request, "_job_live.html", context)
+    response["HX-PTag"] = context["tag"]
+    return response
+
+
+@require_safe
+def job_prompt(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Show what a job asks."""
+    found = job_page.find(person_of(request), short_id)
+    context = job_page.head(found, request, tab="prompt/")
+    schema = getattr(context["prompt"], "schema", None)
+    return render(
+        request,
+        "job_prompt.html",
+        {**context, "schema_json": "" if schema is None else job_page.pretty(schema)},
+    )
+
+
+@require_safe
+def job_activity(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Show all that happened to a job, with every send."""
+    found = job_page.find(person_of(request), short_id)
+    context = job_page.head(found, request, tab="activity/")
+    events = list(Event.objects.filter(job=found).select_related("actor"))
+    return render(
+        request,
+        "job_activity.html",
+        {
+            **context,
+            "timeline": lines_of(found, events, context["api"]),
+            "attempts": Attempt.objects.filter(job=found).select_related("connection").order_by("number"),
+        },
+    )
+
+
+@require_safe
+def job_raw(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Show the responses as they came."""
+    found = job_page.find(person_of(request), short_id)
+    responses = RawResponse.objects.filter(attempt__job=found).select_related("attempt")
+    shown = [
+        {"number": raw.attempt.number, "read_at": raw.read_at, "json": job_page.pretty(raw.body)}
+        for raw in responses.order_by("attempt__number")
+    ]
+    return render(request, "job_raw.html", {**job_page.head(found, request, tab="raw/"), "responses": shown})
+
+
+@require_POST
+def job_cancel(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Cancel a job, or ask upstream to."""
+    found = _allowed(request, short_id, Act.CANCEL)
+    try:
+        after = lifecycle.cancel(found.pk, by=person_of(request))
+    except lifecycle.NotCancellable:
+        messages.info(request, "There was nothing left to cancel: this is where the job is now.")
+    else:
+        messages.success(
+            request, "Cancelled. It cost nothing." if after.is_final and not after.cost else "Asked to stop."
+        )
+    return redirect(found)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def job_rerun(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Go to a new job that starts from this one's prompt and settings."""
+    found = _allowed(request, short_id, Act.RERUN)
+    return redirect(f"/jobs/new/?from={found.short_id}")
+
+
+@require_POST
+def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Carry out a decision about a job of which nobody knows whether it was accepted."""
+    found = _allowed(request, short_id, Act.RESOLVE)
+    form = ResolveForm(request.POST)
+    if not form.is_valid():
+        return render(request, "job.html", job_page.body(found, request, form), status=422)
+    if form.cleaned_data["decision"] == ResolveForm.WAIT:
+        messages.info(request, "Still waiting. Nothing was sent and nothing was spent.")
+        return redirect(found)
+    try:
+        lifecycle.resolve(
+            found.pk,
+            Decision(form.cleaned_data["decision"]),
+            by=person_of(request),
+            reason=form.cleaned_data["reason"],
+            response_id=form.cleaned_data["response_id"],
+        )
+    except (NotAdoptable, IntegrityError):
+        messages.error(request, "That response id belongs to another job. Nothing was changed.")
+    except lifecycle.NotUnconfirmed:
+        messages.info(request, "Someone or something else was faster: this is where the job is now.")
+    except spend.BudgetRefused as refused:
+        messages.error(
+            request,
+            f"Sending again needs {ui.ceiling(refused.ceiling)} more; {ui.money(refused.left)} is left in "
+            f"the {refused.budget}. Nothing was sent.",
+        )
+    except spend.NoCap:
+        messages.error(request, "The project has no cap any more, so nothing can be held. Nothing was sent.")
+    return redirect(found)
+
+
+@require_POST
+def job_finish(request: HttpRequest, short_id: str) -> HttpResponse:
+    """End a job that waits for answers to its calls."""
+    found = _allowed(request, short_id, Act.RESOLVE)
+    if not lifecycle.finish_without_answering(found.pk, by=person_of(request)):
+        messages.info(request, "It was not waiting any more: this is where the job is now.")
+    return redirect(found)
+
+
+def _allowed(request: HttpRequest, short_id: str, act: Act) -> Job:
+    """Return a job the person may do this to: 404 if they may not see it, 403 if they may not change it."""
+    found = job_page.find(person_of(request), short_id)
+    if not found.may(person_of(request), act):
+        raise PermissionDenied
+    return found

@@ -1,0 +1,44 @@
+"""The start page and the list of jobs, with the fragment that keeps it up to date."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from jobs.models import Connection, Job, User
+from jobs.views.frame import fragment, frame_of, person_of
+from jobs.views.job_list import JobList, Wanted
+from jobs.views.starts import STARTS
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """Go to the jobs; welcome whoever can see none yet."""
+    person = person_of(request)
+    if Job.objects.visible_to(person).exists():
+        return redirect("jobs")
+    todo = {}
+    if person.is_superuser:
+        todo = {
+            "is_connected": Connection.objects.filter(is_practice=False).exists(),
+            "has_team": User.objects.filter(is_active=True).exclude(pk=person.pk).exists(),
+        }
+    return render(request, "welcome.html", {"starts": STARTS, "todo": todo})
+
+
+@require_safe
+def jobs(request: HttpRequest) -> HttpResponse:
+    """List what is in flight and what has ended, newest first."""
+    found = JobList(frame_of(request), Wanted.of(request.GET))
+    return render(request, "jobs.html", {"list": found})
+
+
+@require_safe
+@fragment
+def live(request: HttpRequest) -> HttpResponse:
+    """Answer a page that asks for news: 304 before anything is rendered, or what changed."""
+    found = JobList(frame_of(request), Wanted.of(request.GET))
+    if request.headers.get("HX-PTag") == found.tag_now():
+        return HttpResponse(status=304)
+    answer = render(request, "jobs.html#live", {"list": found})
+    answer["HX-PTag"] = found.tag
+    return answer

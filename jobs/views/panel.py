@@ -1,0 +1,313 @@
+"""Works out the new-job page's panel: models, likely cost, ceiling, and what is left of the caps."""
+
+import dataclasses
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, Q
+
+from jobs import forecast, pricing, spend
+from jobs.lifecycle import JobSpec, usual_seconds
+from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS
+from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope
+from jobs.templatetags import ui
+from jobs.views.frame import Frame, swatch_of
+from jobs.views.words import usually
+
+NO_CAP = "This project has no monthly cap yet, so nothing can be sent. A manager sets one on its page."
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a person may choose from on a day: their projects by slug, and today's price of each model."""
+
+    today: dt.date
+    projects: dict[str, Project]
+    prices: dict[str, Price]
+    default_model: ModelSpec | None
+
+    @classmethod
+    def to(cls, person: Frame) -> "Offer":
+        """Read it in two queries, and one for the workspace."""
+        today = person.today
+        allowed = Project.allowed_models.through.objects.filter(project=OuterRef("pk")).values("modelspec_id")
+        projects = (
+            Project.objects.open_to(person.user)
+            .select_related("connection", "default_model__successor")
+            .annotate(allowed_ids=ArraySubquery(allowed))
+        )
+        alive = Q(model__shutdown_date=None) | Q(model__shutdown_date__gt=today)
+        prices = (
+            Price.objects.filter(alive, valid_from__lte=today)
+            .select_related("model")
+            .order_by("model_id", "-valid_from")
+            .distinct("model_id")
+        )
+        in_order = sorted(prices, key=lambda price: (price.model.rung, price.model_id))
+        return cls(
+            today,
+            {project.slug: project for project in projects},
+            {price.model_id: price for price in in_order},
+            person.workspace.default_model,
+        )
+
+    def models_of(self, project: Project) -> dict[str, Price]:
+        """Today's prices of the models that a project uses, cheapest rung first."""
+        allowed: list[str] = getattr(project, "allowed_ids", [])
+        return {name: price for name, price in self.prices.items() if not allowed or name in allowed}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model to choose: what the job would likely cost on it (USD) and how long it usually takes."""
+
+    spec: ModelSpec
+    likely: forecast.Likely | None
+    usual: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why the job cannot be sent as it stands, and the output limit with which it could, if there is one."""
+
+    message: str
+    fitting: int | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The panel for a job that is being written; asks the database only for what is shown."""
+
+    offer: Offer
+    wanted: JobSpec
+
+    @cached_property
+    def price(self) -> Price | None:
+        """Today's price of the chosen model; None while no model that can be sent is chosen."""
+        return self.offer.models_of(self.wanted.project).get(self.wanted.model)
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        return self.price.model if self.price else None
+
+    @cached_property
+    def input_bound(self) -> int:
+        """The most input tokens it can be charged for."""
+        return self.wanted.input_bound(self.spec.context_window) if self.spec else 0
+
+    @cached_property
+    def ceiling(self) -> Decimal | None:
+        """The most it can cost, USD."""
+        if self.price is None or self.wanted.max_output_tokens < 1:
+            return None
+        return pricing.worst_case(
+            self.price.rates,
+            input_tokens=self.input_bound,
+            max_output_tokens=self.wanted.max_output_tokens,
+            mode_factor=self.price.model.mode_factor(self.wanted.mode),
+        )
+
+    @cached_property
+    def likely(self) -> forecast.Likely | None:
+        """The likely cost of the chosen model, USD."""
+        if self.price is None or self.wanted.max_output_tokens < 1:
+            return None
+        return forecast.likely_cost(
+            self.wanted.project,
+            self.price.model,
+            self.price,
+            effort=self.wanted.effort,
+            input_tokens=self._input_guess,
+            max_output_tokens=self.wanted.max_output_tokens,
+            mode=self.wanted.mode,
+        )
+
+    @cached_property
+    def cards(self) -> list[Card]:
+        """Every model the project uses; the likely cost of those not chosen rests on their usual use."""
+        found = []
+        for name, price in self.offer.models_of(self.wanted.project).items():
+            spec, is_chosen = price.model, name == self.wanted.model
+            effort = (
+                self.wanted.effort if self.wanted.effort in spec.efforts_offered() else spec.default_effort
+            )
+            likely = self.likely if is_chosen else self._usual_cost(price, effort)
+            found.append(Card(spec, likely, usually(*usual_seconds(spec, effort)), is_chosen))
+        return found
+
+    @property
+    def main_cards(self) -> list[Card]:
+        """The project's default, what follows it, and the two cheapest: most choices are among these."""
+        default = self.wanted.project.default_model or self.offer.default_model
+        shown = {card.spec.pk for card in self.cards[:2]}
+        if default is not None:
+            shown |= {default.pk, str(default.successor_id)}
+        return [card for card in self.cards if card.spec.pk in shown]
+
+    @property
+    def more_cards(self) -> list[Card]:
+        main = {card.spec.pk for card in self.main_cards}
+        return [card for card in self.cards if card.spec.pk not in main]
+
+    @property
+    def is_more_chosen(self) -> bool:
+        return any(card.is_chosen for card in self.more_cards)
+
+    @property
+    def efforts(self) -> list[str]:
+        """The efforts of the chosen model that the project uses, undocumented ones last."""
+        allowed = self.wanted.project.allowed_efforts
+        offered = self.spec.efforts_offered() if self.spec else []
+        return [effort for effort in offered if not allowed or effort in allowed]
+
+    @property
+    def modes(self) -> list[str]:
+        """The chosen model's modes, where there is a choice."""
+        return self.spec.modes if self.spec and len(self.spec.modes) > 1 else []
+
+    @property
+    def undocumented(self) -> str:
+        """What to say before the chosen effort is sent, if OpenAI documents it nowhere."""
+        found = self.spec.undocumented_efforts.get(self.wanted.effort, "") if self.spec else ""
+        return str(found)
+
+    @property
+    def swatch(self) -> int:
+        return swatch_of(self.wanted.project.pk)
+
+    @cached_property
+    def tightest(self) -> BudgetPeriod | None:
+        """This month's hard cap with the least left of those that the job counts in."""
+        hard = [period for period in self._periods if period.budget.is_hard]
+        return min(hard or self._periods, key=lambda period: period.left, default=None)
+
+    @property
+    def left(self) -> Decimal:
+        return max(self.tightest.left, ZERO) if self.tightest else ZERO
+
+    @property
+    def cap(self) -> Decimal:
+        """USD that may be spent this month under the tightest cap."""
+        return self.tightest.cap + self.tightest.granted if self.tightest else ZERO
+
+    @property
+    def left_at_worst(self) -> Decimal:
+        """USD left if it costs the most."""
+        return max(self.left - (self.ceiling or ZERO), ZERO)
+
+    @cached_property
+    def obstacle(self) -> Obstacle | None:
+        """What money or the output limit has against the job; None when it fits."""
+        if self.price is None or self.ceiling is None:
+            return None
+        most = self.price.model.max_output_tokens
+        if not MIN_OUTPUT_TOKENS <= self.wanted.max_output_tokens <= most:
+            return Obstacle(
+                f"The output limit is {MIN_OUTPUT_TOKENS} to {most:,} tokens for {self.price.model_id}.", most
+            )
+        if self.tightest is None or not self._has_cap:
+            return Obstacle(NO_CAP)
+        if self.tightest.budget.is_hard and self.ceiling > self.tightest.left:
+            return Obstacle(
+                too_little(self.ceiling, self.tightest.left, self.tightest.budget), self._fitting(self.left)
+            )
+        limit = self.wanted.project.job_limit
+        if limit is not None and self.ceiling > limit:
+            return Obstacle(
+                f"Over the {ui.money(limit)} limit per job of this project.", self._fitting(limit)
+            )
+        return None
+
+    @property
+    def meter(self) -> dict[str, Decimal]:
+        """The cap's bar in percent: spent, held, and this job's ceiling after them."""
+        period, cap = self.tightest, self.cap
+        if period is None or cap <= 0:
+            return {}
+        spent, held = period.spent / cap * 100, period.held / cap * 100
+        return {
+            "spent": spent,
+            "held": held,
+            "before": spent + held,
+            "this": (self.ceiling or ZERO) / cap * 100,
+        }
+
+    @property
+    def likely_bar(self) -> dict[str, Decimal]:
+        """The likely range as a part of the ceiling, in percent."""
+        if not self.ceiling or self.likely is None:
+            return {}
+        low = self.likely.low / self.ceiling * 100
+        return {"low": low, "width": max(self.likely.high / self.ceiling * 100 - low, Decimal(1))}
+
+    @cached_property
+    def _periods(self) -> list[BudgetPeriod]:
+        return spend.periods_now(self.wanted.project, self.wanted.by.pk)
+
+    @property
+    def _has_cap(self) -> bool:
+        return any(period.budget.scope == Scope.PROJECT for period in self._periods)
+
+    def _fitting(self, room: Decimal) -> int | None:
+        if self.price is None:
+            return None
+        return pricing.fitting_output(
+            self.price.rates,
+            room=room,
+            input_tokens=self.input_bound,
+            maximum=self.wanted.max_output_tokens,
+            mode_factor=self.price.model.mode_factor(self.wanted.mode),
+        )
+
+    @property
+    def _input_guess(self) -> int:
+        return forecast.guess_input_tokens(self.wanted.prompt + self.wanted.instructions)
+
+    def _usual_cost(self, price: Price, effort: str) -> forecast.Likely | None:
+        spec, usual = price.model, price.model.usual(effort)
+        mode = "standard" if "standard" in spec.modes else spec.modes[0]
+        limit = min(self.wanted.max_output_tokens, spec.max_output_tokens)
+        if limit < 1:
+            return None
+        low, high = pricing.likely(
+            rates=price.rates,
+            input_tokens=self._input_guess,
+            output_low=int(usual["reasoning"][0] + usual["answer"][0]),
+            output_high=int(usual["reasoning"][2] + usual["answer"][2]),
+            max_output_tokens=limit,
+            mode_factor=spec.mode_factor(mode),
+        )
+        return forecast.Likely(low, high, 0)
+
+
+def settled(wanted: JobSpec, offer: Offer) -> JobSpec:
+    """Return `wanted` with an effort and a mode that its model has."""
+    price = offer.prices.get(wanted.model)
+    if price is None:
+        return wanted
+    spec = price.model
+    allowed = wanted.project.allowed_efforts or spec.efforts_offered()
+    efforts = [effort for effort in spec.efforts_offered() if effort in allowed]
+    effort, mode = wanted.effort, wanted.mode
+    if effort not in efforts:
+        effort = spec.default_effort if spec.default_effort in efforts or not efforts else efforts[-1]
+    if mode not in spec.modes:
+        mode = spec.modes[0]
+    return dataclasses.replace(wanted, effort=effort, mode=mode)
+
+
+def too_little(ceiling: Decimal, left: Decimal, budget: Budget) -> str:
+    """Say what a ceiling lacks, USD, and whose cap is in the way."""
+    whose = {
+        Scope.PROJECT: f"in {budget.project}",
+        Scope.MEMBER: "of your own cap",
+        Scope.TOKEN: "of this token’s cap",
+    }.get(Scope(budget.scope), "in the whole workspace")
+    rest = f"{ui.money(left)} is left" if left > 0 else "nothing is left"
+    missing = ui.ceiling(ceiling - left)
+    return f"This could cost {ui.ceiling(ceiling)} and {rest} this month {whose}: {missing} too little."

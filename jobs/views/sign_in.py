@@ -1,0 +1,102 @@
+"""Lets people in and out: by password, throttled, and by a link that works once."""
+
+from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth.decorators import login_not_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from jobs.forms import ChoosePasswordForm, LinkForm, SignInForm
+from jobs.models import SignInLink, User
+from jobs.views import throttle
+
+WRONG = "Email or password is wrong."
+PAUSE = "Too many sign-ins with this address have failed. Wait 15 minutes, or ask for a sign-in link."
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+@login_not_required
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign in with e-mail and password; one sentence for every cause of refusal."""
+    goal = _own_path(request, request.POST.get("next") or request.GET.get("next"))
+    if request.user.is_authenticated:
+        return redirect(goal)
+    form, status = SignInForm(request.POST or None), 200
+    if form.is_valid():
+        user, refusal = _check(request, form.cleaned_data["email"], form.cleaned_data["password"])
+        if user is not None:
+            login(request, user, backend=BACKEND)
+            return redirect(goal)
+        form.add_error(None, refusal)
+        status = 429 if refusal == PAUSE else 200
+    return render(request, "sign_in.html", {"form": form, "next": goal}, status=status)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session."""
+    logout(request)
+    return redirect("login")
+
+
+@login_not_required
+@never_cache
+@sensitive_post_parameters("token", "new_password1", "new_password2")
+@require_http_methods(["GET", "HEAD", "POST"])
+def enter(request: HttpRequest) -> HttpResponse:
+    """Use a sign-in link: it names its owner, takes a new password, and is used up by that.
+
+    A GET never looks at a link, so a preview of it does no harm.
+    """
+    if request.method != "POST":
+        return render(request, "enter.html", {"form": LinkForm()})
+    link = LinkForm(request.POST)
+    if not link.is_valid():
+        return render(request, "enter.html", {"form": link})
+    token = link.cleaned_data["token"]
+    owner = SignInLink.objects.peek(token)
+    if owner is None:
+        return _gone(request)
+    has_answered = "new_password1" in request.POST
+    form = ChoosePasswordForm(owner, request.POST if has_answered else None)
+    if not (has_answered and form.is_valid()):
+        return render(request, "enter.html", {"form": form, "owner": owner, "token": token})
+    with transaction.atomic():
+        if SignInLink.objects.use(token) is None:
+            return _gone(request)
+        user = form.save()
+    throttle.forget_failures(user.email)
+    login(request, user, backend=BACKEND)
+    return redirect("home")
+
+
+def _check(request: HttpRequest, email: str, password: str) -> tuple[User | None, str]:
+    """Return who it is, or the refusal. An unknown address costs as much work as a known one."""
+    client = request.META.get("REMOTE_ADDR", "")
+    if throttle.must_pause(email, client):
+        return None, PAUSE
+    user = authenticate(request, username=email, password=password)
+    if not isinstance(user, User):
+        throttle.note_failure(email, client)
+        return None, WRONG
+    throttle.forget_failures(email)
+    return user, ""
+
+
+def _gone(request: HttpRequest) -> HttpResponse:
+    return render(request, "enter_gone.html", status=410)
+
+
+def _own_path(request: HttpRequest, wanted: str | None) -> str:
+    """Return the path to go on to: `wanted` if it is one of ours, else the start page."""
+    wanted = wanted or ""
+    is_path = wanted.startswith("/")
+    is_ours = is_path and url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
+    return wanted if is_ours else "/"

@@ -1,0 +1,91 @@
+"""Says in words what several pages say: usual times, why a job ended so, why a connection is paused."""
+
+import math
+from typing import NamedTuple
+
+from jobs.models import Connection, Job, Status
+from jobs.templatetags import ui
+
+# An end that needs a sentence of ours, shorter than the job's own page has.
+FAILURES = {
+    "server_error": "Server error",
+    "rate_limit_exceeded": "Rate limit",
+    "invalid_prompt": "The prompt was refused",
+    "expired": "No longer held by the API",
+    "stuck": "Never ended",
+    "lost": "Declared lost",
+    "assumed_paid": "Counted as paid",
+    "context_length_exceeded": "Too long for the model",
+    "model_not_found": "The API does not know the model",
+}
+PAUSES = {
+    "account_deactivated": "the account is deactivated",
+    "bad_endpoint": "its address cannot be used",
+    "billing_hard_limit_reached": "the account’s spending limit is reached",
+    "billing_not_active": "the account’s billing is not active",
+    "credit_balance_exhausted": "the account is out of credit",
+    "insufficient_quota": "the account is out of credit",
+    "invalid_api_key": "the key was refused",
+    "key_unreadable": "its key cannot be decrypted",
+    "no_key": "it has no key",
+    "organization_spend_limit_exceeded": "the organization’s spending limit is reached",
+    "organization_usage_limit_exceeded": "the organization’s usage limit is reached",
+    "project_spend_limit_exceeded": "the API project’s spending limit is reached",
+    "http_401": "the key was refused",
+}
+
+
+class Why(NamedTuple):
+    """Why a job stands where it stands, and the colour class that says who must move."""
+
+    text: str
+    colour: str
+
+
+def why(job: Job) -> Why | None:
+    """Return the reason of an exception in a few words; None for a job that is as it should be."""
+    if job.is_cancelling:
+        return Why("Being cancelled", "idle")
+    if job.status == Status.INCOMPLETE:
+        if job.incomplete_reason == "max_output_tokens":
+            return Why(f"Hit the {ui.tokens(job.max_output_tokens)} output limit", "warn")
+        return Why(_readable(job.incomplete_reason) or "Stopped early", "warn")
+    if job.status == Status.FAILED:
+        return Why(FAILURES.get(job.error_code) or _readable(job.error_code) or "No reason given", "bad")
+    if job.status == Status.CANCELLED and job.cancel_requested_by:
+        return Why(f"Cancelled by {job.cancel_requested_by}", "idle")
+    if job.status == Status.UNCONFIRMED:
+        return Why("Sent perhaps: someone must decide", "warn")
+    if job.status == Status.REQUIRES_ACTION:
+        return Why("Asks for answers", "warn")
+    return None
+
+
+def paused_because(connection: Connection) -> str:
+    """Return why a connection is paused, to end a sentence with; never upstream's own words."""
+    if connection.paused_by_id is not None:
+        return connection.paused_reason.rstrip(". ") or "by hand"
+    code = connection.paused_reason.partition(":")[0]
+    return PAUSES.get(code, "the API refuses what is sent through it")
+
+
+def usually(low: float, high: float) -> str:
+    """Return a span of seconds in words: 20–40 s, 30 s – 2 min, 5–14 min, 50 min – 2 h."""
+    if high < 90:
+        return _span(low, high, 1, "s")
+    if low < 60:
+        return f"{round(low)} s – {math.ceil(high / 60)} min"
+    if high < 90 * 60:
+        return _span(low, high, 60, "min")
+    if low < 3600:
+        return f"{round(low / 60)} min – {math.ceil(high / 3600)} h"
+    return _span(low, high, 3600, "h")
+
+
+def _span(low: float, high: float, unit: int, name: str) -> str:
+    ends = dict.fromkeys((round(low / unit), math.ceil(high / unit)))
+    return f"{'–'.join(map(str, ends))} {name}"
+
+
+def _readable(code: str) -> str:
+    return code.replace("_", " ").capitalize()

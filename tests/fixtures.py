@@ -1,0 +1,25 @@
+"""Fixtures for whole stories: a sandbox and a cluster as real processes.
+
+A test module asks for them with `pytest_plugins = ["tests.fixtures"]`.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster_process import ClusterProcess
+from tests.sandbox_process import SandboxProcess
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxProcess]:
+    """Run a sandbox of this test's own, as fast as it can; `seconds=` of a prompt stay real."""
+    with SandboxProcess().start(speed=1000) as process:
+        yield process
+
+
+@pytest.fixture
+def cluster(transactional_db: None) -> Iterator[ClusterProcess]:
+    """Run a real cluster on the test database; it is gone before the database is emptied."""
+    with ClusterProcess() as process:
+        yield process

@@ -1,0 +1,45 @@
+"""Run a supervisor over toy programs in a process of its own, since signals are for processes.
+
+The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse"}; `pulse` is a file to be touched.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from o3site.supervisor import Child, Pulse, Supervisor
+
+
+def changes_of(path: Path) -> Callable[[], int]:
+    return lambda: path.stat().st_mtime_ns if path.exists() else 0
+
+
+def main() -> None:
+    supervisor = Supervisor(say=lambda line: print(line, flush=True))
+    children = []
+    for toy in json.loads(sys.argv[1]):
+        pulse = None
+        if "pulse" in toy:
+            last = changes_of(Path(toy["pulse"]))
+            pulse = Pulse(ring=lambda: None, last=last, every=0.05, silence=0.4, first_silence=0.4)
+        children.append(
+            Child(
+                name=toy["name"],
+                command=["/bin/sh", "-c", toy["shell"]],
+                environment=dict(os.environ),
+                directory=Path("/"),
+                stop_seconds=toy.get("stop_seconds", 5.0),
+                pulse=pulse,
+                pause=0.01,
+            )
+        )
+        supervisor.add(children[-1])
+    print("supervising", flush=True)
+    supervisor.run()
+    supervisor.stop(reversed(children))
+    sys.exit(supervisor.failure or 0)
+
+
+main()
