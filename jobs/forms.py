@@ -120,7 +120,7 @@ class NewJobForm(forms.Form):
     def __init__(self, data: Any = None, *, projects: dict[str, Project], **kwargs: Any) -> None:
         super().__init__(data, **kwargs)
         self.projects = projects
-        self.schema_problems: list[Any] = []
+        self.schema_problems: list[schemas.Problem] = []
 
     def clean_prompt(self) -> str:
         return _lines(self.cleaned_data["prompt"])
@@ -150,8 +150,9 @@ class NewJobForm(forms.Form):
         try:
             schema = schemas.parse(text)
         except schemas.SchemaTextError as error:
-            where = f" (line {error.line}, column {error.column})" if error.line else ""
-            raise forms.ValidationError(f"Not JSON: {error.message}{where}.") from None
+            raise forms.ValidationError(str(error)) from None
+        if schema is None:  # None stands for no schema at all
+            raise forms.ValidationError("A schema is a JSON object.")
         self.schema_problems = list(schemas.problems(schema))[:SHOWN_PROBLEMS]
         return schema
 

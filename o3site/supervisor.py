@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 # Reads the process groups to end: a line is the whole list, or one more with a plus sign before it.
 # At end-of-file the supervisor is gone.
 GUARD = """
-groups=
+groups=$1
 while read -r line; do
     case $line in +*) groups="$groups -${line#+}" ;; *) groups=$line ;; esac
 done
@@ -54,6 +54,7 @@ class Child:
     directory: Path
     stop_seconds: float
     is_busy: Callable[[], bool] = lambda: False
+    is_heard: bool = True  # whether what it prints, errors apart, is for people
     pulse: Pulse | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -74,6 +75,7 @@ class Child:
             env=self.environment,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
+            stdout=None if self.is_heard else subprocess.DEVNULL,
             start_new_session=True,
             # Safe, because the supervisor has no threads.
             preexec_fn=_before_exec(os.getpid(), guard.descriptor),
@@ -119,7 +121,7 @@ class Guard:
     """A small process that outlives us just long enough to kill what we have started."""
 
     def __init__(self) -> None:
-        self._process = self._launch()
+        self._process = self._launch("")
 
     @property
     def descriptor(self) -> int:
@@ -129,9 +131,9 @@ class Guard:
 
     def tell(self, children: Iterable[Child]) -> None:
         """Tell which sessions to end; a guard that was killed is replaced."""
-        if self._process.poll() is not None:
-            self._process = self._launch()
         groups = " ".join(f"-{child.process.pid}" for child in children if child.process)
+        if self._process.poll() is not None:
+            self._process = self._launch(groups)
         with suppress(BrokenPipeError):  # killed just now: the next look replaces it
             os.write(self.descriptor, f"{groups}\n".encode())
 
@@ -147,9 +149,9 @@ class Guard:
         self._process.wait()
 
     @staticmethod
-    def _launch() -> subprocess.Popen[bytes]:
+    def _launch(groups: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 (fixed words)
-            ["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
+            ["/bin/sh", "-c", GUARD, "guard", groups], stdin=subprocess.PIPE, start_new_session=True
         )
 
 

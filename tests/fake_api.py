@@ -42,7 +42,9 @@ class FakeApi:
         self.while_sending: Callable[[], object] = lambda: None  # called once bytes are on the wire
         self.journals = True  # whether a process survives to write its journal line
         self.clock = 0.0  # seconds, as the pumps see them
-        self.waits: list[float] = []
+        self.step = 60.0  # seconds that pass whenever nothing is ready
+        self.slow = 0  # times that nothing is ready though acts are under way
+        self.while_waiting: Callable[[], object] = lambda: None
 
     def install(self, patch: pytest.MonkeyPatch) -> Self:
         """Put the fake and its clock in place of the border's session in the pumps."""
@@ -144,11 +146,13 @@ class FakeSession:
         self._answer(key, "cancel", found)
 
     def outcomes(self, timeout: float) -> list[Outcome[Any]]:
-        ready, self._ready = self._ready, []
-        if not ready:
-            self._api.waits.append(timeout)
-            self._api.clock += 60.0
-        return ready
+        if self._ready and not self._api.slow:
+            ready, self._ready = self._ready, []
+            return ready
+        self._api.slow = max(0, self._api.slow - 1)
+        self._api.clock += self._api.step
+        self._api.while_waiting()
+        return []
 
     def _answer(
         self, key: Any, act: Literal["create", "retrieve", "cancel"], reply: Reply, **more: Any

@@ -19,3 +19,9 @@ os.environ["PONDER_DATA_DIR"] = f"{home}/var"
 os.environ["DJANGO_SETTINGS_MODULE"] = "o3site.settings"
 
 from o3site.settings import *  # noqa: E402, F403
+
+# Hashing for real costs half a second for each person a test makes.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Templates are rendered without a collected static folder; one test looks at the real server's names.
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}  # noqa: F405
+WHITENOISE_AUTOREFRESH = True

@@ -89,7 +89,7 @@ class Person:
     is_authenticated = True
 
     def __init__(self, name: str, *, is_staff: bool) -> None:
-        self.name, self.is_staff = name, is_staff
+        self.name, self.is_staff, self.is_superuser = name, is_staff, is_staff
 
     def get_full_name(self) -> str:
         return self.name
@@ -133,8 +133,8 @@ def test_the_month_meter_shows_spent_of_cap_and_never_leaves_its_bar() -> None:
     assert " of $" not in frame(month={**month, "cap": None, "percent": None})
 
 
-def test_only_staff_see_the_admin_console() -> None:
-    assert "/admin/" not in frame(practice=True)
+def test_only_operators_see_the_admin_console_and_the_connections() -> None:
+    assert not re.search("/admin/|/settings/", frame(practice=True))
     page = frame(Person("", is_staff=True), practice=True)
     assert 'href="/admin/"' in page
     assert "Connect OpenAI" in page

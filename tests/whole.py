@@ -121,6 +121,12 @@ class Whole:
             found: dict[str, Any] = json.load(answer)
             return found
 
+    def sandbox_faults(self, **faults: Any) -> None:
+        """Set faults of its sandbox, such as `post_delay=0.5`: see /sandbox/faults."""
+        body = json.dumps(faults).encode()
+        request = urllib.request.Request(f"{self.sandbox_url}/sandbox/faults", data=body, method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
+
     def await_sandbox(self, is_there: Callable[[dict[str, Any]], bool], *, within: float = 30.0) -> None:
         """Wait until the sandbox's log shows something. Raises TimeoutError."""
         deadline = time.monotonic() + within
@@ -223,10 +229,10 @@ class Page:
     def location(self) -> str:
         return self.headers.get("location", "")
 
-    def fields(self, form: int = 0) -> dict[str, str]:
-        """Return what a browser would send of the n-th POST form of the page if nothing was changed."""
-        forms = re.findall(r"<form\b[^>]*method=\"post\".*?</form>", self.text, re.DOTALL | re.IGNORECASE)
-        return _fields(forms[form])
+    def fields(self, name: str) -> dict[str, str]:
+        """Return what a browser would send of a form, named by its action or id, if nothing was changed."""
+        forms = re.findall(r"<form\b[^>]*>.*?</form>", self.text, re.DOTALL)
+        return _fields(next(form for form in forms if f'"{name}"' in form.partition(">")[0]))
 
 
 class Visitor:

@@ -36,6 +36,7 @@ class Page(BaseModelAdmin):
 
     paginator = ShallowPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would count the whole table
     list_per_page = 50
 
 

@@ -64,7 +64,8 @@ class JobAdmin(ViewOnly):
         "created_at",
         "finished_at",
     )
-    list_filter = ("status", "project", "model", "effort", "created_at")
+    # No filter on words without a list of choices: the page would read the whole table for them.
+    list_filter = ("status", "project", "model", "created_at")
     list_select_related = ("project", "submitted_by", "model")
     ordering = ("-created_at", "-id")
     search_fields = ("short_id__exact", "fingerprint__exact", "submitted_by__email__iexact")
@@ -97,7 +98,7 @@ class AttemptAdmin(OfJob):
         "sent_at",
         "ended_at",
     )
-    list_filter = ("state", "end_status", "connection", "created_at")
+    list_filter = ("state", "connection", "created_at")
     list_select_related = ("job", "connection")
     ordering = ("-id",)
     search_fields = ("job__short_id__exact", "response_id__exact", "request_id__exact")
@@ -157,7 +158,7 @@ class EventAdmin(OfJob):
     """The timelines."""
 
     list_display = ("at", "job", "kind", "actor", "note")
-    list_filter = ("kind", "at")
+    list_filter = ("at",)
     list_select_related = ("job", "actor")
     ordering = ("-id",)
 

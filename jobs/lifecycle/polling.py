@@ -51,7 +51,7 @@ def stretch() -> float:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT coalesce(sum(1 / least(greatest(extract(epoch FROM statement_timestamp() - sent_at) * 0.01, %s), %s)), 0)
+            SELECT coalesce(sum(1 / least(greatest(extract(epoch FROM now() - sent_at) * 0.01, %s), %s)), 0)
             FROM jobs_job WHERE next_action_at IS NOT NULL AND status IN ('queued', 'in_progress')
             """,
             [SHORTEST, LONGEST],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,6 +14,8 @@ from jobs.models import ApiToken, Job, ModelSpec, Price, Project, User, Workspac
 
 PROMPT_LIMIT = 4_000_000  # characters; far above any context window, so that the refusal can name the window
 TITLE_LIMIT = 120
+# PostgreSQL stores neither; JSON from a pipeline can carry both.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MIN_OUTPUT_TOKENS = 16  # the API's own minimum for max_output_tokens
 
 
@@ -144,9 +147,11 @@ def _prompt_problems(wanted: JobSpec) -> dict[str, str]:
         found["prompt"] = "Write what it should think about."
     elif len(wanted.prompt) + len(wanted.instructions) > PROMPT_LIMIT:
         found["prompt"] = f"Too long: at most {PROMPT_LIMIT:,} characters."
-    elif "\x00" in wanted.prompt or "\x00" in wanted.instructions:
-        found["prompt"] = "A prompt cannot contain NUL characters."
-    if any(len(tag) > 60 or not tag.strip() for tag in wanted.tags):
+    elif UNSTORABLE.search(wanted.prompt + wanted.instructions):
+        found["prompt"] = "A prompt cannot contain NUL characters or halves of a surrogate pair."
+    if UNSTORABLE.search(wanted.title):
+        found["title"] = "A title cannot contain NUL characters or halves of a surrogate pair."
+    if any(len(tag) > 60 or not tag.strip() or UNSTORABLE.search(tag) for tag in wanted.tags):
         found["tags"] = "A tag has 1 to 60 characters."
     if wanted.schema is not None:
         if not schemas.name_ok(wanted.schema_name):

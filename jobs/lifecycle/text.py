@@ -71,7 +71,8 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
             "validation_errors": errors,
             "calls": content.calls,
             "html": "",
-            "renderer_version": 0,
+            # Without a text there is nothing to render, and a page does not wait for it.
+            "renderer_version": 0 if content.text else rendering.RENDERER_VERSION,
         },
     )
 

@@ -12,7 +12,8 @@ TAGS = HEADINGS | set(
     "p br hr blockquote ul ol li em strong s a code pre span div figure figcaption "  # noqa: SIM905
     "button table thead tbody tr th td".split()
 )
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),  # else title and lang pass everywhere
     "a": {"href"},
     "ol": {"start"},
     "span": {"data-display", "tabindex"},

@@ -96,9 +96,8 @@ def model(name: str, effort: str | None = "") -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def here(context: Context, *parts: object) -> SafeString:
-    """Return aria-current for a link to the path made of `parts`, if the page is at it or below it."""
-    path = "".join(map(str, parts))
+def here(context: Context, path: str) -> SafeString:
+    """Return aria-current for a link to `path`, if the page is at it or below it."""
     current: str = context["request"].path if "request" in context else ""
     if not current.startswith(path):
         return SafeString("")

@@ -40,12 +40,14 @@ def new_job(request: HttpRequest) -> HttpResponse:
     if request.POST.get("use_tokens"):
         data["max_output_tokens"] = request.POST["use_tokens"]
     form = NewJobForm(data, projects=offer.projects)
+    is_readable = form.is_valid()
+    # Read now: a refusal takes the field it names out of what was read.
+    panel = Panel(offer, _draft(request, form, offer))
     if "price" in request.POST or "use_tokens" in request.POST:
-        form.is_valid()
-        # A second look at the price is no refusal, so the page that was asked for shows no errors.
-        shown = NewJobForm(initial=data.dict(), projects=offer.projects)
-        return _page(request, shown, Panel(offer, _draft(request, form, offer)), parent=parent)
-    if form.is_valid():
+        # A second look at the price is no refusal, so it shows no errors.
+        again = NewJobForm(initial=data.dict(), projects=offer.projects)
+        return _page(request, again, panel, parent=parent)
+    if is_readable:
         try:
             job = lifecycle.submit(form.spec(person_of(request), rerun_of=parent))
         except lifecycle.SpecError as refused:
@@ -57,7 +59,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
             form.add_error("project", NO_CAP)
         else:
             return redirect(job)
-    return _page(request, form, Panel(offer, _draft(request, form, offer)), parent=parent, status=422)
+    return _page(request, form, panel, parent=parent, status=422)
 
 
 @fragment

@@ -48,7 +48,8 @@ def why(job: Job) -> Why | None:
         return Why("Being cancelled", "idle")
     if job.status == Status.INCOMPLETE:
         if job.incomplete_reason == "max_output_tokens":
-            return Why(f"Hit the {ui.tokens(job.max_output_tokens)} output limit", "warn")
+            limit = ui.tokens(job.max_output_tokens).replace(".0", "")
+            return Why(f"Hit the {limit} output limit", "warn")
         return Why(_readable(job.incomplete_reason) or "Stopped early", "warn")
     if job.status == Status.FAILED:
         return Why(FAILURES.get(job.error_code) or _readable(job.error_code) or "No reason given", "bad")

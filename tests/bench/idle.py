@@ -58,6 +58,9 @@ def main() -> None:
 def warm_up(whole: Whole) -> int:
     """Have jobs sent one by one until each worker has run both pumps; return how many that took."""
     words = ["--project", "practice", JOB]
+    whole.await_sandbox(lambda log: True)
+    # Long enough to be seen from outside.
+    whole.sandbox_faults(post_delay=0.6)
     pumped: dict[int, set[str]] = defaultdict(set)
     for number in range(1, MOST_ROUNDS + 1):
         subprocess.run(
@@ -67,7 +70,7 @@ def warm_up(whole: Whole) -> int:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(40):
+        for _ in range(30):
             for pid, pump in pumping(whole):
                 pumped[pid].add(pump)
             time.sleep(0.1)

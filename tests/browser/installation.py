@@ -16,12 +16,15 @@ from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.models import (
     Answer,
+    Attempt,
+    AttemptState,
     BudgetPeriod,
     EntryKind,
     Job,
     LedgerEntry,
     Project,
     PumpLease,
+    Status,
     User,
 )
 from jobs.rendering import RENDERER_VERSION
@@ -78,6 +81,12 @@ class Installation:
         )
         return found
 
+    def skip_back_off(self, job: Job, *, attempt: int) -> None:
+        """Let the time pass for which an attempt of a failed job waits."""
+        planned = Attempt.objects.filter(job=job, number=attempt, state=AttemptState.PLANNED)
+        until(planned.exists)
+        Job.objects.filter(pk=job.pk, status=Status.WAITING).update(next_action_at=Now())
+
     @contextmanager
     def asleep(self) -> Iterator[None]:
         """Let no pump claim anything meanwhile; then ring for both."""
@@ -91,6 +100,8 @@ class Installation:
         held = PumpLease.objects.filter(holder__isnull=False, expires_at__gt=Now())
         until(lambda: not held.exists(), what="the pumps went on")
         unrendered = Answer.objects.filter(renderer_version__gte=0).exclude(renderer_version=RENDERER_VERSION)
+        if unrendered.exists():
+            lifecycle.ring("render")
         until(lambda: not unrendered.exists(), what="rendering went on")
 
     def wake(self) -> None:

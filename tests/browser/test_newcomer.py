@@ -13,11 +13,11 @@ from jobs.templatetags import ui
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged, held, period_of
 
-# Whole cents at every whole price per million tokens, so that the shown parts add up to the shown total.
-USED = {"input": 10_000, "reasoning": 20_000, "answer_tokens": 10_000}
-PROMPT = f"""How many primes are there below a million?
-
-[[sandbox: seconds=8 {" ".join(f"{name}={count}" for name, count in USED.items())}]]"""
+# Whole cents at every price per million tokens that is a multiple of 4, as the defaults' are: so the parts
+# shown add up to the total shown.
+USED = {"input": 2_500, "reasoning": 20_000, "answer_tokens": 10_000}
+ASKED = "How many primes are there below a million?\n" + "Show every step of your working. " * 60
+PROMPT = f"{ASKED}\n\n[[sandbox: seconds=6 {' '.join(f'{name}={count}' for name, count in USED.items())}]]"
 PASSWORD = "a fine day for lemmas"
 
 

@@ -61,6 +61,7 @@ STOCK = {"auth.Group"}
 
 @pytest.fixture(autouse=True)
 def _plain_static_names(settings: Settings) -> None:
+    settings.WHITENOISE_AUTOREFRESH = True
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

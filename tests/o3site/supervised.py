@@ -16,8 +16,13 @@ def changes_of(path: Path) -> Callable[[], int]:
     return lambda: path.stat().st_mtime_ns if path.exists() else 0
 
 
+def say(line: str) -> None:
+    # One write, or what a toy prints at the same time gets between a line and its end.
+    os.write(1, f"{line}\n".encode())
+
+
 def main() -> None:
-    supervisor = Supervisor(say=lambda line: print(line, flush=True))
+    supervisor = Supervisor(say=say)
     children = []
     for toy in json.loads(sys.argv[1]):
         pulse = None
@@ -36,7 +41,7 @@ def main() -> None:
             )
         )
         supervisor.add(children[-1])
-    print("supervising", flush=True)
+    say("supervising")
     supervisor.run()
     supervisor.stop(reversed(children))
     sys.exit(supervisor.failure or 0)

@@ -167,6 +167,7 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
             environment={name: value for name, value in environment.items() if not name.startswith(SECRETS)},
             directory=settings.BASE_DIR,
             stop_seconds=0.5,
+            is_heard=False,
         ),
     }
 
@@ -327,4 +328,6 @@ def _bracketed(host: str) -> str:
 def _say(line: str) -> None:
     # The terminal may be gone before Ponder is.
     with suppress(OSError):
-        print(line, flush=True)
+        # One write, also where Python's output is unbuffered: what we start prints to the same place.
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

@@ -31,7 +31,7 @@ def test_totals_that_agree_are_said_to(job: Job) -> None:
 def test_a_total_that_differs_is_named_with_both_figures_and_code_1(job: Job) -> None:
     BudgetPeriod.objects.update(spent=Decimal("0.5"))
     out = io.StringIO()
-    with pytest.raises(CommandError, match="^1 total differs from the ledger.$") as end:
+    with pytest.raises(CommandError, match=r"^1 total differs from the ledger\.$") as end:
         call_command("audit", stdout=out)
     assert end.value.returncode == 1
     assert out.getvalue().strip().endswith("spent: the ledger says 0, found 0.5000000000")

@@ -47,7 +47,7 @@ def test_the_only_real_connection_comes_first(practice: Connection) -> None:
 def test_among_several_real_connections_one_must_be_named(practice: Connection) -> None:
     connect("OpenAI")
     azure = connect("Azure")
-    with pytest.raises(CommandError, match="name one of several. Known: Azure, OpenAI, Practice"):
+    with pytest.raises(CommandError, match=r"name one of several\. Known: Azure, OpenAI, Practice"):
         run("create_project", "proofs", "--cap", "1")
     run("create_project", "proofs", "--cap", "1", "--connection", "Azure")
     assert Project.objects.get().connection == azure

@@ -251,7 +251,7 @@ def test_a_project_without_a_cap_takes_nothing(operator: User) -> None:
 
 @pytest.mark.usefixtures("_pumps")
 def test_waiting_prints_the_answer(project: Project) -> None:
-    done = run("--wait", "Is 91 prime? [[sandbox: seconds=0.1]]")
+    done = run("--wait", "Is 91 prime? [[sandbox: seconds=0.1 reasoning=100]]")
     job = Job.objects.get()
     assert (done.code, job.status) == (0, Status.COMPLETED)
     assert done.out.strip() == job.answer.text.strip()
@@ -263,7 +263,9 @@ def test_waiting_prints_the_answer(project: Project) -> None:
 def test_json_says_all_there_is_to_know(project: Project, tmp_path: Path) -> None:
     schema = tmp_path / "verdict.json"
     schema.write_text(json.dumps(SCHEMA))
-    found = run("--wait", "--json", "--schema", str(schema), "Is 91 prime? [[sandbox: seconds=0.1]]").json
+    found = run(
+        "--wait", "--json", "--schema", str(schema), "Is 91 prime? [[sandbox: seconds=0.1 reasoning=100]]"
+    ).json
     job = Job.objects.get()
     assert list(found) == [
         "id",
@@ -305,7 +307,7 @@ def test_json_of_an_accepted_job_has_no_answer_yet(project: Project) -> None:
         ("outcome=failed code=invalid_prompt", "failed", "invalid_prompt"),
         ("outcome=incomplete reason=max_output_tokens", "incomplete", "max_output_tokens"),
         ("outcome=function_call", "requires_action", None),
-        ("http=500", "unconfirmed", None),
+        ("http=500", "unconfirmed", "server_error"),
     ],
 )
 def test_any_other_end_has_its_own_code(
@@ -319,7 +321,7 @@ def test_any_other_end_has_its_own_code(
 
 def test_a_cancelled_job_ended_otherwise(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def cancel(_: float) -> None:
-        lifecycle.cancel(Job.objects.get(), by=User.objects.get())
+        lifecycle.cancel(Job.objects.get().pk, by=User.objects.get())
 
     monkeypatch.setattr(submit.time, "sleep", cancel)
     done = run("--wait", "Hello")
@@ -353,7 +355,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(project: Project, monkeypatch
 
 @pytest.mark.usefixtures("_pumps")
 def test_an_answer_cannot_steer_the_terminal(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("--wait", "Hello [[sandbox: seconds=0.1]]")
+    run("--wait", "Hello [[sandbox: seconds=0.1 reasoning=100]]")
     job = Job.objects.get()
     job.answer.text = "a\x1b]0;title\x07\tb\x9b2J\nc"
     job.answer.save()

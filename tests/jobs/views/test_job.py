@@ -37,6 +37,8 @@ POSTS = ["cancel/", "resolve/", "finish/", "rerun/"]
 
 type Counted = Callable[..., Any]
 
+SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+
 
 @pytest.fixture
 def mira() -> User:
@@ -367,7 +369,7 @@ def test_the_other_tabs_show_what_they_are_for(
         project,
         mira,
         Status.COMPLETED,
-        spec={"instructions": "Be brief.", "schema": {"type": "object"}, "schema_name": "verdict"}
+        spec={"instructions": "Be brief.", "schema": SCHEMA, "schema_name": "verdict"}
         if tab == "prompt/"
         else None,
         events=[("put_off", "connect_error: no route")],

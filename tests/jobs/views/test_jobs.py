@@ -153,7 +153,7 @@ def test_every_status_has_its_words_and_exceptions_say_why(
     text = html(signed_in)
     for words in (
         "Completed",
-        "Hit the 40.0k output limit",
+        "Hit the 40k output limit",
         "Content filter",
         "Server error",
         "Some new code",

@@ -245,7 +245,10 @@ def test_an_undocumented_effort_needs_a_tick(signed_in: Client) -> None:
     assert "OpenAI documents no xhigh for this model. Send it anyway." in price(signed_in, effort="xhigh")
     refused = send(signed_in, effort="xhigh")
     assert refused.status_code == 422
-    assert "Confirm it to send it all the same" in refused.content.decode()
+    text = refused.content.decode()
+    assert "Confirm it to send it all the same" in text
+    assert chosen(text, "effort") == ["xhigh"]
+    assert "Send it anyway." in text
     assert send(signed_in, effort="xhigh", accepts_undocumented="1").status_code == 302
 
 

@@ -1,0 +1,201 @@
+"""Every page in light and dark on a desk and on a phone: all of it fits and everyone can read it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from django.db.models import F
+from playwright.sync_api import Page, expect
+
+from jobs import rendering
+from jobs.access import Role
+from jobs.models import Attempt, Job, Project, RawResponse, Status, User
+from tests.browser.conftest import Browse
+from tests.browser.installation import Installation
+from tests.browser.watch import Watch
+from tests.factories import a_person
+from tests.jobs.views.states import a_job
+
+ESSAY = (Path(__file__).parents[2] / "jobs/sandbox/answers/2-primes.md").read_text()
+WIDTHS = (320, 390, 768, 1440)
+LONG = "A_title_that_never_breaks_because_it_is_one_word_of_a_formula_" * 2
+# A theme changes nothing but colours.
+LOOKS = (
+    ("light", 1440, []),
+    ("dark", 1440, ["color-contrast"]),
+    ("dark", 390, ["color-contrast"]),
+    ("light", 390, []),
+)
+AXE = Axe()
+
+
+def furnish(project: Project, by: User) -> dict[str, Job]:
+    """Make a job in every state that has a page of its own."""
+    rendered = {"html": rendering.render(ESSAY), "renderer_version": rendering.RENDERER_VERSION}
+    found = {
+        "waiting": a_job(project, by, Status.WAITING),
+        "running": a_job(project, by, Status.IN_PROGRESS),
+        "unconfirmed": a_job(project, by, Status.UNCONFIRMED),
+        "failed": a_job(project, by, Status.FAILED, error_code="server_error"),
+        "incomplete": a_job(project, by, Status.INCOMPLETE, incomplete_reason="max_output_tokens"),
+        "cancelled": a_job(project, by, Status.CANCELLED, spec={"title": LONG}),
+        "needs action": a_job(
+            project,
+            by,
+            Status.REQUIRES_ACTION,
+            answer={"calls": [{"type": "function_call", "name": "run_sage", "arguments": '{"n": 3}'}]},
+        ),
+        "json": a_job(
+            project,
+            by,
+            Status.COMPLETED,
+            answer={
+                "text": '{"holds": 1}',
+                "parsed": {"holds": 1},
+                "validation_errors": [{"path": "/holds", "message": "1 is not of type 'boolean'"}],
+            },
+        ),
+        "completed": a_job(project, by, Status.COMPLETED, answer={"text": ESSAY, **rendered}),
+    }
+    attempt = Attempt.objects.get(job=found["completed"])
+    RawResponse.objects.create(attempt=attempt, body={"id": "resp_1", "output": [{"text": "long " * 60}]})
+    return found
+
+
+def complaints(page: Page, name: str) -> Iterator[str]:
+    """Look at a page at every width and in both themes; yield what is wrong with it."""
+    page.evaluate(AXE.axe_script)
+    for theme, width, rules in LOOKS:
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished))")
+        options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+        for violation in page.evaluate("options => axe.run(options)", options)["violations"]:
+            # A table's head may be a formula; axe reads no MathML, screen readers do.
+            if violation["id"] == "empty-table-header" and name == "completed":
+                continue
+            targets = [node["target"] for node in violation["nodes"]]
+            yield f"{name}, {theme}, {width}: {violation['id']} {targets}"
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        taken = page.evaluate("() => document.documentElement.scrollWidth")
+        if taken > width:
+            yield f"{name}: {taken} pixels wide at {width}"
+
+
+def test_every_page_is_readable_by_everyone_at_every_width(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    operator = a_person("tomas@example.com", is_superuser=True, is_staff=True)
+    found: list[str] = []
+    nobody = browse()
+    for name, path in (("sign in", "/login/"), ("link", "/enter/")):
+        nobody.goto(path)
+        found += complaints(nobody, name)
+    with ponder.asleep():
+        project = ponder.project(members={mira: Role.MANAGER})
+        page = browse(mira)
+        page.goto("/")
+        found += complaints(page, "welcome")
+        jobs = furnish(project, mira)
+        done = jobs["completed"].get_absolute_url()
+        paths = {name: job.get_absolute_url() for name, job in jobs.items()} | {
+            "jobs": "/jobs/",
+            "no jobs": "/jobs/?model=o3",
+            "new": "/jobs/new/?start=contract",
+            "again": f"/jobs/new/?from={jobs['completed'].short_id}",
+            "prompt": f"{done}prompt/",
+            "activity": f"{done}activity/",
+            "raw": f"{done}raw/",
+            "projects": "/projects/",
+            "project": project.get_absolute_url(),
+            "budget": "/budget/",
+            "not found": "/jobs/j_00000000/",
+        }
+        for name, path in paths.items():
+            page.goto(path)
+            if name == "completed":
+                expect(page.locator(".math .katex").first).to_be_visible()
+            found += complaints(page, name)
+        page.goto("/jobs/new/")
+        page.get_by_text("Structured result").click()
+        page.get_by_label("JSON Schema").fill('{"type": "object", "properties": {"a": {"type": "string"}}}')
+        page.get_by_role("button", name="Send job").click()
+        expect(page.get_by_role("alert").first).to_be_visible()
+        found += complaints(page, "new with errors")
+        console = browse(operator)
+        for name, path in (("connections", "/settings/connections/"), ("console", "/admin/")):
+            console.goto(path)
+            found += complaints(console, name)
+    assert not found, "\n".join(found)
+
+
+def test_update_leaves_focus_folds_and_dialogs_alone(
+    ponder: Installation, browse: Browse, mira: User, watches: list[Watch]
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    page = browse(mira)
+    # New job: figures are replaced while someone types.
+    page.goto("/jobs/new/")
+    page.get_by_text("Instructions").first.click()
+    more = page.locator("details.morem summary")
+    more.click()
+    typed = page.get_by_label("Prompt", exact=True)
+    typed.press_sequentially("Is lemma 4.7 true")
+    with page.expect_response("**/jobs/estimate/"):
+        typed.press("?")
+    expect(page.locator("#count")).to_contain_text("input tokens")
+    expect(typed).to_be_focused()
+    expect(typed).to_have_value("Is lemma 4.7 true?")
+    expect(page.get_by_placeholder("How it should work")).to_be_visible()
+    expect(page.locator("details.morem .mcard").first).to_be_visible()
+
+    # A running job: the page is replaced around an open dialog.
+    with ponder.asleep():
+        job = a_job(project, mira, Status.QUEUED)
+        page.goto(job.get_absolute_url())
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        keep = page.get_by_role("button", name="Keep it")
+        keep.focus()
+        node = keep.element_handle()
+        Job.objects.filter(pk=job.pk).update(status=Status.IN_PROGRESS, version=F("version") + 1)
+        expect(page.locator(".d-head .badge")).to_have_text("Running")
+        expect(keep).to_be_focused()
+        assert page.evaluate("node => node.isConnected", node)
+
+        # The jobs list as well.
+        page.goto("/jobs/")
+        link = page.locator(".flight .fl a")
+        link.focus()
+        Job.objects.filter(pk=job.pk).update(status=Status.QUEUED, version=F("version") + 1)
+        expect(page.locator(".flight .badge")).to_have_text("Queued")
+        expect(link).to_be_focused()
+
+
+def test_page_asks_for_nothing_more_once_all_is_final(
+    ponder: Installation, browse: Browse, mira: User, watches: list[Watch]
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        job = a_job(project, mira, Status.IN_PROGRESS)
+        for path, name in ((job.get_absolute_url(), "job"), ("/jobs/", "list")):
+            page = browse(mira)
+            watch = watches[-1]
+            # The page's clock is ours: an hour passes in a moment.
+            page.clock.install()
+            page.goto(path)
+            with page.expect_response("**/live/*") as asked:
+                page.clock.run_for(4_000)
+            assert asked.value.status == 304, name
+            Job.objects.filter(pk=job.pk).update(status=Status.FAILED, version=F("version") + 1)
+            with page.expect_response("**/live/*") as asked:
+                page.clock.run_for(6_000)
+            assert asked.value.status == 200, name
+            expect(page.locator(".badge", has_text="Failed").first).to_be_visible()
+            polls = watch.polls()
+            page.clock.run_for(3_600_000)
+            page.evaluate("() => document.body.click()")
+            page.locator("#job, #flight").first.dispatch_event("click")
+            page.wait_for_load_state("networkidle")
+            assert watch.polls() == polls, name
+            Job.objects.filter(pk=job.pk).update(status=Status.IN_PROGRESS, version=F("version") + 1)

@@ -1,0 +1,123 @@
+"""The audit finds every total that is not what the ledger says, whoever changed it."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from django.db import connection, transaction
+
+from jobs import spend
+from jobs.models import (
+    Attempt,
+    AttemptState,
+    Basis,
+    BudgetPeriod,
+    DailySpend,
+    DailyTagSpend,
+    Job,
+    LedgerEntry,
+    Project,
+    Status,
+)
+from tests.jobs.spend.conftest import MakeAttempt, findings
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def settled(project: Project, admitted: MakeAttempt) -> Attempt:
+    """A job of 1 USD that cost 0.4, beside one that still holds 2."""
+    attempt = admitted(project, "1", tags=("a",))
+    spend.settle(attempt, cost=Decimal("0.4"), basis=Basis.USAGE)
+    Attempt.objects.update(state=AttemptState.ENDED)
+    Job.objects.update(status=Status.COMPLETED)
+    admitted(project, "2")
+    return attempt
+
+
+def cut_a_bucket() -> None:
+    row = DailySpend.objects.get()
+    row.buckets[0] += 1
+    row.save()
+
+
+def lose_a_row(kind: str) -> Callable[[], None]:
+    """A tampering that gets past the trigger."""
+
+    def lose() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            LedgerEntry.objects.filter(kind=kind).delete()
+            cursor.execute("SET LOCAL session_replication_role = origin")
+
+    return lose
+
+
+TAMPERING: list[tuple[str, Callable[[], object], list[str]]] = [
+    ("held of a period", lambda: BudgetPeriod.objects.update(held=9), ["cap of Real, {month}: held"]),
+    ("spent of a period", lambda: BudgetPeriod.objects.update(spent=0), ["cap of Real, {month}: spent"]),
+    ("cost of a send", lambda: Attempt.objects.exclude(cost=0).update(cost=1), ["attempt {attempt}: cost"]),
+    ("cost of a job", lambda: Job.objects.filter(cost__gt=0).update(cost=0), ["job {job}: cost"]),
+    ("cost of a day", lambda: DailySpend.objects.update(cost=1), ["rollup {day}: cost"]),
+    ("jobs of a day", lambda: DailySpend.objects.update(jobs=2), ["rollup {day}: jobs by cost"]),
+    ("buckets of a day", cut_a_bucket, ["rollup {day}: jobs by cost"]),
+    ("a day that is gone", lambda: DailySpend.objects.all().delete(), ["rollup {day}: cost"]),
+    ("cost of a tag", lambda: DailyTagSpend.objects.update(cost=1), ["tag rollup {tag}"]),
+    ("a tag that is gone", lambda: DailyTagSpend.objects.all().delete(), ["tag rollup {tag}"]),
+    (
+        "a release that is gone",
+        lose_a_row("release"),
+        ["cap of Real, {month}: held", "attempt {attempt}: held after its end"],
+    ),
+    (
+        "a final job with a hold",
+        lambda: Job.objects.update(status=Status.FAILED),
+        ["attempt {other}: held after its end"],
+    ),
+    (
+        "a final job with an unconfirmed hold",
+        lambda: (
+            Job.objects.update(status=Status.FAILED),
+            Attempt.objects.filter(state=AttemptState.PLANNED).update(state=AttemptState.UNCONFIRMED),
+        ),
+        ["attempt {other}: held after its end"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tamper", "expected"), [case[1:] for case in TAMPERING], ids=[c[0] for c in TAMPERING]
+)
+def test_tampering_is_found(settled: Attempt, tamper: Callable[[], object], expected: list[str]) -> None:
+    assert findings() == []
+    hold = LedgerEntry.objects.filter(kind="hold")[0]
+    daily, tag = DailySpend.objects.get(), DailyTagSpend.objects.get()
+    named = {
+        "month": f"{hold.month:%Y-%m}",
+        "attempt": str(settled.pk),
+        "other": str(Attempt.objects.exclude(pk=settled.pk).get().pk),
+        "job": str(settled.job_id),
+        "day": f"{daily.spent_on} {daily.project_id} gpt-6-sol low {daily.user_id} None",
+        "tag": f"{tag.spent_on} {tag.project_id} {tag.user_id} a",
+    }
+    tamper()
+    assert findings() == [line.format(**named) for line in expected]
+
+
+def test_an_attempt_without_a_hold_is_found(project: Project, attempt_of: MakeAttempt) -> None:
+    attempt = attempt_of(project)
+    assert findings() == [f"attempt {attempt.pk}: hold"]
+
+
+def test_a_hold_that_was_given_back_twice_is_found(settled: Attempt) -> None:
+    release = LedgerEntry.objects.get(kind="release")
+    release.pk, release.idempotency_key = None, "again"
+    release.save(force_insert=True)
+    assert f"attempt {settled.pk}: held" in findings()
+
+
+def test_a_finding_gives_both_numbers(settled: Attempt) -> None:
+    BudgetPeriod.objects.update(spent=Decimal("7.5"))
+    with transaction.atomic():
+        (finding,) = spend.audit()
+    assert (finding.expected, finding.found) == ("0.4000000000", "7.5000000000")

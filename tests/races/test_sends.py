@@ -1,0 +1,77 @@
+"""Nothing is sent twice: many senders, one POST."""
+
+import pytest
+
+from jobs import lifecycle
+from jobs.access import Role
+from jobs.lifecycle import pump, sending
+from jobs.models import Attempt, AttemptState, Job, LedgerEntry, Project, Status, User
+from tests.factories import a_project, a_spec
+from tests.fake_api import FakeApi
+from tests.races.threads import at_once
+from tests.sandbox_process import SandboxProcess
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_twenty_senders_of_one_job_post_it_once(
+    sandbox: SandboxProcess, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = a_project(base_url=sandbox.base_url, members={person: Role.MANAGER})
+    job = lifecycle.submit(a_spec(project, person, prompt="[[sandbox: seconds=60]]"))
+    # Each round is one claim: a pump stays only while it has something to do.
+    monkeypatch.setattr(pump, "falls_due", lambda *_, **__: False)
+
+    def send() -> int:
+        claimed = sending.claim_sends(32)
+        with pump.Session[sending.Send](concurrency=1, on_created=pump._journal) as session:
+            for one in claimed:
+                session.create(one, one.endpoint, one.body, bound=one.bound)
+            while session.sending:
+                pump._write_sends(session)
+        return len(claimed)
+
+    claims = at_once([send] * 20)
+    assert sorted(map(str, claims)) == ["0"] * 19 + ["1"]
+    assert sandbox.stats()["posts"] == 1
+    job.refresh_from_db()
+    assert (job.status, Attempt.objects.get().state) == (Status.QUEUED, AttemptState.KNOWN)
+
+
+def test_pumps_that_ignore_each_others_leases_still_send_once(
+    api: FakeApi, person: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        lifecycle.submit(a_spec(project, person, prompt=f"Lemma {number}?"))
+
+    def claim() -> list[int]:
+        return [send.attempt_id for send in sending.claim_sends(10)]
+
+    found = [one for claims in at_once([claim] * 6) for one in claims]  # type: ignore[union-attr]
+    assert len(found) == len(set(found)) == 30
+    assert set(Job.objects.values_list("status", flat=True)) == {"sending"}
+
+
+def test_ten_submissions_with_one_key_make_one_job(person: User, project: Project) -> None:
+    spec = a_spec(project, person, submission_key="one")
+    jobs = at_once([lambda: lifecycle.submit(spec).pk] * 10)
+    assert len(set(map(str, jobs))) == 1
+    assert Job.objects.count() == Attempt.objects.count() == LedgerEntry.objects.count() == 1
+
+
+def test_ten_decisions_about_one_unconfirmed_job_make_one(
+    api: FakeApi, person: User, project: Project
+) -> None:
+    job = lifecycle.submit(a_spec(project, person))
+    sending.claim_sends(1)
+    Attempt.objects.update(state=AttemptState.UNCONFIRMED)
+    Job.objects.update(status=Status.UNCONFIRMED, claim_token=None, next_action_at=None)
+    decisions = list(lifecycle.Decision) * 3
+    found = at_once(
+        [
+            lambda decision=decision: lifecycle.resolve(job.pk, decision, response_id="resp_1")
+            for decision in decisions
+        ]
+    )
+    assert sum(isinstance(one, Job) for one in found) == 1
+    assert sum(isinstance(one, lifecycle.NotUnconfirmed) for one in found) == len(decisions) - 1

@@ -1,0 +1,374 @@
+"""Asks for every address of the site as everyone, and holds the answers against one table.
+
+An address without a row is a failure, so a new page is not forgotten. Columns, in the order of `ROLES`:
+someone not signed in, someone signed in who is a member elsewhere, then members of the project in question:
+viewer, submitter, the submitter of the job in question, approver, manager; last an operator.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from jobs.access import Role
+from jobs.models import Job, Project, SignInLink, Status, User
+from tests.factories import PASSWORD, a_person, a_project, a_spec
+from tests.jobs.views.states import a_job
+
+ROLES = ("stranger", "outsider", "viewer", "submitter", "owner", "approver", "manager", "operator")
+
+# What the table says in one word.
+LOGIN = "login"  # sent to the sign-in page
+GO = "go"  # done, or not a page of its own: sent on
+RELOAD = "reload"  # a fragment asked for after the session ended: the page is told to reload itself
+CODES = {"ok": 200, "none": 204, "no": 403, "lost": 404, "method": 405, "gone": 410, "wrong": 422}
+
+EVERYONE = "ok " * 8
+MEMBERS_READ = "login lost ok ok ok ok ok ok"
+SIGNED_IN_READ = "login ok ok ok ok ok ok ok"
+NOT_ASKED_SO = "login " + "method " * 7
+NEVER_ASKED_SO = "method " * 8
+OPERATORS = "login lost lost lost lost lost lost "
+
+# Route → what GET and what POST answer, role by role.
+TABLE: dict[str, tuple[str, str]] = {
+    "": ("login go go go go go go go", NOT_ASKED_SO),
+    "healthz": (EVERYONE, NEVER_ASKED_SO),
+    "login/": ("ok go go go go go go go", "go go go go go go go go"),
+    "logout/": (NOT_ASKED_SO, "login go go go go go go go"),
+    "enter/": (EVERYONE, "gone " * 8),
+    "jobs/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "jobs/live/": ("reload ok ok ok ok ok ok ok", NEVER_ASKED_SO),
+    # Who may send to no project is shown why, and nothing to send with.
+    "jobs/new/": (SIGNED_IN_READ, "login wrong ok go go go go go"),
+    "jobs/estimate/": ("reload " + "method " * 7, "reload ok none ok ok ok ok ok"),
+    "jobs/<str:short_id>/": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/live/": ("reload lost ok ok ok ok ok ok", NEVER_ASKED_SO),
+    "jobs/<str:short_id>/prompt/": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/activity/": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/raw/": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/cancel/": (NOT_ASKED_SO, "login lost no no go go go go"),
+    "jobs/<str:short_id>/rerun/": ("login lost no go go go go go", "login lost no go go go go go"),
+    "jobs/<str:short_id>/resolve/": (NOT_ASKED_SO, "login lost no no go go go go"),
+    "jobs/<str:short_id>/finish/": (NOT_ASKED_SO, "login lost no no go go go go"),
+    "projects/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "projects/<slug:slug>/": (MEMBERS_READ, NOT_ASKED_SO),
+    "projects/<slug:slug>/cap/": (NOT_ASKED_SO, "login lost no no no no go go"),
+    "budget/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "settings/connections/": (OPERATORS + "ok", NOT_ASKED_SO),
+    "settings/connections/<int:pk>/pause/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/connections/<int:pk>/resume/": (NOT_ASKED_SO, OPERATORS + "go"),
+}
+
+# The console's own addresses: everyone but operators is turned away, so this says what operators get.
+CONSOLE: dict[str, tuple[str, str]] = {
+    "admin/": ("ok", "ok"),
+    "admin/login/": ("go", "go"),
+    "admin/logout/": ("method", "go"),
+    "admin/password_change/": ("ok", "ok"),
+    "admin/password_change/done/": ("ok", "method"),
+    "admin/autocomplete/": ("no", "method"),
+    "admin/jsi18n/": ("ok", "method"),
+    "admin/r/<path:content_type_id>/<path:object_id>/": ("lost", "lost"),
+    "admin/^(?P<app_label>auth|jobs|django_q)/$": ("ok", "ok"),
+    "admin/(?P<url>.*)$": ("lost", "lost"),
+}
+EXAMPLES = {
+    "<path:content_type_id>/<path:object_id>": "0/0",
+    "^(?P<app_label>auth|jobs|django_q)/$": "jobs/",
+    "(?P<url>.*)$": "nowhere/",
+}
+# What operators may do to each record: add, change, delete. Everything else is the product's own to write.
+RECORDS: dict[str, str] = {
+    "auth.group": "acd",
+    "django_q.failure": "",
+    "django_q.ormq": "",
+    "django_q.schedule": "",
+    "django_q.success": "",
+    "jobs.answer": "",
+    "jobs.apitoken": "",
+    "jobs.attempt": "",
+    "jobs.budget": "",
+    "jobs.budgetperiod": "",
+    "jobs.connection": "ac",
+    "jobs.dailyspend": "",
+    "jobs.dailytagspend": "",
+    "jobs.event": "",
+    "jobs.job": "",
+    "jobs.ledgerentry": "",
+    "jobs.membership": "acd",
+    "jobs.modelspec": "ac",
+    "jobs.notice": "",
+    "jobs.price": "a",
+    "jobs.project": "ac",
+    "jobs.prompt": "",
+    "jobs.pumplease": "",
+    "jobs.rawresponse": "",
+    "jobs.refusal": "",
+    "jobs.signinfailure": "",
+    "jobs.signinlink": "",
+    "jobs.user": "ac",
+    "jobs.workspace": "c",
+}
+
+# What must never be read by someone who is not in the project.
+FOREIGN = ("Zephyr", "zephyr", "cobalt lattice", "Quenby", "pearl answer")
+
+
+@dataclass(frozen=True)
+class World:
+    """The project in question with its jobs, beside one of the outsider's own."""
+
+    project: Project
+    jobs: list[Job]
+    people: dict[str, User | None]
+
+    @property
+    def job(self) -> Job:
+        return self.jobs[0]
+
+    def paths(self, route: str) -> list[str]:
+        """Return the addresses of a route that lead to the project in question, one for each of its jobs."""
+        known = {"slug": self.project.slug, "pk": self.project.connection_id}
+        jobs = self.jobs if "<str:short_id>" in route else self.jobs[:1]
+        return [address(route, {**known, "short_id": job.short_id}) for job in jobs]
+
+    def fields(self, route: str) -> dict[str, Any]:
+        """Return what is posted to a route: what a member could send there."""
+        spec = a_spec(self.project, self.job.submitted_by)
+        new = {
+            "project": self.project.slug,
+            "prompt": "Is it so?",
+            "model": spec.model,
+            "mode": spec.mode,
+            "effort": spec.effort,
+            "max_output_tokens": "20,000",
+        }
+        return {
+            "login/": {"email": "operator@example.com", "password": PASSWORD},
+            "enter/": {"token": "not-a-link"},
+            "jobs/new/": new,
+            "jobs/estimate/": new,
+            "jobs/<str:short_id>/resolve/": {"decision": "wait"},
+            "projects/<slug:slug>/cap/": {"cap": "50"},
+            "settings/connections/<int:pk>/pause/": {"reason": "for a while"},
+        }.get(route, {})
+
+    def client(self, role: str) -> Client:
+        client, person = Client(raise_request_exception=False), self.people[role]
+        if person is not None:
+            client.force_login(person)
+        return client
+
+
+@pytest.fixture(autouse=True)
+def _quick_pages(settings: Any) -> None:
+    """Serve static files under their plain names, and hash eight passwords in no time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_AUTOREFRESH = True
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    people: dict[str, User | None] = {
+        "stranger": None,
+        "operator": a_person("operator@example.com", is_staff=True, is_superuser=True),
+        "outsider": a_person("outsider@example.com"),
+    }
+    members = {}
+    for role in ("viewer", "submitter", "owner", "approver", "manager"):
+        person = a_person(f"{role}@example.com", name=f"Quenby {role}")
+        people[role] = person
+        members[person] = Role.SUBMITTER if role == "owner" else Role[role.upper()]
+    project = a_project("zephyr-vault", members=members)
+    outsider, owner = people["outsider"], people["owner"]
+    assert outsider
+    assert owner
+    mine = a_project("mine", members={outsider: Role.MANAGER})
+    a_job(mine, outsider, Status.COMPLETED, answer={"text": "my own"})
+    a_job(mine, outsider)
+    spec = {"prompt": "Does the cobalt lattice hold?", "tags": ("zephyr-tag",)}
+    done = a_job(project, owner, Status.COMPLETED, answer={"text": "the pearl answer"}, spec=spec)
+    unsure = a_job(project, owner, Status.UNCONFIRMED, spec=spec)
+    return World(project, [a_job(project, owner, spec=spec), done, unsure], people)
+
+
+def routes() -> list[str]:
+    """Return every route of the site, in the words of its urls.py."""
+
+    def walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[str]:
+        for pattern in patterns:
+            route = prefix + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern.url_patterns, route)
+            else:
+                yield route
+
+    return list(walk(get_resolver().url_patterns, ""))
+
+
+def pages() -> list[str]:
+    return [route for route in routes() if not route.startswith("admin/")]
+
+
+def address(route: str, arguments: dict[str, Any]) -> str:
+    for name, value in arguments.items():
+        for kind in ("str", "slug", "int"):
+            route = route.replace(f"<{kind}:{name}>", str(value))
+    return f"/{route}"
+
+
+def word_for(answer: HttpResponse) -> str:
+    if answer.status_code == 302:
+        return LOGIN if answer["Location"].startswith("/login/?") else GO
+    if answer.status_code == 204 and "HX-Refresh" in answer:
+        return RELOAD
+    return next((word for word, code in CODES.items() if code == answer.status_code), str(answer.status_code))
+
+
+def ask(client: Client, method: str, path: str, fields: dict[str, Any] | None = None) -> tuple[str, str, int]:
+    """Ask, leave the database as it was, and return the table's word, the page, and the jobs made."""
+    before = Job.objects.count()
+    with transaction.atomic():
+        answer = getattr(client, method)(path, fields if method == "post" else None)
+        made = Job.objects.count() - before
+        transaction.set_rollback(True)
+    return word_for(answer), answer.content.decode(), made
+
+
+def test_every_page_has_a_row_and_every_row_a_page():
+    assert sorted(pages()) == sorted(TABLE)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_everyone_gets_what_the_table_says(world: World, role: str, method: str):
+    surprises, seen = [], set()
+    for route, row in TABLE.items():
+        expected = row[method == "post"].split()[ROLES.index(role)]
+        for path in world.paths(route):
+            got, page, made = ask(world.client(role), method, path, world.fields(route))
+            if got != expected:
+                surprises.append((path, expected, got))
+            assert made == (route == "jobs/new/" and method == "post" and expected == GO), route
+            seen |= {word for word in FOREIGN if word in page}
+    assert surprises == []
+    if role in ("stranger", "outsider"):
+        assert seen == set()
+    elif method == "get":
+        assert seen == set(FOREIGN)  # else the words looked for would prove nothing
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/jobs/?project=zephyr-vault", 200),
+        ("/jobs/?status=unconfirmed", 200),
+        ("/jobs/live/?project=zephyr-vault", 200),
+        ("/jobs/new/?project=zephyr-vault", 200),
+        ("/jobs/new/?from={job}", 404),
+        ("/budget/?format=csv", 200),
+    ],
+)
+def test_no_question_brings_out_anything_of_a_foreign_project(world: World, path: str, code: int):
+    client = world.client("outsider")
+    answer = client.get(path.format(job=world.job.short_id))
+    text = answer.content.decode()
+    # What was asked for may stand in a form or a link; nothing else.
+    assert answer.status_code == code
+    assert [word for word in FOREIGN if word in text.replace("zephyr-vault", "")] == []
+
+
+def test_a_foreign_id_and_an_unknown_one_cannot_be_told_apart(world: World):
+    client = world.client("outsider")
+    for route in pages():
+        if "<" not in route:
+            continue
+        foreign = world.paths(route)[0]
+        unknown = address(route, {"short_id": "j_00000000", "slug": "no-such-one", "pk": 999_999})
+        for method in ("get", "post"):
+            ask_for = getattr(client, method)
+            first, second = ask_for(foreign, world.fields(route)), ask_for(unknown, world.fields(route))
+            assert (first.status_code, first.content) == (second.status_code, second.content), route
+
+
+def test_every_record_of_the_console_has_a_row_and_every_row_a_record():
+    known = {f"{model._meta.app_label}.{model._meta.model_name}" for model in admin.site._registry}
+    assert known == set(RECORDS)
+    others = [
+        route
+        for route in routes()
+        if route.startswith("admin/")
+        and not any(route.startswith(f"admin/{name.replace('.', '/')}/") for name in RECORDS)
+    ]
+    assert sorted(others) == sorted(CONSOLE)
+
+
+def console_paths() -> list[tuple[str, str, str]]:
+    """Return every path of the console with what GET and POST of it answer an operator."""
+    found = []
+    for route, (get, post) in CONSOLE.items():
+        for pattern, example in EXAMPLES.items():
+            route = route.replace(pattern, example)
+        found.append((f"/{route}", get, post))
+    for name, acts in RECORDS.items():
+        base = f"/admin/{name.replace('.', '/')}/"
+        # An id that does not exist: who may see the record is told so and sent back to the index.
+        add = ("ok", "ok") if "a" in acts else ("no", "no")
+        delete = ("go", "go") if "d" in acts else ("no", "no")
+        found += [
+            (base, "ok", "ok"),
+            (f"{base}add/", *add),
+            (f"{base}0/change/", "go", "go"),
+            (f"{base}0/history/", "go", "go"),
+            (f"{base}0/delete/", *delete),
+            (f"{base}0/", "go", "go"),
+        ]
+    return found
+
+
+def test_the_console_is_for_operators(world: World):
+    surprises = []
+    for path, *expected in console_paths():
+        # Signing out would leave the later ones without a session.
+        client = world.client("operator")
+        got = [ask(client, method, path)[0] for method in ("get", "post")]
+        if got != expected:
+            surprises.append((path, expected, got))
+    assert surprises == []
+
+
+@pytest.mark.parametrize("role", ROLES[:-1])
+def test_nobody_else_gets_into_the_console(world: World, role: str):
+    client = world.client(role)
+    surprises = []
+    for path, _, _ in console_paths():
+        for method in ("get", "post"):
+            answer = getattr(client, method)(path)
+            leaks = [word for word in FOREIGN if word in answer.content.decode()]
+            # Strangers go to the sign-in; the rest to the console's, which refuses them.
+            if answer.status_code not in (302, 403, 404, 405) or leaks:
+                surprises.append((path, method, answer.status_code, leaks))
+    assert surprises == []
+    refused = client.get(reverse("admin:login"))
+    assert word_for(refused) == (LOGIN if role == "stranger" else "no")
+
+
+def test_a_sign_in_link_lets_nobody_in_before_a_password_is_set(world: World):
+    person = world.people["viewer"]
+    assert person
+    token = SignInLink.objects.make_for(person)
+    answer = Client().post("/enter/", {"token": token})
+    assert answer.status_code == 200
+    assert "Quenby viewer" in answer.content.decode()
+    assert Client().get("/jobs/").status_code == 302
