@@ -11,6 +11,8 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
+from jobs import lifecycle
+
 # Clusters of several machines share one queue: a beat in it could be answered by another machine's workers,
 # which would prove nothing about ours. So every instance has a second queue of its own.
 OWN_QUEUE = f"{settings.CLUSTER_NAME}-{settings.INSTANCE}"
@@ -47,8 +49,10 @@ def ring() -> None:
 
 
 def stamp() -> None:
-    """Note that a worker of this instance ran a task just now."""
+    """Note that a worker of this instance ran a task just now, and ring for work that nobody is doing."""
     STAMP.touch()
+    # A pump that was killed is replaced within a beat, not within the watchdog's minute.
+    lifecycle.wake()
 
 
 def last() -> int:

@@ -270,6 +270,9 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
+# A prompt of a whole context window, as a form sends it; Django's own limit is 2.5 MB.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
+
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True

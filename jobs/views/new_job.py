@@ -101,7 +101,7 @@ def _first_wanted(request: HttpRequest, offer: Offer, parent: Job | None) -> Job
     by = person_of(request)
     if parent is not None:
         wanted = _again(parent, project=project, by=by)
-        return settled(lifecycle.successor_spec(wanted), offer)
+        return settled(_as_linked(request, lifecycle.successor_spec(wanted)), offer)
     start = STARTS.get(request.GET.get("start", ""))
     choice = project.default_choice(offer.today)
     wanted = JobSpec(
@@ -136,6 +136,14 @@ def _again(parent: Job, *, project: Project, by: User) -> JobSpec:
     # A title that was made from the prompt is made again, also from a changed one.
     title = "" if parent.prompt.title == wanted.shown_title else parent.prompt.title
     return dataclasses.replace(wanted, title=title)
+
+
+def _as_linked(request: HttpRequest, wanted: JobSpec) -> JobSpec:
+    """Return a spec with the effort and output limit (tokens) that a link to this page may carry."""
+    limit = request.GET.get("max_output_tokens", "")
+    if limit.isascii() and limit.isdigit() and len(limit) < 10:
+        wanted = dataclasses.replace(wanted, max_output_tokens=int(limit))
+    return dataclasses.replace(wanted, effort=request.GET.get("effort") or wanted.effort)
 
 
 def _initial(wanted: JobSpec) -> dict[str, Any]:

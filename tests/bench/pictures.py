@@ -147,7 +147,8 @@ def shots(page: Page, paths: dict[str, str], theme: str) -> Iterator[str]:
     yield "new-job"
     page.goto("/budget/")
     page.wait_for_load_state("networkidle")
-    page.set_viewport_size({**SIZE, "height": page.evaluate("() => document.documentElement.scrollHeight")})
+    height = page.evaluate("() => document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": SIZE["width"], "height": height})
     yield "budget"
 
 

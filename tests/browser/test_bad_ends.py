@@ -150,7 +150,7 @@ def test_send_without_a_clear_answer_is_decided_by_a_person(
     assert held(lost) > 0
     decide(page, "It was lost", why="nothing in the log over there")
     expect(main).to_contain_text("This job was declared lost")
-    assert (held(lost), charged(lost)) == (0, 0)
+    assert held(lost) == charged(lost) == 0
 
     open_doubt(page, paid)
     expect(main).to_contain_text("The connection broke")

@@ -145,7 +145,7 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
             command=[python, "manage.py", "qcluster"],
             environment=environment | {"PONDER_ROLE": "cluster"},
             directory=settings.BASE_DIR,
-            stop_seconds=2.0,
+            stop_seconds=1.5,
             is_busy=_Sends().are_awaited,
             pulse=Pulse(ring=beat.ring, last=beat.last),
         ),
