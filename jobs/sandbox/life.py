@@ -35,7 +35,7 @@ MEDIAN_REASONING = {
 }
 SIGMA = 0.5
 # Pro mode costs the same rates but more tokens; the factor is the sandbox's own.
-PRO_FACTOR = 2.0
+PRO_FACTOR = 1.2
 QUEUE_SHARE, QUEUE_SECONDS = 0.02, 1.0
 REASONING_STEP = 64  # the API reports reasoning in multiples of 64
 
