@@ -5,14 +5,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import django
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 
 class Application(ASGIHandler):
-    """Django's handler, to which every request is https where PONDER_URL is.
+    """Django's handler, with every request in one thread, and https where PONDER_URL is.
 
-    The proxy that ends TLS speaks plain http to us, and headers that say otherwise could be a client's.
+    Our pages are sync views. Django's async chain would send each middleware's two halves into the thread
+    and back, which costs several times what a page does.
     """
 
     async def __call__(
@@ -21,8 +25,19 @@ class Application(ASGIHandler):
         receive: Callable[[], Awaitable[Mapping[str, Any]]],
         send: Callable[[Mapping[str, Any]], Awaitable[None]],
     ) -> None:
-        """Serve one request."""
+        """Serve one request.
+
+        The proxy that ends TLS speaks plain http to us, and headers that say otherwise could be a client's.
+        """
         await super().__call__({**scope, "scheme": "https"} if settings.IS_HTTPS else scope, receive, send)
+
+    def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 (Django's signature)
+        """Build the chain of middleware for a thread, whatever was asked for."""
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request in the thread that is its own, database connection included."""
+        return await sync_to_async(self.get_response, thread_sensitive=True)(request)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "o3site.settings")

@@ -314,6 +314,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
+        # Refused with 400; a line for each would let anybody fill the log.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # Named here because Django-Q installs a handler of its own, at INFO, where it finds none.
         "django-q": {"handlers": ["console"], "level": "WARNING", "propagate": False},
     },

@@ -197,7 +197,7 @@ class Supervisor:
             if child.process and child.process.poll() is not None:
                 self._bury(child, f"ended ({_reason(child.process.returncode)})")
             elif child.is_silent(now):
-                self._bury(child, "did not answer and was killed")
+                self._bury(child, "stopped answering")
             elif child.start_at is not None and now >= child.start_at and not self.is_stopping:
                 self._start(child)
         if not self._guard.is_alive():

@@ -59,7 +59,7 @@ SCHEMA = {
 }
 # What becomes of a job → the directive that brings it about, and the statuses that show it has.
 ENDS = {
-    "completed": ('seconds=0 answer="{answer}"', {Status.COMPLETED}),
+    "completed": ('seconds=0 outcome=completed answer="{answer}"', {Status.COMPLETED}),
     "refused": ("seconds=0 outcome=refusal", {Status.COMPLETED}),
     "incomplete": ('seconds=0 outcome=incomplete answer="{answer}"', {Status.INCOMPLETE}),
     "failed": ("seconds=0 outcome=failed code=invalid_prompt", {Status.FAILED}),

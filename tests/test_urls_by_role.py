@@ -167,17 +167,6 @@ class World:
         return client
 
 
-@pytest.fixture(autouse=True)
-def _quick_pages(settings: Any) -> None:
-    """Serve static files under their plain names, and hash eight passwords in no time."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.WHITENOISE_AUTOREFRESH = True
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }
-
-
 @pytest.fixture
 def world(db: None) -> World:
     people: dict[str, User | None] = {

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from jobs.access import Role
-from jobs.models import Job, Status
+from jobs.models import Job, SignInLink, Status
 from tests.cluster_process import ClusterProcess
 from tests.factories import PASSWORD, a_person, a_project
 from tests.sandbox_process import SandboxProcess
@@ -33,10 +33,11 @@ def test_no_page_loads_the_sdk_into_the_web_process(
     boss = a_person("boss@example.com", is_staff=True, is_superuser=True)
     project = a_project("proofs", base_url=sandbox.base_url, members={boss: Role.MANAGER})
     with Visitor(web.base_url) as visitor:
-        visitor.get("/login/")
-        assert visitor.post("/login/", {"email": boss.email, "password": PASSWORD}).status == 302
+        visitor.get("/enter/")
+        chosen = {"token": SignInLink.objects.make_for(boss), "new_password1": PASSWORD}
+        assert visitor.post("/enter/", {**chosen, "new_password2": PASSWORD}).status == 302
         fields = visitor.get("/jobs/new/").fields("/jobs/new/")
-        fields |= {"project": project.slug, "prompt": "Prove it. [[sandbox: seconds=0]]"}
+        fields |= {"project": project.slug, "prompt": "Prove it. [[sandbox: seconds=0 outcome=completed]]"}
         assert visitor.post("/jobs/estimate/", fields).status == 200
         sent = visitor.post("/jobs/new/", fields)
         assert sent.status == 302, sent.text

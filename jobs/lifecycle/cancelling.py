@@ -29,24 +29,24 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
         )
         job.cancel_requested_by = by
         tell(job_id, "cancel_requested", actor=by)
-        if job.status in (Status.WAITING, Status.AWAITING_APPROVAL):
-            _cancel_unsent(job, by)
+        if job.status == Status.WAITING:
+            planned = Attempt.objects.get(job=job, state=AttemptState.PLANNED)
+            end_unsent(job, planned, status=Status.CANCELLED, kind="cancelled")
+        elif job.status == Status.AWAITING_APPROVAL:
+            move(
+                job_id,
+                of=[Status.AWAITING_APPROVAL],
+                to=Status.CANCELLED,
+                finished_at=Now(),
+                next_action_at=None,
+            )
+            tell(job_id, "cancelled", actor=by)
         elif job.status in IN_FLIGHT:
             # Without its claim a poll under way cannot push the clock back again.
             Job.objects.filter(pk=job_id).update(next_action_at=Now(), claim_token=None)
             ring("poll")
     job.refresh_from_db()
     return job
-
-
-def _cancel_unsent(job: Job, by: User | None) -> None:
-    planned = Attempt.objects.filter(job=job, state=AttemptState.PLANNED).first()
-    if planned is not None:
-        end_unsent(job, planned, status=Status.CANCELLED, kind="cancelled")
-    elif move(
-        job.pk, of=[Status.AWAITING_APPROVAL], to=Status.CANCELLED, finished_at=Now(), next_action_at=None
-    ):
-        tell(job.pk, "cancelled", actor=by)
 
 
 def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:

@@ -214,6 +214,8 @@ def _scrub(text: str, exc: "openai.APIStatusError") -> str:
 def _prompt(content: bytes) -> list[str]:
     body = json.loads(content) if content else {}
     parts = {part for name in ("instructions", "input") for part in _strings(body.get(name))}
+    # Of a schema or a tool only what is long enough to be someone's words: 'object' must stay readable.
+    parts |= {part for name in ("text", "tools") for part in _strings(body.get(name)) if len(part) >= _ECHO}
     # Longest first, so that no shorter part breaks up a longer one; 1 to 3 characters say nothing.
     return sorted((part for part in parts if len(part) > 3), key=len, reverse=True)
 

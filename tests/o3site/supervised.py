@@ -1,6 +1,7 @@
 """Run a supervisor over toy programs in a process of its own, since signals are for processes.
 
-The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse"}; `pulse` is a file to be touched.
+The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse", "busy"}; `pulse` is a file
+that is touched as a sign of life, `busy` one that exists while the toy must not be killed.
 """
 
 import json
@@ -36,6 +37,7 @@ def main() -> None:
                 environment=dict(os.environ),
                 directory=Path("/"),
                 stop_seconds=toy.get("stop_seconds", 5.0),
+                is_busy=Path(toy.get("busy", "/none")).exists,
                 pulse=pulse,
                 pause=0.01,
             )

@@ -1,38 +1,25 @@
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.test import RequestFactory
 from pytest_django.fixtures import Settings
 
 from o3site.static import StaticFiles
 
 
-@pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Callable[..., HttpResponse]:
-    """Ask the middleware, under both kinds of server, for one of its files or for a page."""
+@pytest.fixture
+def ask(settings: Settings, tmp_path: Path) -> Callable[..., HttpResponse]:
+    """Ask the middleware for one of its files or for a page."""
     (tmp_path / "app.css").write_text("0123456789")
     settings.STATIC_ROOT = tmp_path
     settings.WHITENOISE_AUTOREFRESH = False
-
-    def page(request: HttpRequest) -> HttpResponse:
-        return HttpResponse("page")
-
-    async def async_page(request: HttpRequest) -> HttpResponse:
-        return HttpResponse("page")
+    middleware = StaticFiles(lambda request: HttpResponse("page"))
 
     def run(path: str, method: str = "GET", **headers: str) -> HttpResponse:
-        wanted = RequestFactory().generic(method, path, headers=headers)
-        if request.param == "sync":
-            return StaticFiles(page)(wanted)
-
-        async def answer() -> Any:
-            return await StaticFiles(async_page)(wanted)
-
-        return asyncio.run(answer())
+        found: HttpResponse = middleware(RequestFactory().generic(method, path, headers=headers))
+        return found
 
     return run
 

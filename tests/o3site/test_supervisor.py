@@ -176,6 +176,19 @@ def test_a_second_signal_ends_everything_at_once(toys: Any) -> None:
     assert ends(pid)
 
 
+def test_a_busy_program_is_not_killed_when_its_time_is_up(toys: Any, tmp_path: Path) -> None:
+    busy = tmp_path / "busy"
+    busy.touch()
+    running = toys({"name": "a", "shell": IGNORES_TERM, "stop_seconds": 0.1, "busy": str(busy)})
+    pid = int(running.read("a is "))
+    running.read("supervising")
+    running.process.send_signal(signal.SIGINT)
+    assert not ends(pid, seconds=0.5)
+    busy.unlink()
+    assert running.end() == (0, "")
+    assert ends(pid)
+
+
 def test_one_ctrl_c_that_arrives_twice_is_one(toys: Any) -> None:
     slow = (
         'trap "sleep 0.3; echo goodbye from $0; exit 0" TERM; echo "$0 is $$"; while :; do sleep 0.02; done'
@@ -192,7 +205,7 @@ def test_one_ctrl_c_that_arrives_twice_is_one(toys: Any) -> None:
 def test_a_silent_program_is_killed_and_started_again(toys: Any, tmp_path: Path) -> None:
     running = toys({"name": "a", "shell": SLEEPS, "pulse": str(tmp_path / "never touched")})
     first = int(running.read("a is "))
-    running.read("The a did not answer and was killed; starting it again")
+    running.read("The a stopped answering; starting it again")
     assert ends(first)
     assert int(running.read("a is ")) != first
 

@@ -27,7 +27,7 @@ from tests.jobs.lifecycle.conftest import Submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
-FAILED_UPSTREAM = {"error": {"code": "server_error", "message": "Oh."}}
+FAILED_UPSTREAM: dict[str, Any] = {"error": {"code": "server_error", "message": "Oh."}}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django_q.models import OrmQ, Schedule
 
 from jobs import lifecycle, tasks
 from jobs.lifecycle import polling, pump
+from jobs.lifecycle.doorbell import PumpKind
 from jobs.models import Answer, Attempt, AttemptState, Connection, Job, PumpLease, Status
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
@@ -59,9 +60,7 @@ def test_a_pump_with_nothing_due_ends_at_once(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("kind", ["send", "poll"])
-def test_a_pump_that_finds_its_lease_taken_ends_at_once(
-    api: FakeApi, submit: Submit, kind: pump.PumpKind
-) -> None:
+def test_a_pump_that_finds_its_lease_taken_ends_at_once(api: FakeApi, submit: Submit, kind: PumpKind) -> None:
     job = submit()
     holder = uuid.uuid4()
     PumpLease.objects.create(
@@ -281,7 +280,7 @@ def test_the_watchdog_rings_for_overdue_polls_and_expired_leases(api: FakeApi, s
 
 
 @pytest.mark.parametrize("kind", ["send", "poll"])
-def test_the_watchdog_leaves_a_running_pump_alone(api: FakeApi, submit: Submit, kind: pump.PumpKind) -> None:
+def test_the_watchdog_leaves_a_running_pump_alone(api: FakeApi, submit: Submit, kind: PumpKind) -> None:
     submit()
     if kind == "poll":
         api.run("send")

@@ -357,6 +357,20 @@ def test_a_late_rejection_fails_the_unconfirmed_job(api: FakeApi, submit: Submit
     assert (job.status, held()) == (Status.FAILED, 0)
 
 
+def test_a_late_rejection_of_what_was_declared_lost_changes_nothing(api: FakeApi, submit: Submit) -> None:
+    job = submit()
+
+    def meanwhile() -> None:
+        reaped()
+        lifecycle.resolve(job.pk, Decision.LOST)
+
+    api.while_sending = meanwhile
+    api.replies.append(Rejected("No.", code="invalid_value"))
+    api.run("send")
+    assert (the(job).error_code, job.error_code) == ("lost", "lost")
+    assert kinds(job)[-1] == "decided_lost"
+
+
 def test_a_late_ambiguous_answer_changes_nothing(api: FakeApi, submit: Submit) -> None:
     job = submit()
     api.while_sending = reaped
@@ -459,6 +473,17 @@ def test_a_second_send_that_fails_leaves_the_job_to_the_first_that_turned_up(
     api.put(resent, "completed", number=1)
     api.run("poll")
     assert (resent_status(resent), held()) == (Status.COMPLETED, 0)
+
+
+def test_both_sends_of_a_job_may_get_stuck(api: FakeApi, resent: Job) -> None:
+    api.while_sending = lambda: adopt_first(resent)
+    api.run("send")
+    api.put(resent, "in_progress", number=1)
+    age(resent, hours=49)
+    api.run("poll", "poll", "poll")
+    assert (resent_status(resent), resent.error_code) == (Status.FAILED, "stuck")
+    assert Notice.objects.filter(kind="stuck").count() == 2
+    assert (resent.cost, held()) == (2 * resent.worst_case, 0)
 
 
 def test_a_second_send_interrupted_after_the_first_turned_up_is_reaped(api: FakeApi, resent: Job) -> None:

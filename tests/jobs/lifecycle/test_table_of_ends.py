@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -14,7 +15,7 @@ from tests.jobs.lifecycle.conftest import Submit
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look_up", "arguments": "{}"}
-ENDS: dict[str, tuple[str, dict[str, object]]] = {
+ENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "completed": ("completed", {}),
     "incomplete": ("incomplete", {}),
     "failed, retryable": ("failed", {"error": {"code": "server_error", "message": "Oh."}}),
