@@ -1,5 +1,7 @@
 """Prepare a process for its role as soon as Django knows the applications."""
 
+import gc
+
 from django.apps import AppConfig
 from django.conf import settings
 
@@ -19,4 +21,6 @@ class SiteConfig(AppConfig):
         from o3site import logs
 
         openai_client.load()
+        # Out of the collector's sight: its marks would copy every page that the workers share with us.
+        gc.freeze()
         post_execute_in_worker.connect(logs.forget_words)

@@ -26,7 +26,9 @@ class Broker(ORM):  # type: ignore[misc]  # Django-Q is untyped
         """Return the next free messages of both queues, locked for us; wait a moment if there are none."""
         keys = [self.list_key, OWN_QUEUE]
         queue = self.get_connection()
-        free = list(queue.filter(key__in=keys, lock__lt=timezone.now()).order_by("pk")[: Conf.BULK])
+        # Our own queue sorts last by name and comes first: a beat must not wait behind a backlog.
+        waiting = queue.filter(key__in=keys, lock__lt=timezone.now()).order_by("-key", "pk")
+        free = list(waiting[: Conf.BULK])
         if not free:
             time.sleep(Conf.POLL)
         # Compare and set: of several clusters that read the same row, one gets it.

@@ -209,8 +209,8 @@ def _settle_without_usage(job: Job, attempt: Attempt, ended: dt.datetime, now: d
 
 
 def _book_bound(attempt: Attempt, *, reason: str) -> bool:
-    """Charge what is held for an attempt; False if nothing is: then it has been booked before."""
-    bound = spend.held_for(attempt)
+    """Charge what is held for an attempt (its ceiling if that was given back); False if booked before."""
+    bound = spend.held_for(attempt) or (Decimal(0) if spend.is_charged(attempt) else attempt.worst_case)
     if bound > 0:
         spend.settle(attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=reason)
     return bound > 0

@@ -200,6 +200,9 @@ def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
         # Some servers refuse to cancel what has just ended: from now on it is read.
         Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
         tell(poll.job_id, "cancel_refused", attempt_id=poll.attempt_id, note=f"{error.code}: {error.message}")
+    if poll.age > ending.STUCK_AFTER_DEADLINE.total_seconds():
+        # An end that can never be read must not hold its money for ever.
+        ending.observe_stuck(poll.attempt_id)
     wait = interval(poll.age, stretch=stretched) * 2
     if error is not None and error.retry_after is not None:
         hold_back(poll.connection_id, error.retry_after)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -14,7 +14,9 @@ from jobs import rendering, schemas
 from jobs.models import Answer, Attempt, Job, ModelSpec, Prompt
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
-RENDER_FOR = dt.timedelta(seconds=40)
+RENDER_FOR = dt.timedelta(seconds=10)
+# One renderer at a time: the other workers are for pumps and the beat.
+_RENDER_LOCK = 7_066_372
 
 _CALLS = {"function_call": "name", "mcp_approval_request": "name"}
 
@@ -78,10 +80,15 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
 
 
 def render_due() -> int:
-    """Render the answers whose renderer version is not current; return how many. Safe to run twice."""
+    """Render the answers whose renderer version is not current; return how many. Safe to run twice.
+
+    Ends at once while another worker renders; what is left after ten seconds is rung for by the next beat.
+    """
     until, done = timezone.now() + RENDER_FOR, 0
     while timezone.now() < until:
         with transaction.atomic():
+            if not _may_render():
+                break
             due = Answer.objects.filter(renderer_version__gte=0).exclude(
                 renderer_version=rendering.RENDERER_VERSION
             )
@@ -97,6 +104,13 @@ def render_due() -> int:
             Job.objects.filter(pk=answer.job_id).update(version=F("version") + 1)
             done += 1
     return done
+
+
+def _may_render() -> bool:
+    """Take the renderer's lock until the transaction ends; False while another worker has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_RENDER_LOCK])
+        return bool(cursor.fetchone()[0])
 
 
 class _TooSlow(BaseException):

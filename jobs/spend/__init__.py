@@ -3,7 +3,7 @@
 from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
 from jobs.spend.audit import Finding, audit
 from jobs.spend.caps import open_periods, periods_now, set_cap
-from jobs.spend.settlement import held_for, release_part, settle
+from jobs.spend.settlement import held_for, is_charged, release_part, settle
 
 __all__ = [
     "BudgetRefused",
@@ -12,6 +12,7 @@ __all__ = [
     "admit",
     "audit",
     "held_for",
+    "is_charged",
     "open_periods",
     "periods_now",
     "record_refusal",

@@ -22,6 +22,11 @@ def held_for(attempt: Attempt) -> Decimal:
     return rows.total(EntryKind.HOLD, EntryKind.RELEASE)
 
 
+def is_charged(attempt: Attempt) -> bool:
+    """Tell whether an attempt has been charged, be it nothing."""
+    return LedgerEntry.objects.filter(attempt=attempt, kind=EntryKind.CHARGE).exists()
+
+
 def settle(
     attempt: Attempt,
     *,

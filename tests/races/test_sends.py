@@ -75,3 +75,25 @@ def test_ten_decisions_about_one_unconfirmed_job_make_one(
     )
     assert sum(isinstance(one, Job) for one in found) == 1
     assert sum(isinstance(one, lifecycle.NotUnconfirmed) for one in found) == len(decisions) - 1
+
+
+def test_a_cancel_against_the_claim_either_stops_the_job_or_is_remembered(
+    person: User, project: Project
+) -> None:
+    spec = a_spec(project, person, max_output_tokens=100)
+    jobs = [lifecycle.submit(spec) for _ in range(40)]
+
+    def claim() -> None:
+        while sending.claim_sends(1):
+            pass
+
+    def cancel() -> None:
+        for job in reversed(jobs):
+            lifecycle.cancel(job.pk)
+
+    assert at_once([claim, cancel]) == [None, None]
+    found = set(Job.objects.values_list("status", "attempt__state", "cancel_requested_at__isnull"))
+    assert found <= {("cancelled", "ended", False), ("sending", "sending", False)}
+    assert len(found) == 2, "the race was none"
+    stopped = Job.objects.filter(status=Status.CANCELLED).count()
+    assert LedgerEntry.objects.filter(kind="release").count() == stopped

@@ -3,7 +3,9 @@
 import pytest
 
 from jobs import lifecycle
+from jobs.lifecycle import polling
 from jobs.models import AttemptState, Event, Job, LedgerEntry, Status, User
+from jobs.openai_client import Outcome
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -64,14 +66,10 @@ def test_what_has_ended_cannot_be_cancelled(api: FakeApi, submit: Submit) -> Non
 def test_a_poll_under_way_cannot_push_the_clock_of_a_cancel_back(api: FakeApi, submit: Submit) -> None:
     job = submit()
     api.run("send")
-    api.responses["resp_1"] = api.body("resp_1", "in_progress")
-    api.slow, api.while_waiting = 1, lambda: cancel_once(job)
-    api.step = 5
-    api.run("poll")
-    assert api.cancels == ["resp_1"]
-
-
-def cancel_once(job: Job) -> None:
-    job.refresh_from_db()
-    if job.cancel_requested_at is None:
-        lifecycle.cancel(job.pk)
+    api.make_due()
+    (under_way,) = polling.claim_polls(1)
+    lifecycle.cancel(job.pk)
+    running = Outcome(under_way, "retrieve", body=api.body("resp_1", "in_progress"))
+    polling.write_back([running], stretched=1)
+    (found,) = polling.claim_polls(1)
+    assert found.asks_cancel

@@ -85,13 +85,14 @@ def test_misses_count_in_a_row_only(api: FakeApi, job: Job) -> None:
     assert (the(job).misses, job.status) == (0, Status.IN_PROGRESS)
 
 
-def test_a_404_of_an_ended_attempt_says_nothing(api: FakeApi, job: Job) -> None:
+def test_what_is_heard_of_an_ended_attempt_says_nothing(api: FakeApi, job: Job) -> None:
     api.put(job, "completed")
     api.run("poll")
     ending.observe_missing(the(job).pk)
-    ending.observe_end(the(job).pk, api.body("resp_1", "failed"))
+    ending.observe_end(the(job).pk, api.body("resp_1", "failed", usage=USAGE | {"output_tokens": 9_000}))
     ending.observe_stuck(the(job).pk)
-    assert (the(job).misses, job.status) == (0, Status.COMPLETED)
+    assert (the(job).misses, the(job).end_status, job.status) == (0, "completed", Status.COMPLETED)
+    assert job.cost == Decimal("0.022")
 
 
 def test_an_answer_deleted_before_its_usage_came_is_booked_with_an_alarm(api: FakeApi, job: Job) -> None:
