@@ -17,8 +17,9 @@ class SiteConfig(AppConfig):
             return
         from django_q.signals import post_execute_in_worker
 
-        from jobs import openai_client
-        from o3site import logs
+        # Every task's modules, not the SDK alone: imported after the fork they would cost each worker 20 MB.
+        from jobs import openai_client, tasks  # noqa: F401
+        from o3site import beat, logs  # noqa: F401
 
         openai_client.load()
         # Out of the collector's sight: its marks would copy every page that the workers share with us.

@@ -50,6 +50,9 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
         job, attempt = _locked(attempt_id)
         if attempt.state != AttemptState.KNOWN:
             return
+        if _is_anothers(attempt, body):
+            _disown(job, attempt)
+            return
         now = timezone.now()
         status = str(body["status"])
         usage = Usage.from_wire(body)
@@ -164,6 +167,36 @@ def _locked(attempt_id: int) -> tuple[Job, Attempt]:
         .get(pk=job_id)
     )
     return job, Attempt.objects.select_related("price", "connection").get(pk=attempt_id)
+
+
+def _is_anothers(attempt: Attempt, body: dict[str, Any]) -> bool:
+    """Tell whether a response names another attempt: a wrong id was adopted by hand."""
+    metadata = body.get("metadata")
+    nonce = metadata.get("ponder_attempt") if isinstance(metadata, dict) else None
+    return nonce is not None and nonce != str(attempt.nonce)
+
+
+def _disown(job: Job, attempt: Attempt) -> None:
+    """Give a response that is not this attempt's up again: nothing of it is shown or booked here."""
+    message = "The response with that id belongs to another job."
+    step(
+        attempt.pk,
+        of=[AttemptState.KNOWN],
+        to=AttemptState.UNCONFIRMED,
+        response_id="",
+        error_code="not_its_own",
+        error_message=message,
+    )
+    move(
+        job.pk,
+        of=IN_FLIGHT,
+        to=Status.UNCONFIRMED,
+        claim_token=None,
+        next_action_at=None,
+        error_code="not_its_own",
+    )
+    tell(job.pk, "disowned", attempt_id=attempt.pk, note=message)
+    alarm("disowned", f"{job.short_id}: {message}", job_id=job.pk)
 
 
 def _settle(job: Job, attempt: Attempt, body: dict[str, Any], usage: Usage, *, is_news: bool) -> None:

@@ -1,6 +1,7 @@
 """Submits: makes job, attempt, hold and message in one transaction, or refuses and leaves none of them."""
 
 import dataclasses
+import hashlib
 
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
@@ -106,11 +107,18 @@ def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
         input_bound=ceiling.input_bound,
         worst_case=ceiling.worst_case,
         fingerprint=wanted.fingerprint,
-        submission_key=wanted.submission_key or None,
+        submission_key=_key(wanted),
     )
 
 
 def _submitted_before(wanted: JobSpec) -> Job | None:
+    key = _key(wanted)
+    return Job.objects.filter(submission_key=key).first() if key else None
+
+
+def _key(wanted: JobSpec) -> str | None:
+    """Return what a repeated send of the same form shares; a changed one, or another person's, does not."""
     if not wanted.submission_key:
         return None
-    return Job.objects.filter(submission_key=wanted.submission_key, submitted_by=wanted.by).first()
+    parts = (wanted.by.pk, wanted.submission_key, wanted.fingerprint, wanted.max_output_tokens)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

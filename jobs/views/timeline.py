@@ -15,6 +15,7 @@ WORDS = {
     "no_budget": "No budget for another attempt",
     "unconfirmed": "Sent perhaps: no clear answer",
     "adopted": "Turned up at {api}",
+    "disowned": "That response belongs to another job",
     "decided_resend": "Sent again on request",
     "decided_adopt": "Response id given by hand",
     "decided_lost": "Declared lost",
@@ -33,7 +34,7 @@ WORDS = {
 }
 STOPS = {
     "put_off", "tried_again", "no_budget", "unconfirmed", "deadline", "unknown_status", "rejected",
-    "incomplete", "failed", "expired", "stuck",
+    "incomplete", "failed", "expired", "stuck", "disowned",
 }  # fmt: skip
 
 

@@ -163,7 +163,10 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
         ),
         "sandbox": Child(
             name="sandbox",
-            command=[python, "-m", "jobs.sandbox", "--port", str(sandbox), "--data", str(data)],
+            command=[
+                *(python, "-m", "jobs.sandbox", "--port", str(sandbox), "--data", str(data)),
+                *(["--today", str(settings.PONDER_TODAY)] if settings.PONDER_TODAY else []),
+            ],
             environment={name: value for name, value in environment.items() if not name.startswith(SECRETS)},
             directory=settings.BASE_DIR,
             stop_seconds=0.5,

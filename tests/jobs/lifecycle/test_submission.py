@@ -80,10 +80,11 @@ def test_a_refused_submission_leaves_nothing_but_the_refusal(submit: Submit, pro
 
 def test_a_submission_key_makes_one_job_however_often_it_comes(submit: Submit) -> None:
     first = submit(submission_key="k1")
-    assert submit(submission_key="k1", prompt="Something else?") == first
+    assert submit(submission_key="k1") == first
+    assert submit(submission_key="k1", prompt="Something else?") != first, "a changed form is its own job"
     assert submit(submission_key="k2") != first
     assert submit() != submit(), "without a key each is its own"
-    assert Job.objects.count() == 4
+    assert Job.objects.count() == 5
 
 
 def test_a_submission_that_loses_the_race_for_its_key_returns_the_winners_job(
@@ -103,8 +104,19 @@ def test_another_persons_key_is_not_ones_own(submit: Submit, project: Project) -
     submit(submission_key="k1")
     other = User.objects.create_user("other@example.com", name="Other")
     Membership.objects.create(user=other, project=project, role=Role.SUBMITTER)
+    assert submit(by=other, submission_key="k1").submitted_by == other
+
+
+def test_what_the_database_refuses_for_another_reason_is_not_taken_for_a_repetition(
+    submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise IntegrityError
+
+    monkeypatch.setattr("jobs.lifecycle.submission.record", refuse)
     with pytest.raises(IntegrityError):
-        submit(by=other, submission_key="k1")
+        submit(submission_key="k1")
+    assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize(

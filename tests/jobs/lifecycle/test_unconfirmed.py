@@ -124,6 +124,18 @@ def test_adopted_by_hand_it_goes_on(api: FakeApi, job: Job, person: User) -> Non
     assert BudgetPeriod.objects.get().held == job.worst_case
 
 
+def test_a_response_that_names_another_attempt_is_neither_shown_nor_booked(api: FakeApi, job: Job) -> None:
+    api.responses["resp_7"] = api.body(
+        "resp_7", "completed", metadata={"ponder_attempt": "00000000-0000-0000-0000-000000000000"}
+    )
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_7")
+    api.run("poll")
+    job.refresh_from_db()
+    assert (job.status, job.cost, the(job).state) == (Status.UNCONFIRMED, 0, AttemptState.UNCONFIRMED)
+    assert not hasattr(job, "answer")
+    assert BudgetPeriod.objects.get().held == job.worst_case
+
+
 def test_an_id_that_cannot_be_its_own_is_not_adopted(api: FakeApi, submit: Submit, job: Job) -> None:
     other = submit()
     api.run("send")
