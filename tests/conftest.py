@@ -1,6 +1,7 @@
 """A PostgreSQL for the whole run, and the order that lets browser tests share a run with the others."""
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from django.conf import settings
 
 from o3site import localpg
 
+LAST_WILL = 'read -r _; kill -s QUIT "$1"; sleep 1; rm -rf "$2"'
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -19,7 +21,13 @@ def postgres() -> Iterator[dict[str, str]]:
     home = Path(tempfile.mkdtemp(prefix="ponder-pg-"))
     home.chmod(0o711)  # under root the server runs as another user and must pass through
     localpg.start(home / "var", FAST)
-    yield localpg.parameters(home / "var")
+    postmaster = (home / "var" / "postgres" / "data" / "postmaster.pid").read_text().split()[0]
+    # A run that is killed reaches no teardown: what reads this pipe then ends the server.
+    with subprocess.Popen(
+        ["/bin/sh", "-c", LAST_WILL, "guard", postmaster, home], stdin=subprocess.PIPE, start_new_session=True
+    ) as guard:
+        yield localpg.parameters(home / "var")
+        guard.kill()
     localpg.stop(home / "var")
     shutil.rmtree(home)
 

@@ -187,14 +187,16 @@ def _disown(job: Job, attempt: Attempt) -> None:
         error_code="not_its_own",
         error_message=message,
     )
-    move(
-        job.pk,
-        of=IN_FLIGHT,
-        to=Status.UNCONFIRMED,
-        claim_token=None,
-        next_action_at=None,
-        error_code="not_its_own",
-    )
+    # A job whose other send is running goes on with that one.
+    if not twins.is_another_running(job, attempt):
+        move(
+            job.pk,
+            of=IN_FLIGHT,
+            to=Status.UNCONFIRMED,
+            claim_token=None,
+            next_action_at=None,
+            error_code="not_its_own",
+        )
     tell(job.pk, "disowned", attempt_id=attempt.pk, note=message)
     alarm("disowned", f"{job.short_id}: {message}", job_id=job.pk)
 

@@ -22,6 +22,7 @@ from jobs.models import (
     RawResponse,
     Status,
 )
+from jobs.openai_client import Retryable
 from tests.fake_api import USAGE, FakeApi, age, message
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -180,6 +181,16 @@ def test_a_stuck_job_that_fails_after_all_stays_stuck(api: FakeApi, job: Job) ->
     api.run("poll")
     assert (job_status(job), job.error_code) == (Status.FAILED, "stuck")
     assert (the(job).state, job.cost) == (AttemptState.ENDED, Decimal("0.022"))
+
+
+def test_an_end_that_can_never_be_read_is_stuck_too(api: FakeApi, job: Job) -> None:
+    api.lose(job, Retryable("Away.", code="connect_error"))
+    age(job, hours=47)
+    api.run("poll")
+    assert job_status(job) == Status.QUEUED
+    age(job, hours=2)
+    api.run("poll")
+    assert (job_status(job), job.error_code, job.cost) == (Status.FAILED, "stuck", job.worst_case)
 
 
 def test_before_that_slow_is_not_stuck(api: FakeApi, job: Job) -> None:

@@ -475,6 +475,23 @@ def test_a_second_send_that_fails_leaves_the_job_to_the_first_that_turned_up(
     assert (resent_status(resent), held()) == (Status.COMPLETED, 0)
 
 
+def test_a_wrong_response_given_up_again_leaves_the_job_to_its_other_send(api: FakeApi, resent: Job) -> None:
+    api.replies.append(LOST)
+    api.run("send")
+    lifecycle.resolve(resent.pk, Decision.ADOPT, response_id="resp_of_another")
+    adopt_first(resent)
+    api.responses["resp_of_another"] = api.body(
+        "resp_of_another", "completed", metadata={"ponder_attempt": "of another"}
+    )
+    api.responses["resp_first"] = api.body("resp_first", "in_progress")
+    api.run("poll", "poll")
+    assert (the(resent, 2).state, the(resent, 2).response_id) == (AttemptState.UNCONFIRMED, "")
+    assert resent.status == Status.IN_PROGRESS
+    api.responses["resp_first"] = api.body("resp_first", "completed")
+    api.run("poll")
+    assert (resent_status(resent), the(resent, 2).state, held()) == (Status.COMPLETED, AttemptState.ENDED, 0)
+
+
 def test_both_sends_of_a_job_may_get_stuck(api: FakeApi, resent: Job) -> None:
     api.while_sending = lambda: adopt_first(resent)
     api.run("send")
