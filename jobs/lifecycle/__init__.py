@@ -6,7 +6,7 @@ from jobs.lifecycle.doorbell import install_watchdog, ring, wake
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.sending import sends_in_progress
-from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_of, problems_of
+from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
 from jobs.lifecycle.submission import record, submit, successor_spec
 from jobs.lifecycle.text import render_due, usual_seconds
 from jobs.lifecycle.unconfirmed import Decision, NotUnconfirmed, resolve
@@ -18,6 +18,7 @@ __all__ = [
     "NotUnconfirmed",
     "SpecError",
     "cancel",
+    "ceiling_at",
     "ceiling_of",
     "finish_without_answering",
     "install_watchdog",

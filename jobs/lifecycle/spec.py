@@ -99,7 +99,12 @@ def ceiling_of(wanted: JobSpec) -> Ceiling | None:
     today = Workspace.objects.the().today()
     spec = ModelSpec.objects.choosable(today).filter(pk=wanted.model).first()
     price = spec.price_on(today) if spec else None
-    if spec is None or price is None or wanted.max_output_tokens < 1:
+    return None if spec is None or price is None else ceiling_at(wanted, spec, price)
+
+
+def ceiling_at(wanted: JobSpec, spec: ModelSpec, price: Price) -> Ceiling | None:
+    """Return the ceiling at a price row: what is shown before a send and what is held by it."""
+    if wanted.max_output_tokens < 1:
         return None
     bound = wanted.input_bound(spec.context_window)
     worst = pricing.worst_case(

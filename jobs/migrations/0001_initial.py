@@ -816,7 +816,7 @@ class Migration(migrations.Migration):
                     models.DecimalField(
                         blank=True,
                         decimal_places=10,
-                        help_text="USD; a job whose ceiling is above it needs approval.",
+                        help_text="USD; a job whose ceiling is above it is refused.",
                         max_digits=20,
                         null=True,
                         verbose_name="limit per job",

@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import secrets
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
@@ -93,11 +94,29 @@ class SignInLink(models.Model):
         return f"sign-in link for {self.user}"
 
 
+class SignInFailureQuerySet(models.QuerySet["SignInFailure"]):
+    """Failed sign-ins, read as phrases."""
+
+    def within(self, span: dt.timedelta) -> "SignInFailureQuerySet":
+        """Those of the last `span`."""
+        return self.filter(at__gt=timezone.now() - span)
+
+    def note(self, keys: Iterable[str], *, keep: dt.timedelta) -> None:
+        """Count a failure under each key, and drop those older than `keep`."""
+        self.filter(at__lt=timezone.now() - keep).delete()
+        self.bulk_create(SignInFailure(key=key) for key in keys)
+
+    def forget(self, key: str) -> None:
+        """Start afresh for a key."""
+        self.filter(key=key).delete()
+
+
 class SignInFailure(models.Model):
     """One failed sign-in, counted to slow down guessing."""
 
     key = models.CharField(max_length=64, db_index=True)  # a hash of the address typed, or of the client's
     at = models.DateTimeField(auto_now_add=True)
+    objects = SignInFailureQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"failed sign-in at {self.at:%F %T}"

@@ -117,7 +117,7 @@ class Project(models.Model):
         decimal_places=10,
         null=True,
         blank=True,
-        help_text="USD; a job whose ceiling is above it needs approval.",
+        help_text="USD; a job whose ceiling is above it is refused.",
     )
     retention_days = models.PositiveIntegerField(
         null=True, blank=True, help_text="Empty keeps prompts and answers."

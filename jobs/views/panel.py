@@ -9,7 +9,7 @@ from functools import cached_property
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q
 
-from jobs import forecast, pricing, spend
+from jobs import forecast, lifecycle, pricing, spend
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS
 from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope
@@ -103,14 +103,10 @@ class Panel:
     @cached_property
     def ceiling(self) -> Decimal | None:
         """The most it can cost, USD."""
-        if self.price is None or self.wanted.max_output_tokens < 1:
+        if self.price is None:
             return None
-        return pricing.worst_case(
-            self.price.rates,
-            input_tokens=self.input_bound,
-            max_output_tokens=self.wanted.max_output_tokens,
-            mode_factor=self.price.model.mode_factor(self.wanted.mode),
-        )
+        found = lifecycle.ceiling_at(self.wanted, self.price.model, self.price)
+        return found.worst_case if found else None
 
     @cached_property
     def likely(self) -> forecast.Likely | None:

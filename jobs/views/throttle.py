@@ -2,7 +2,6 @@
 
 import datetime as dt
 
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from jobs.models import SignInFailure
@@ -15,7 +14,7 @@ MOST_FROM_ONE_CLIENT = 50
 
 def must_pause(email: str, client: str) -> bool:
     """Tell whether so many sign-ins failed of late that this one is not even checked."""
-    recent = SignInFailure.objects.filter(at__gt=timezone.now() - WINDOW)
+    recent = SignInFailure.objects.within(WINDOW)
     found = list(
         recent.filter(key__in=_keys(email, client)).values_list("key", flat=True)[: MOST_FROM_ONE_CLIENT * 2]
     )
@@ -25,13 +24,12 @@ def must_pause(email: str, client: str) -> bool:
 
 def note_failure(email: str, client: str) -> None:
     """Count a failed sign-in; nothing that is kept shows the address or the client."""
-    SignInFailure.objects.filter(at__lt=timezone.now() - 2 * WINDOW).delete()
-    SignInFailure.objects.bulk_create(SignInFailure(key=key) for key in _keys(email, client))
+    SignInFailure.objects.note(_keys(email, client), keep=2 * WINDOW)
 
 
 def forget_failures(email: str) -> None:
     """Start afresh for an address whose owner has signed in."""
-    SignInFailure.objects.filter(key=_keys(email, "")[0]).delete()
+    SignInFailure.objects.forget(_keys(email, "")[0])
 
 
 def _keys(email: str, client: str) -> tuple[str, str]:
