@@ -29,20 +29,17 @@ class ModelSpecQuerySet(models.QuerySet["ModelSpec"]):
     def seed(self, path: Path = CATALOGUE) -> None:
         """Add the models and price rows of the catalogue that are missing; change none that exist."""
         entries = json.loads(path.read_text())["models"]
+        specs, prices = [], []
+        for entry in entries:
+            told = {"prices", "successor", "note", "sources"}
+            spec = ModelSpec(
+                successor_id=entry["successor"], **{name: entry[name] for name in entry if name not in told}
+            )
+            specs.append(spec)
+            prices += [Price(model=spec, **price) for price in entry["prices"]]
         with transaction.atomic():
-            for entry in entries:
-                prices = entry.pop("prices")
-                entry.pop("note", None)
-                entry.pop("sources", None)
-                spec, _ = self.get_or_create(
-                    id=entry["id"], defaults={k: v for k, v in entry.items() if k not in {"id", "successor"}}
-                )
-                for price in prices:
-                    valid_from = price.pop("valid_from")
-                    Price.objects.get_or_create(model=spec, valid_from=valid_from, defaults=price)
-            for entry in entries:
-                if entry["successor"]:
-                    self.filter(id=entry["id"], successor=None).update(successor=entry["successor"])
+            self.bulk_create(specs, ignore_conflicts=True)
+            Price.objects.bulk_create(prices, ignore_conflicts=True)
 
 
 class ModelSpec(models.Model):

@@ -1,5 +1,6 @@
 """The whole product, run by its own command, for tests of that command."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -14,7 +15,13 @@ class Ponder(Whole):
 
     def of_kind(self, *words: str) -> list[psutil.Process]:
         """Return its processes whose command line holds one of the words."""
-        return [one for one in self.processes() if any(word in " ".join(one.cmdline()) for word in words)]
+        found = []
+        for one in self.processes():
+            # One that ended since it was listed is none of them.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(word in " ".join(one.cmdline()) for word in words):
+                    found.append(one)
+        return found
 
     def postmaster(self) -> int:
         """Return the process id of its database."""
