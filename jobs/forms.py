@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,22 @@ MOST_TAGS = 20
 SHOWN_PROBLEMS = 5
 # Nobody owns an address at localhost: it is what the first operator is made with.
 NOBODYS = "@localhost"
+# What a field that cannot be read counts as, so that the rest of the form can be judged and priced. A schema
+# that is no JSON is one all the same.
+UNREAD: dict[str, Any] = {
+    "prompt": "",
+    "title": "",
+    "tags": (),
+    "instructions": "",
+    "schema_name": "",
+    "schema": {},
+    "model": "",
+    "mode": "",
+    "effort": "",
+    "accepts_undocumented": False,
+    "max_output_tokens": 0,
+    "submission_key": "",
+}
 _TOKENS = re.compile(r"\d{1,9}|\d{1,3}(?:[ \u00a0\u202f,._'’]\d{3}){1,2}", re.ASCII)
 
 
@@ -159,13 +176,22 @@ class NewJobForm(forms.Form):
     def clean_submission_key(self) -> str:
         return str(self.cleaned_data["submission_key"] or uuid.uuid4())
 
-    def spec(self, by: User, *, rerun_of: Job | None = None) -> JobSpec:
-        """Return what is wanted; call it on a valid form."""
-        found = self.cleaned_data
+    def refuse(self, errors: Mapping[str, str]) -> None:
+        """Show what is in the way: field name → a sentence. A field that could not be read says only that."""
+        for name, message in errors.items():
+            if name not in self.errors:
+                self.add_error(name if name in self.fields else None, message)
+
+    def spec(self, by: User, *, elsewhere: Project, rerun_of: Job | None = None) -> JobSpec:
+        """Return what is wanted as far as it can be read; call it after `is_valid`.
+
+        `elsewhere` is where it counts as long as no project is chosen.
+        """
+        found = UNREAD | self.cleaned_data
         return JobSpec(
             by=by,
             rerun_of=rerun_of,
-            project=found["project"],
+            project=found.get("project", elsewhere),
             prompt=found["prompt"],
             title=found["title"],
             tags=found["tags"],

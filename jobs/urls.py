@@ -2,13 +2,14 @@
 
 from django.urls import URLPattern, path
 
-from jobs.views import budget, connections, job, jobs, new_job, projects, sign_in
+from jobs.views import budget, connections, job, jobs, new_job, notices, projects, sign_in
 
 urlpatterns: list[URLPattern] = [
     path("", jobs.home, name="home"),
     path("login/", sign_in.sign_in, name="login"),
     path("logout/", sign_in.sign_out, name="logout"),
     path("enter/", sign_in.enter, name="enter"),
+    path("notices/live/", notices.live, name="notices_live"),
     path("jobs/", jobs.jobs, name="jobs"),
     path("jobs/live/", jobs.live, name="jobs_live"),
     path("jobs/new/", new_job.new_job, name="new_job"),

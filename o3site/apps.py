@@ -1,6 +1,7 @@
 """Prepare a process for its role as soon as Django knows the applications."""
 
 import gc
+import os
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -22,6 +23,8 @@ class SiteConfig(AppConfig):
         from o3site import beat, logs  # noqa: F401
 
         openai_client.load()
-        # Out of the collector's sight: its marks would copy every page that the workers share with us.
-        gc.freeze()
+        # Out of the collector's sight: its marks would copy every page that the workers share with us. At
+        # each fork anew, for Django-Q makes more before a child of ours forks the workers.
+        gc.collect()
+        os.register_at_fork(before=gc.freeze)
         post_execute_in_worker.connect(logs.forget_words)

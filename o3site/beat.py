@@ -1,6 +1,8 @@
 """The beat: a message through Django-Q that only this instance's workers take, to prove they are alive."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -39,13 +41,22 @@ class Broker(ORM):  # type: ignore[misc]  # Django-Q is untyped
         ]
 
 
-def ring() -> None:
-    """Put a beat into the queue in place of the one before; raise a database error if that fails."""
+@contextmanager
+def briefly() -> Iterator[None]:
+    """Open a transaction in which no statement lasts longer than 5 s; raise a database error if one would.
+
+    The supervisor must not hang with the database: its other duties wait meanwhile.
+    """
     connection.close_if_unusable_or_obsolete()
     with transaction.atomic():
         with connection.cursor() as cursor:
-            # The supervisor must not hang with the database: its other duties wait meanwhile.
             cursor.execute("SET LOCAL statement_timeout = '5s'")
+        yield
+
+
+def ring() -> None:
+    """Put a beat into the queue in place of the one before; raise a database error if that fails."""
+    with briefly():
         OrmQ.objects.filter(key=OWN_QUEUE).delete()
         async_task(stamp, cluster=OWN_QUEUE)
 

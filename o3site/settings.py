@@ -286,9 +286,10 @@ Q_CLUSTER = {
     "label": "Tasks",
     "orm": "default",
     "broker_class": "o3site.beat.Broker",
-    # Send pump, poll pump, rendering, and one that is always free for the supervisor's beat.
-    "workers": 4,
-    "queue_limit": 4,
+    # One for each pump and one for all else, which must be short: the supervisor's beat waits for it, and
+    # kills a cluster that is silent for 30 s.
+    "workers": 3,
+    "queue_limit": 3,
     "timeout": 90,
     "retry": 120,
     "max_attempts": 1,

@@ -54,6 +54,8 @@ class Child:
     directory: Path
     stop_seconds: float
     is_busy: Callable[[], bool] = lambda: False
+    is_wanted: Callable[[], bool] = lambda: True  # asked before a start, and again every `ask_every` seconds
+    ask_every: float = BEAT_EVERY
     is_heard: bool = True  # whether what it prints, errors apart, is for people
     pulse: Pulse | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -180,7 +182,7 @@ class Supervisor:
         return self._asked_at is not None or bool(self.failure)
 
     def add(self, child: Child) -> None:
-        """Start a child and keep it running."""
+        """Start a child once it is wanted, and keep it running from then on."""
         self._children.append(child)
         self._start(child)
 
@@ -225,6 +227,9 @@ class Supervisor:
             self._is_hurried = True
 
     def _start(self, child: Child) -> None:
+        if not child.is_wanted():
+            child.start_at = time.monotonic() + child.ask_every
+            return
         self._guard.tell(self._children)
         child.start(self._guard)
 

@@ -1,5 +1,6 @@
 """A PostgreSQL for the whole run, and the order that lets browser tests share a run with the others."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -39,6 +40,11 @@ def django_db_modify_db_settings(
     """Put the test database into this session's own server."""
     reach = {key: value for key, value in postgres.items() if key != "NAME"}
     settings.DATABASES["default"].update(reach)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run in two processes, in up to four where there are as many cores: each has a database of its own."""
+    return min(max(os.process_cpu_count() or 2, 2), 4)
 
 
 @pytest.hookimpl(trylast=True)

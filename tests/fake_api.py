@@ -174,6 +174,7 @@ def age(job: Job, **span: float) -> None:
     Attempt.objects.filter(job=job).update(
         sent_at=F("sent_at") - by,
         end_seen_at=F("end_seen_at") - by,
+        missed_since=F("missed_since") - by,
         lease_expires_at=F("lease_expires_at") - by,
     )
     Job.objects.filter(pk=job.pk).update(deadline_at=F("deadline_at") - by, sent_at=F("sent_at") - by)

@@ -44,6 +44,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "logout/": (NOT_ASKED_SO, "login go go go go go go go"),
     "enter/": (EVERYONE, "gone " * 8),
     "jobs/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "notices/live/": ("reload ok ok ok ok ok ok ok", NEVER_ASKED_SO),
     "jobs/live/": ("reload ok ok ok ok ok ok ok", NEVER_ASKED_SO),
     # Who may send to no project is shown why, and nothing to send with.
     "jobs/new/": (SIGNED_IN_READ, "login wrong ok go go go go go"),

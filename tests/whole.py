@@ -169,6 +169,8 @@ class Whole:
         if alive:
             self.kill()
             raise RuntimeError(f"still there after {took:.0f} s: {alive}")
+        # It may have ended between the last look at it and at the list: unreaped it would be a warning.
+        self._process.wait()
         self._forget()
         return took
 

@@ -16,7 +16,7 @@ from jobs.admin.people import ModelForm
 from jobs.models import Connection, KeySource, Secret
 
 # What a pump may have set since the page was opened.
-STATE = ("paused_at", "paused_reason", "paused_by", "not_before")
+STATE = ("paused_at", "paused_reason", "paused_by", "not_before", "unknown_in_a_row", "doubted_at")
 
 
 def _write_only(label: str, help_text: str) -> forms.CharField:

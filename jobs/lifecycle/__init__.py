@@ -2,18 +2,20 @@
 
 from jobs.lifecycle.cancelling import NotCancellable, cancel, finish_without_answering
 from jobs.lifecycle.connections import pause, resume
-from jobs.lifecycle.doorbell import install_watchdog, ring, wake
+from jobs.lifecycle.doorbell import install_watchdog, ring
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
 from jobs.lifecycle.submission import record, submit, successor_spec
 from jobs.lifecycle.text import render_due, usual_seconds
-from jobs.lifecycle.unconfirmed import Decision, NotUnconfirmed, resolve
+from jobs.lifecycle.unconfirmed import Decision, NotAdoptable, NotUnconfirmed, resolve
+from jobs.lifecycle.waking import wake
 
 __all__ = [
     "Decision",
     "JobSpec",
+    "NotAdoptable",
     "NotCancellable",
     "NotUnconfirmed",
     "SpecError",

@@ -15,11 +15,14 @@ DECLARED = ("lost", "assumed_paid")
 DEADLINE = dt.timedelta(hours=24)
 
 
-def adopt(attempt_id: int, response_id: str, *, request_id: str = "", how: str) -> bool:
+def adopt(
+    attempt_id: int, response_id: str, *, request_id: str = "", how: str, is_unproven: bool = False
+) -> bool:
     """Make an attempt known by its response id and let the poll look at it; True if it was not yet.
 
     Needs the caller's transaction; idempotent. An attempt that was declared lost or paid becomes known again:
-    its usage is then booked and its job takes the answer if it has none.
+    its usage is then booked and its job takes the answer if it has none. An id from the API's own answer
+    needs no proof; an unproven one is given up again unless the response under it names the attempt.
     """
     job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
     job = Job.objects.select_for_update().get(pk=job_id)
@@ -32,6 +35,7 @@ def adopt(attempt_id: int, response_id: str, *, request_id: str = "", how: str) 
         of=states,
         to=AttemptState.KNOWN,
         response_id=response_id,
+        is_unproven=is_unproven,
         request_id=request_id,
         lease_expires_at=None,
         ended_at=None,

@@ -4,12 +4,26 @@ import datetime as dt
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.lifecycle.doorbell import ring
-from jobs.models import Connection, SecretUnreadable, User
+from jobs.models import (
+    IN_FLIGHT,
+    Attempt,
+    AttemptState,
+    Connection,
+    Job,
+    KeySource,
+    SecretUnreadable,
+    Status,
+    User,
+)
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
+
+# A job that is due for so long while its connection has nothing under way is nobody's.
+LEFT_LYING = dt.timedelta(minutes=1)
 
 
 def endpoint_of(connection: Connection) -> Endpoint:
@@ -48,14 +62,50 @@ def pause_for(connection_id: int, error: BorderError) -> None:
 
 
 def resume(connection_id: int) -> bool:
-    """Go on sending through a connection; True if it was paused."""
+    """Go on sending through a connection; True if it was paused.
+
+    What was unknown there is asked for afresh: whoever resumes has looked.
+    """
     with transaction.atomic():
         resumed = Connection.objects.filter(pk=connection_id, paused_at__isnull=False).update(
             paused_at=None, paused_reason="", paused_by=None, not_before=None
         )
         if resumed:
+            missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)
+            missing.update(misses=0, missed_since=None)
             ring("send")
     return bool(resumed)
+
+
+def mind_key() -> None:
+    """Resume what paused for want of OPENAI_API_KEY where it is set; pause where it is not and nobody has it.
+
+    An installation without the key leaves that connection's jobs to the others (`Job.objects.to_send`), for
+    one machine's environment must not stop them all. When nobody takes them, it pauses: people see why.
+    """
+    from_environment = Connection.objects.filter(key_source=KeySource.ENVIRONMENT)
+    if settings.OPENAI_API_KEY:
+        for found in from_environment.filter(paused_by=None, paused_reason__startswith="no_key:"):
+            resume(found.pk)
+        return
+    for found in _left_lying(from_environment):
+        pause(found.pk, "no_key: OPENAI_API_KEY is not set where Ponder runs. Set it there and start again.")
+
+
+def _left_lying(connections: QuerySet[Connection]) -> QuerySet[Connection]:
+    """Those that may be sent to and whose jobs nobody sends or asks for."""
+    since = Now() - LEFT_LYING
+    overdue = Job.objects.filter(project__connection=OuterRef("pk"), next_action_at__lte=since)
+    under_way = Attempt.objects.filter(
+        connection=OuterRef("pk"), state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None
+    )
+    # While polls are on time someone has the key: what waits then waits for room.
+    is_waiting = Exists(overdue.filter(status=Status.WAITING)) & ~Exists(under_way)
+    return connections.filter(
+        Q(not_before=None) | Q(not_before__lte=since),
+        Exists(overdue.filter(status__in=IN_FLIGHT)) | is_waiting,
+        paused_at=None,
+    )
 
 
 def hold_back(connection_id: int, seconds: float) -> None:

@@ -15,15 +15,19 @@ type PumpKind = Literal["send", "poll"]
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
 _OVERDUE = dt.timedelta(seconds=2)
+# Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
+# message is then delivered a second time meanwhile; that one finds the lease taken.
+SEND_TIMEOUT = 240
 
 
 def ring(kind: Literal["send", "poll", "render"]) -> None:
     """Ask the cluster for a pump, in the caller's transaction: a rollback leaves no message."""
+    options = {"timeout": SEND_TIMEOUT} if kind == "send" else {}
     # Without a cluster named, a task started inside a worker would go to that worker's own.
-    async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME)
+    async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
 
 
-def wake() -> None:
+def ring_overdue() -> None:
     """Ring for every pump that has overdue work and no holder: the watchdog's and the beat's part."""
     running = set(
         PumpLease.objects.filter(

@@ -20,13 +20,14 @@ from jobs.models import (
     AttemptState,
     Basis,
     Job,
+    Kind,
+    LedgerEntry,
     ModelSpec,
     Price,
     RawResponse,
     Status,
     Workspace,
 )
-from jobs.models.job import WATCH_CANCELLED
 from jobs.notify import alarm
 from jobs.pricing import Usage
 
@@ -35,23 +36,23 @@ RUNNING = {"queued", "in_progress"}
 # A response that failed for one of these is worth another attempt; the rest need a changed request.
 RETRYABLE_CODES = {"server_error", "rate_limit_exceeded", "vector_store_timeout", "failed_to_download_image"}
 MOST_ATTEMPTS = 3
+# A response that was given up without an end: its ceiling is booked, and it is watched for a week.
+GIVEN_UP = {"expired", "stuck"}
 ASK_FOR_USAGE = dt.timedelta(minutes=10)
 ASK_AGAIN = dt.timedelta(seconds=15)
 WATCH_EVERY = dt.timedelta(seconds=60)
-WATCH_STUCK = dt.timedelta(days=7)
-PATIENCE_WITH_404 = dt.timedelta(minutes=5)
-MISSES_TO_EXPIRE = 3
-STUCK_AFTER_DEADLINE = dt.timedelta(hours=24)
+WATCH_CANCELLED = dt.timedelta(minutes=60)
 
 
 def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") -> None:
     """Book and finish an attempt whose response has ended upstream, by whoever sees it first. Idempotent."""
     with transaction.atomic():
-        job, attempt = _locked(attempt_id)
+        job, attempt = locked(attempt_id)
         if attempt.state != AttemptState.KNOWN:
             return
-        if _is_anothers(attempt, body):
-            _disown(job, attempt)
+        refused = _refused(attempt, body)
+        if refused:
+            disown(job, attempt, refused)
             return
         now = timezone.now()
         status = str(body["status"])
@@ -67,6 +68,7 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
         error = body.get("error") if isinstance(body.get("error"), dict) else {}
         attempt.error_code = str((error or {}).get("code") or "")[:80]
         attempt.error_message = str((error or {}).get("message") or "")[:600]
+        attempt.misses, attempt.missed_since = 0, None
         RawResponse.objects.update_or_create(attempt=attempt, defaults={"body": body})
         if usage is not None:
             _settle(job, attempt, body, usage, is_news=is_news)
@@ -86,79 +88,58 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
                 tell(job.pk, status, attempt_id=attempt.pk, note=attempt.error_code)
         else:
             _finish(job, attempt, body, now)
-        _set_clock(job)
+        set_clock(job)
 
 
-def observe_missing(attempt_id: int) -> None:
-    """Count a 404 for a response; the third one after five minutes means that upstream holds it no longer."""
+def prove(attempt_id: int, response_id: str, body: dict[str, Any]) -> bool:
+    """Tell whether the response under an id given by hand is the attempt's own; if not, give it up again."""
     with transaction.atomic():
-        job, attempt = _locked(attempt_id)
-        if attempt.state != AttemptState.KNOWN:
-            return
-        now = timezone.now()
-        attempt.misses += 1
-        Attempt.objects.filter(pk=attempt.pk).update(misses=attempt.misses)
-        age = now - (attempt.sent_at or attempt.created_at)
-        if age < PATIENCE_WITH_404 or attempt.misses < MISSES_TO_EXPIRE:
-            Job.objects.filter(pk=job.pk).update(next_action_at=Now() + dt.timedelta(seconds=5))
-            return
-        after = int(age.total_seconds())
-        note = f"404 for {attempt.response_id}, {attempt.misses} times, {after} s after it was sent"
-        step(attempt.pk, of=[AttemptState.KNOWN], to=AttemptState.ENDED, ended_at=Now(), error_code="expired")
-        was_booked = _book_bound(attempt, reason="expired: upstream no longer holds the response")
-        tell(job.pk, "expired", attempt_id=attempt.pk, note=note)
-        if was_booked:
-            alarm("expired", f"{job.short_id}: {note}. Its ceiling was booked.", job_id=job.pk)
-        if not twins.is_another_running(job, attempt) and move(
-            job.pk, of=IN_FLIGHT, to=Status.FAILED, finished_at=Now(), error_code="expired"
-        ):
-            twins.end_unheard(job)
-        _set_clock(job)
+        job, attempt = locked(attempt_id)
+        if attempt.state != AttemptState.KNOWN or attempt.response_id != response_id:
+            return False
+        refused = _refused(attempt, body)
+        if refused:
+            disown(job, attempt, refused)
+            return False
+        Attempt.objects.filter(pk=attempt_id).update(is_unproven=False)
+    return True
 
 
-def observe_stuck(attempt_id: int) -> None:
-    """Give up waiting for a response long past its job's deadline: bound booked, watched for a week more."""
-    with transaction.atomic():
-        job, attempt = _locked(attempt_id)
-        is_overdue = job.deadline_at is not None and timezone.now() > job.deadline_at + STUCK_AFTER_DEADLINE
-        if not is_overdue or attempt.state != AttemptState.KNOWN or attempt.end_seen_at is not None:
-            return
-        Attempt.objects.filter(pk=attempt.pk).update(end_seen_at=Now(), error_code="stuck")
-        _book_bound(attempt, reason="stuck: no end a day after its deadline")
-        tell(job.pk, "stuck", attempt_id=attempt.pk)
-        alarm(
-            "stuck",
-            f"{job.short_id} did not end a day after its deadline. Its ceiling was booked.",
-            job_id=job.pk,
-        )
-        if not twins.is_another_running(job, attempt) and move(
-            job.pk,
-            of=IN_FLIGHT,
-            to=Status.FAILED,
-            finished_at=Now(),
-            error_code="stuck",
-            next_action_at=Now() + WATCH_EVERY,
-        ):
-            twins.end_unheard(job)
+def disown(job: Job, attempt: Attempt, message: str) -> None:
+    """Give a response that is not this attempt's up again: nothing of it is shown or booked here.
+
+    Needs the job's lock. The attempt is unconfirmed as before, with its hold.
+    """
+    step(
+        attempt.pk,
+        of=[AttemptState.KNOWN],
+        to=AttemptState.UNCONFIRMED,
+        response_id="",
+        is_unproven=False,
+        misses=0,
+        missed_since=None,
+        error_code="not_its_own",
+        error_message=message,
+    )
+    tell(job.pk, "disowned", attempt_id=attempt.pk, note=message)
+    alarm("disowned", f"{job.short_id}: {message}", job_id=job.pk)
+    # A job whose other send is running goes on with that one.
+    if not twins.is_another_running(job, attempt) and move(
+        job.pk,
+        of=IN_FLIGHT,
+        to=Status.UNCONFIRMED,
+        claim_token=None,
+        next_action_at=None,
+        error_code="not_its_own",
+    ):
+        return
+    if job.status not in IN_FLIGHT:
+        # Its other send has ended the job meanwhile: nobody would ever decide about this one.
+        twins.end_unheard(job)
+    set_clock(job)
 
 
-def is_watched_long_enough(job: Job, attempt: Attempt, now: dt.datetime) -> bool:
-    """Tell whether a final job's response needs no more asking."""
-    if not job.is_final or attempt.end_seen_at is None:
-        return False
-    return now > attempt.end_seen_at + (WATCH_STUCK if job.error_code == "stuck" else WATCH_CANCELLED)
-
-
-def stop_watching(attempt_id: int) -> None:
-    """End an attempt that was watched long enough."""
-    with transaction.atomic():
-        job, attempt = _locked(attempt_id)
-        step(attempt.pk, of=[AttemptState.KNOWN], to=AttemptState.ENDED, ended_at=Now())
-        _book_bound(attempt, reason="watched to the end without usage")
-        _set_clock(job)
-
-
-def _locked(attempt_id: int) -> tuple[Job, Attempt]:
+def locked(attempt_id: int) -> tuple[Job, Attempt]:
     """Lock the job of an attempt and read both."""
     job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
     job = (
@@ -166,39 +147,49 @@ def _locked(attempt_id: int) -> tuple[Job, Attempt]:
         .select_related("project__connection", "model")
         .get(pk=job_id)
     )
-    return job, Attempt.objects.select_related("price", "connection").get(pk=attempt_id)
+    attempt = Attempt.objects.select_related("price", "connection").get(pk=attempt_id)
+    attempt.job = job
+    return job, attempt
 
 
-def _is_anothers(attempt: Attempt, body: dict[str, Any]) -> bool:
-    """Tell whether a response names another attempt: a wrong id was adopted by hand."""
+def book_bound(attempt: Attempt, *, reason: str) -> None:
+    """Charge what is held for an attempt (its ceiling if that was given back), unless it is charged."""
+    bound = spend.held_for(attempt) or (Decimal(0) if spend.is_charged(attempt) else attempt.worst_case)
+    if bound > 0:
+        spend.settle(attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=reason)
+
+
+def set_clock(job: Job) -> None:
+    """Set the next look at a job that changed: soon for missing usage, slowly for a watch, else never."""
+    known = list(Attempt.objects.filter(job=job, state=AttemptState.KNOWN))
+    wait = None
+    if known:
+        is_asking = any(
+            a.end_seen_at is None
+            or (a.end_status in ("completed", "incomplete") and a.error_code not in GIVEN_UP)
+            for a in known
+        )
+        wait = ASK_AGAIN if is_asking else WATCH_EVERY
+    Job.objects.filter(pk=job.pk).update(next_action_at=wait and Now() + wait, claim_token=None)
+
+
+def _refused(attempt: Attempt, body: dict[str, Any]) -> str:
+    """Return why a response is not this attempt's, in a sentence; empty when it may be.
+
+    A response that names another attempt is never its own. One that names none is, where the API's own answer
+    gave the id (a compatible server may drop metadata). Where a person gave it, the response has to name this
+    attempt: OpenAI and Azure keep metadata, so one without is another system's in the same account. Only a
+    compatible server that shows no metadata whatever is taken at the person's word: it has no proof to give.
+    """
     metadata = body.get("metadata")
     nonce = metadata.get("ponder_attempt") if isinstance(metadata, dict) else None
-    return nonce is not None and nonce != str(attempt.nonce)
-
-
-def _disown(job: Job, attempt: Attempt) -> None:
-    """Give a response that is not this attempt's up again: nothing of it is shown or booked here."""
-    message = "The response with that id belongs to another job."
-    step(
-        attempt.pk,
-        of=[AttemptState.KNOWN],
-        to=AttemptState.UNCONFIRMED,
-        response_id="",
-        error_code="not_its_own",
-        error_message=message,
-    )
-    # A job whose other send is running goes on with that one.
-    if not twins.is_another_running(job, attempt):
-        move(
-            job.pk,
-            of=IN_FLIGHT,
-            to=Status.UNCONFIRMED,
-            claim_token=None,
-            next_action_at=None,
-            error_code="not_its_own",
-        )
-    tell(job.pk, "disowned", attempt_id=attempt.pk, note=message)
-    alarm("disowned", f"{job.short_id}: {message}", job_id=job.pk)
+    if nonce == str(attempt.nonce):
+        return ""
+    if nonce is not None:
+        return "The response with that id belongs to another job."
+    if not attempt.is_unproven or (attempt.connection.kind == Kind.COMPATIBLE and not metadata):
+        return ""
+    return "The response with that id does not name this job in its metadata, so it was not sent from here."
 
 
 def _settle(job: Job, attempt: Attempt, body: dict[str, Any], usage: Usage, *, is_news: bool) -> None:
@@ -236,19 +227,13 @@ def _settle_without_usage(job: Job, attempt: Attempt, ended: dt.datetime, now: d
         return False
     if now < ended + ASK_FOR_USAGE:
         return False
-    bound = spend.held_for(attempt) or attempt.worst_case
+    # What was held when it expired stands: a part of the ceiling may have been given back by then.
+    is_bound = LedgerEntry.objects.filter(attempt=attempt, basis=Basis.BOUND).exists()
+    bound = spend.held_for(attempt) or (attempt.cost if is_bound else attempt.worst_case)
     reason = f"{status} without usage for ten minutes"
     spend.settle(attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=reason)
     alarm("no_usage", f"{job.short_id} ended {status} without usage. Its ceiling was booked.", job_id=job.pk)
     return True
-
-
-def _book_bound(attempt: Attempt, *, reason: str) -> bool:
-    """Charge what is held for an attempt (its ceiling if that was given back); False if booked before."""
-    bound = spend.held_for(attempt) or (Decimal(0) if spend.is_charged(attempt) else attempt.worst_case)
-    if bound > 0:
-        spend.settle(attempt, cost=bound, basis=Basis.BOUND, price=attempt.price, reason=reason)
-    return bound > 0
 
 
 def _price_for(job: Job, attempt: Attempt, body: dict[str, Any]) -> tuple[Price, dict[str, str]]:
@@ -282,8 +267,9 @@ def _estimate(job: Job, attempt: Attempt, ended: dt.datetime) -> Decimal:
 def _try_again(job: Job, attempt: Attempt) -> bool:
     """Plan another attempt after a failure that is not the request's fault; True if one was admitted."""
     worth_it = attempt.error_code in RETRYABLE_CODES and job.cancel_requested_at is None
-    number = Attempt.objects.filter(job=job).count() + 1
-    if not worth_it or job.status not in IN_FLIGHT or number > MOST_ATTEMPTS:
+    made = Attempt.objects.filter(job=job)
+    sent = made.exclude(sent_at=None)
+    if not worth_it or job.status not in IN_FLIGHT or sent.count() >= MOST_ATTEMPTS:
         return False
     today = Workspace.objects.the().today()
     price = job.model.price_on(today)
@@ -308,7 +294,7 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
                 note=f"{attempt.error_code}: {attempt.error_message}",
             )
             ring("send")
-            plan_attempt(job, number=number, price=price)
+            plan_attempt(job, number=made.count() + 1, price=price)
     except (spend.BudgetRefused, spend.NoCap) as error:
         refused = error
     if refused is not None:
@@ -346,13 +332,3 @@ def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime) 
     twins.end_unheard(job)
     if content.text:
         ring("render")
-
-
-def _set_clock(job: Job) -> None:
-    """Set the next look at a job that changed: soon for missing usage, slowly for a watch, else never."""
-    known = list(Attempt.objects.filter(job=job, state=AttemptState.KNOWN))
-    wait = None
-    if known:
-        is_asking = any(a.end_status in ("completed", "incomplete") or a.end_seen_at is None for a in known)
-        wait = ASK_AGAIN if is_asking else WATCH_EVERY
-    Job.objects.filter(pk=job.pk).update(next_action_at=wait and Now() + wait, claim_token=None)

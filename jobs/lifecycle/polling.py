@@ -11,10 +11,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs.lifecycle import ending
+from jobs.lifecycle import ending, patience
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.transition import tell
-from jobs.models import FINAL, IN_FLIGHT, Attempt, AttemptState, Event, Job
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Event, Job
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome, Rejected
 
@@ -22,7 +22,6 @@ from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome, Rejected
 VISIBILITY = dt.timedelta(seconds=30)
 FLEET_BUDGET = 300.0  # polls a second over all jobs in flight
 SHORTEST, LONGEST = 2.0, 20.0  # seconds
-WATCHED = 60.0  # seconds, once the job is final
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +34,7 @@ class Poll:
     claim: uuid.UUID
     response_id: str
     asks_cancel: bool
+    is_unproven: bool  # its id was given by hand: it may be anybody's
     age: float  # seconds since it was sent
     status: str  # of the job, when it was claimed
     endpoint: Endpoint = field(repr=False)
@@ -101,7 +101,8 @@ def claim_polls(room: int) -> list[Poll]:
                 connection_id=attempt.connection_id,
                 claim=claim,
                 response_id=attempt.response_id,
-                asks_cancel=wants_cancel and attempt.cancel_sent_at is None,
+                asks_cancel=wants_cancel and attempt.cancel_sent_at is None and not attempt.is_unproven,
+                is_unproven=attempt.is_unproven,
                 age=(now - (attempt.sent_at or attempt.created_at)).total_seconds(),
                 status=attempt.job.status,
                 endpoint=endpoint,
@@ -122,6 +123,8 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
         if outcome.body is None:
             _not_answered(outcome, stretched=stretched)
             continue
+        if poll.is_unproven and not ending.prove(poll.attempt_id, poll.response_id, outcome.body):
+            continue
         if poll.asks_cancel:
             Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
         status = str(outcome.body.get("status"))
@@ -130,9 +133,7 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
             continue
         if status not in ending.RUNNING:
             _unknown_word(poll, status)
-        running.append(
-            (poll, status, WATCHED if poll.status in FINAL else interval(poll.age, stretch=stretched))
-        )
+        running.append((poll, status, _wait(poll, stretched=stretched)))
     _still_running(running)
 
 
@@ -146,6 +147,15 @@ def _ended(outcome: Outcome[Poll]) -> None:
     except Exception as error:
         # Its text could hold the answer.
         _say_once(poll, "unreadable", f"Its response could not be written down ({type(error).__name__}).")
+        # Nor must it hold its money for ever.
+        patience.lose_patience(poll.attempt_id)
+
+
+def _wait(poll: Poll, *, stretched: float) -> float:
+    """Return the seconds until a response that has not ended is asked for again."""
+    if poll.status not in IN_FLIGHT:
+        return ending.WATCH_EVERY.total_seconds()
+    return interval(poll.age, stretch=stretched)
 
 
 def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
@@ -178,21 +188,20 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
                 tell(job_id, status)
     now = timezone.now()
     # Misses count in a row: an answer ends the row.
-    Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running], misses__gt=0).update(misses=0)
-    for attempt in Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running]).select_related(
-        "job"
-    ):
-        if ending.is_watched_long_enough(attempt.job, attempt, now):
-            ending.stop_watching(attempt.pk)
-        elif attempt.job.deadline_at and attempt.job.deadline_at + ending.STUCK_AFTER_DEADLINE < now:
-            ending.observe_stuck(attempt.pk)
+    heard = Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running])
+    heard.filter(misses__gt=0).update(misses=0, missed_since=None)
+    for attempt in heard.filter(state=AttemptState.KNOWN).select_related("job"):
+        if patience.is_over(attempt, now):
+            patience.lose_patience(attempt.pk)
 
 
 def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
     """A poll error never fails a job; only a 404 that stays is an end."""
     poll, error = outcome.key, outcome.error
     if isinstance(error, NotFound):
-        ending.observe_missing(poll.attempt_id)
+        again = patience.observe_missing(poll.attempt_id)
+        if again is not None:
+            _ask_again(poll, again)
         return
     if isinstance(error, Blocked):
         pause_for(poll.connection_id, error)
@@ -200,15 +209,18 @@ def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
         # Some servers refuse to cancel what has just ended: from now on it is read.
         Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
         tell(poll.job_id, "cancel_refused", attempt_id=poll.attempt_id, note=f"{error.code}: {error.message}")
-    if poll.age > ending.STUCK_AFTER_DEADLINE.total_seconds():
-        # An end that can never be read must not hold its money for ever.
-        ending.observe_stuck(poll.attempt_id)
-    wait = interval(poll.age, stretch=stretched) * 2
+    # An end that can never be read must not hold its money for ever.
+    patience.lose_patience(poll.attempt_id)
+    wait = _wait(poll, stretched=stretched) * 2
     if error is not None and error.retry_after is not None:
         hold_back(poll.connection_id, error.retry_after)
         wait += error.retry_after
+    _ask_again(poll, dt.timedelta(seconds=wait))
+
+
+def _ask_again(poll: Poll, wait: dt.timedelta) -> None:
     Job.objects.filter(pk=poll.job_id, claim_token=poll.claim).update(
-        next_action_at=Now() + dt.timedelta(seconds=wait), claim_token=None
+        next_action_at=Now() + wait, claim_token=None
     )
 
 

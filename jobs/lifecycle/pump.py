@@ -1,31 +1,40 @@
-"""Runs a pump: for at most 20 s under a lease, as long as rows fall due, then hands on to the next."""
+"""Runs a pump: for some seconds under a lease, as long as rows fall due, then hands on to the next."""
 
 import datetime as dt
+import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from jobs.lifecycle import polling, sending
+from jobs.lifecycle import polling, replanning, sending
 from jobs.lifecycle.connections import is_stopping
 from jobs.lifecycle.doorbell import PumpKind, ring
 from jobs.lifecycle.journal import replay, write
 from jobs.models import Job, PumpLease
-from jobs.openai_client import Session
+from jobs.openai_client import Outcome, Session
 
-# Seconds a pump claims. A send may then take 10 s to be counted and 60 s to be answered, all within the
-# task's timeout of 90 s, which must never fire inside a POST.
-CLAIM_FOR = {"send": 15.0, "poll": 20.0}
+CLAIM_FOR = {"send": 15.0, "poll": 20.0}  # seconds a pump claims
+# Seconds a send pump claims while it has POSTs to wait for: no job of another connection waits for an API
+# that hangs. A send may then take 10 s to be counted, 60 s to be answered, and until its lease ends to be
+# written down, all within the task's timeout, which must never fire inside a POST.
+CLAIM_BESIDE = 120.0
 ROUND = 0.2  # seconds between looks for due rows
 LEASE = dt.timedelta(seconds=10)  # renewed as it runs: a killed pump is replaced soon
 RENEW_EVERY = 2.0  # seconds
-SENDS_AT_ONCE = 32
+# A connection may hold as many as it leaves free, 32 if it is alone: one that hangs leaves the others room.
+SENDS_AT_ONCE = 64
 POLLS_AT_ONCE = 100
+WRITE_AGAIN = 1.0  # seconds until what could not be written down is tried again
+CHORES_EVERY = 5.0  # seconds
+
+logger = logging.getLogger(__name__)
 
 
 def run_pump(kind: PumpKind) -> None:
@@ -46,20 +55,19 @@ class _Lease:
         self.kind, self.holder = kind, holder
         self.began = self.renewed = time.monotonic()
 
-    @property
-    def left(self) -> float:
-        """Seconds for which it may still claim."""
-        return CLAIM_FOR[self.kind] - (time.monotonic() - self.began)
-
     def renew(self) -> None:
         if time.monotonic() - self.renewed >= RENEW_EVERY:
             self.renewed = time.monotonic()
             PumpLease.objects.filter(holder=self.holder).update(expires_at=Now() + LEASE)
 
-    def goes_on(self) -> bool:
-        """Tell whether to claim another round: not stopping, time left, and something falls due within it."""
+    def goes_on(self, *, is_busy: bool = False) -> bool:
+        """Tell whether to claim another round: not stopping, time left, and something falls due within it.
+
+        A busy pump has something to wait for anyway: it may claim for longer, but only what is due now.
+        """
         self.renew()
-        return not is_stopping() and self.left > 0 and falls_due(self.kind, within=self.left)
+        left = (CLAIM_BESIDE if is_busy else CLAIM_FOR[self.kind]) - (time.monotonic() - self.began)
+        return not is_stopping() and left > 0 and falls_due(self.kind, within=0 if is_busy else left)
 
 
 def falls_due(kind: PumpKind, *, within: float) -> bool:
@@ -93,20 +101,82 @@ def _lease(kind: PumpKind) -> Iterator[_Lease | None]:
 
 def _send(lease: _Lease) -> None:
     replay()
+    _do_chores()
+    done = time.monotonic()
     with Session[sending.Send](concurrency=SENDS_AT_ONCE, on_created=_journal) as session:
-        while lease.goes_on():
-            sending.reap()
-            for send in sending.claim_sends(SENDS_AT_ONCE - session.sending):
-                session.create(send, send.endpoint, send.body, bound=send.bound)
-            _write_sends(session)
-        while session.sending:
-            lease.renew()
-            _write_sends(session)
+        sends = _Sends(session)
+        try:
+            while (may_claim := lease.goes_on(is_busy=sends.is_busy)) or sends.is_busy:
+                if time.monotonic() - done > CHORES_EVERY:
+                    _do_chores()
+                    done = time.monotonic()
+                if may_claim:
+                    sends.claim()
+                sends.write_down()
+        finally:
+            # What is on the wire costs money, whatever has gone wrong here: its outcome is written down.
+            while sends.is_busy:
+                sends.write_down()
 
 
-def _write_sends(session: Session[sending.Send]) -> None:
-    for outcome in session.outcomes(ROUND):
-        sending.write_back(outcome)
+def _do_chores() -> None:
+    """Decide about sends whose lease has ended, and hold anew what waits at a price of the past."""
+    for chore in (sending.reap, replanning.replan_due):
+        try:
+            chore()
+        except Exception as error:
+            # The rest can be sent all the same: a claim leaves out what is not held at today's price.
+            logger.error("%s failed (%s)", chore.__name__, type(error).__name__)
+
+
+class _Sends:
+    """The sends of one pump, each until its outcome is written down or its lease has ended."""
+
+    def __init__(self, session: Session[sending.Send]) -> None:
+        self._session = session
+        self._open: dict[sending.Send, float] = {}  # and the end of each lease, monotonic seconds
+        self._unwritten: list[Outcome[sending.Send]] = []
+        self._again_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._open)
+
+    def claim(self) -> None:
+        """Claim what is due and there is room for, and begin to send it."""
+        until = time.monotonic() + sending.LEASE.total_seconds()
+        busy = Counter(send.connection_id for send in self._open)
+        for send in sending.claim_sends(SENDS_AT_ONCE - busy.total(), busy):
+            self._open[send] = until
+            self._session.create(send, send.endpoint, send.body, bound=send.bound)
+
+    def write_down(self) -> None:
+        """Write down the outcomes that are there, or come within a moment; none waits for one that fails."""
+        for outcome in self._session.outcomes(ROUND):
+            self._write(outcome, is_first=True)
+        if self._unwritten and time.monotonic() >= self._again_at:
+            self._again_at = time.monotonic() + WRITE_AGAIN
+            again, self._unwritten = self._unwritten, []
+            for outcome in again:
+                self._write(outcome, is_first=False)
+
+    def _write(self, outcome: Outcome[sending.Send], *, is_first: bool) -> None:
+        send = outcome.key
+        try:
+            sending.write_back(outcome)
+        except Exception as error:
+            is_over = time.monotonic() >= self._open[send]
+            if is_first or is_over:
+                # Only the kind of error: its text could hold a row.
+                end = "is left to the reaper" if is_over else "is tried again"
+                kind = type(error).__name__
+                logger.error(
+                    "writing down what became of attempt %d failed (%s): it %s", send.attempt_id, kind, end
+                )
+            if not is_over:
+                self._unwritten.append(outcome)
+                return
+        del self._open[send]
 
 
 def _journal(send: sending.Send, response_id: str, request_id: str) -> None:
@@ -125,9 +195,25 @@ def _poll(lease: _Lease) -> None:
                     session.cancel(poll, poll.endpoint, poll.response_id)
                 else:
                     session.retrieve(poll, poll.endpoint, poll.response_id)
-            polling.write_back(session.outcomes(ROUND), stretched=stretched)
+            _write_polls(session.outcomes(ROUND), stretched=stretched)
         # What was claimed is answered or comes back after its visibility; when stopping, it is cut off.
         until = time.monotonic() + 12
         while session.in_progress and time.monotonic() < until and not is_stopping():
             lease.renew()
-            polling.write_back(session.outcomes(ROUND), stretched=stretched)
+            _write_polls(session.outcomes(ROUND), stretched=stretched)
+
+
+def _write_polls(outcomes: Sequence[Outcome[polling.Poll]], *, stretched: float) -> None:
+    """Write polls down in bulk, one by one where that fails; a lost one comes back after its visibility."""
+    try:
+        polling.write_back(outcomes, stretched=stretched)
+    except OperationalError:  # the database's trouble, not a response's
+        raise
+    except Exception as error:
+        if len(outcomes) > 1:
+            for outcome in outcomes:
+                _write_polls([outcome], stretched=stretched)
+        else:
+            # Only the kind of error: its text could hold a row.
+            attempt_id, kind = outcomes[0].key.attempt_id, type(error).__name__
+            logger.error("writing down what a poll of attempt %d found failed (%s)", attempt_id, kind)

@@ -1,25 +1,27 @@
 """Sends: claims due jobs, and writes down what became of each POST."""
 
 import datetime as dt
+import logging
 import random
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import DatabaseError, transaction
+from django.db.models import Exists, F, Min, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
 from jobs.lifecycle import twins
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
-from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
+from jobs.lifecycle.connections import endpoint_of, hold_back, pause, pause_for
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status, Workspace
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, Outcome, OutcomeUnknown, Rejected, Retryable
 
@@ -27,6 +29,11 @@ from jobs.openai_client import Blocked, BorderError, Endpoint, Outcome, OutcomeU
 LEASE = dt.timedelta(seconds=90)
 FIRST_POLL = dt.timedelta(seconds=1)
 BACK_OFF_LIMIT = 120.0  # seconds
+# Sends in a row that nobody knows about until their connection pauses: each may be paid for twice, and each
+# takes a person to decide.
+UNKNOWN_LIMIT = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,26 +50,37 @@ class Send:
     body: dict[str, Any] = field(repr=False)
 
 
-def claim_sends(room: int) -> list[Send]:
-    """Claim up to `room` due jobs: attempts are 'sending' and committed before this returns.
+def claim_sends(room: int, busy: Mapping[int, int] | None = None) -> list[Send]:
+    """Claim due jobs for up to `room` free slots: attempts are 'sending' and committed before this returns.
 
+    `busy` has the slots that connections hold already. None gets more than it leaves free, and the one that
+    holds least comes first, then the one whose job has waited longest: an API that hangs starves no other.
     The row of a connection is locked while its jobs in flight are counted, so `max_in_flight` is exact.
     """
     claimed: list[Send] = []
-    due = Job.objects.to_send().values_list("project__connection", flat=True)
-    for connection_id in sorted(due.distinct()):
-        if len(claimed) >= room:
+    held = busy or {}
+    due = Job.objects.to_send().values_list("project__connection").annotate(since=Min("next_action_at"))
+    for connection_id, _ in sorted(due, key=lambda row: (held.get(row[0], 0), row[1])):
+        share = (room - len(claimed) - held.get(connection_id, 0) + 1) // 2
+        if share <= 0:
+            continue
+        try:
+            claimed += _claim_on(connection_id, share)
+        except DatabaseError as error:
+            if not claimed:
+                raise
+            # What is claimed already must be sent, or it would count as sent perhaps.
+            logger.error("claiming for connection %d failed (%s)", connection_id, type(error).__name__)
             break
-        claimed += _claim_on(connection_id, room - len(claimed))
     return claimed
 
 
 def write_back(outcome: Outcome[Send]) -> None:
-    """Write down what became of one POST, in one transaction."""
+    """Write down what became of one POST, in one transaction. Safe to repeat."""
     send, error = outcome.key, outcome.error
     with transaction.atomic():
         job = _locked(send.job_id)
-        attempt = Attempt.objects.select_related("price").get(pk=send.attempt_id)
+        attempt = Attempt.objects.select_related("price", "connection").get(pk=send.attempt_id)
         if error is None:
             _accepted(job, attempt, outcome)
         elif isinstance(error, Retryable):
@@ -75,7 +93,7 @@ def write_back(outcome: Outcome[Send]) -> None:
             end_unsent(job, attempt, status=Status.FAILED, kind="rejected", error=error)
         else:
             assert isinstance(error, OutcomeUnknown)
-            lose_sight(job, attempt, code=error.code, message=error.message, request_id=error.request_id)
+            _unknown(job, attempt, error)
 
 
 def end_unsent(
@@ -173,21 +191,27 @@ def sends_in_progress() -> int:
 def _claim_on(connection_id: int, room: int) -> list[Send]:
     claim = uuid.uuid4()
     with transaction.atomic():
-        connection = Connection.objects.select_for_update().get(pk=connection_id)
+        # Not the key itself: a new attempt that names the connection must not wait for a claim.
+        connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
         try:
             endpoint = endpoint_of(connection)
         except Blocked as error:
             pause_for(connection_id, error)
             return []
-        open_now = Attempt.objects.filter(
-            connection=connection, state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None
-        ).count()
+        sends = Attempt.objects.filter(connection=connection, end_seen_at=None)
+        open_now = sends.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN]).count()
         room = min(room, connection.max_in_flight - open_now)
+        if connection.unknown_in_a_row:
+            # In doubt about it no more are on the wire than it would be paused for.
+            on_the_wire = sends.filter(state=AttemptState.SENDING).count()
+            room = min(room, UNKNOWN_LIMIT - connection.unknown_in_a_row - on_the_wire)
         if room <= 0:
             return []
+        # What waits at a price of the past is held anew first (see `replanning`).
+        outdated = Attempt.objects.outdated(Workspace.objects.the().today()).filter(job=OuterRef("pk"))
         due = (
             Job.objects.to_send()
-            .filter(project__connection=connection, cancel_requested_at=None)
+            .filter(~Exists(outdated), project__connection=connection, cancel_requested_at=None)
             .order_by("next_action_at")
             .select_for_update(skip_locked=True, of=("self",))
         )
@@ -228,14 +252,11 @@ def _accepted(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:
     send, body = outcome.key, outcome.body or {}
     response_id = str(body["id"])
     if belongs_to_another(attempt, response_id):
-        lose_sight(
-            job,
-            attempt,
-            code="id_repeated",
-            message="The API answered with the id of another response.",
-            request_id=outcome.request_id,
-        )
+        message = "The API answered with the id of another response."
+        _unknown(job, attempt, OutcomeUnknown(message, code="id_repeated", request_id=outcome.request_id))
         return
+    if attempt.connection.unknown_in_a_row:
+        Connection.objects.filter(pk=attempt.connection_id).update(unknown_in_a_row=0)
     status = Status.IN_PROGRESS if body.get("status") == Status.IN_PROGRESS else Status.QUEUED
     if not move(
         job.pk,
@@ -262,6 +283,17 @@ def _accepted(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:
     tell(job.pk, "accepted", attempt_id=attempt.pk)
     ring("poll")
     _give_back_uncounted(job, attempt, outcome.input_tokens)
+
+
+def _unknown(job: Job, attempt: Attempt, error: OutcomeUnknown) -> None:
+    """Quarantine a send that may have been accepted, and its connection after several of them in a row."""
+    # The connection's row before any money, as in a claim.
+    open_now = Connection.objects.filter(pk=attempt.connection_id, paused_at=None)
+    open_now.update(unknown_in_a_row=F("unknown_in_a_row") + 1)
+    if open_now.filter(unknown_in_a_row__gte=UNKNOWN_LIMIT).update(unknown_in_a_row=0):
+        several = f"Of {UNKNOWN_LIMIT} sends in a row nobody knows whether they were accepted."
+        pause(attempt.connection_id, f"outcomes_unknown: {several} {error.code}: {error.message}")
+    lose_sight(job, attempt, code=error.code, message=error.message, request_id=error.request_id)
 
 
 def _give_back_uncounted(job: Job, attempt: Attempt, input_tokens: int | None) -> None:

@@ -1,6 +1,7 @@
 """Submits: makes job, attempt, hold and message in one transaction, or refuses and leaves none of them."""
 
 import dataclasses
+import datetime as dt
 import hashlib
 
 from django.db import IntegrityError, transaction
@@ -10,7 +11,7 @@ from jobs import pricing, spend
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, check
 from jobs.lifecycle.transition import tell
-from jobs.models import Attempt, Job, ModelSpec, Price, Prompt, Status, Workspace
+from jobs.models import Attempt, Job, ModelSpec, Price, Prompt, Status
 
 
 def submit(wanted: JobSpec) -> Job:
@@ -74,11 +75,11 @@ def record(job: Job, wanted: JobSpec) -> Prompt:
     )
 
 
-def successor_spec(wanted: JobSpec) -> JobSpec:
-    """Return `wanted` on the living successor of its model, with an effort and a limit that one has."""
-    today = Workspace.objects.the().today()
-    spec = ModelSpec.objects.get(pk=wanted.model)
-    successor = spec.living_successor(today) if spec.is_off(today) else None
+def successor_spec(wanted: JobSpec, spec: ModelSpec, day: dt.date) -> JobSpec:
+    """Return `wanted` on the successor of its model, `spec`, that lives on `day`, with an effort and a limit
+    that one has; as it is while its own model lives.
+    """
+    successor = spec.living_successor(day) if spec.is_off(day) else None
     if successor is None:
         return wanted
     mode = spec.successor_mode if spec.successor_mode in successor.modes else successor.modes[0]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import signal
+import time
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -15,8 +16,10 @@ from jobs.models import Answer, Attempt, Job, ModelSpec, Prompt
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
 RENDER_FOR = dt.timedelta(seconds=10)
+RENDER_REST = 1.0  # seconds a process that rendered for that long leaves to others
 # One renderer at a time: the other workers are for pumps and the beat.
 _RENDER_LOCK = 7_066_372
+_rests_until = 0.0  # monotonic seconds
 
 _CALLS = {"function_call": "name", "mcp_approval_request": "name"}
 
@@ -83,7 +86,11 @@ def render_due() -> int:
     """Render the answers whose renderer version is not current; return how many. Safe to run twice.
 
     Ends at once while another worker renders; what is left after ten seconds is rung for by the next beat.
+    For that one to come through, rings that have piled up before it end at once too.
     """
+    global _rests_until
+    if time.monotonic() < _rests_until:
+        return 0
     until, done = timezone.now() + RENDER_FOR, 0
     while timezone.now() < until:
         with transaction.atomic():
@@ -103,6 +110,8 @@ def render_due() -> int:
             Answer.objects.filter(pk=answer.pk).update(html=html, renderer_version=version)
             Job.objects.filter(pk=answer.job_id).update(version=F("version") + 1)
             done += 1
+    else:
+        _rests_until = time.monotonic() + RENDER_REST
     return done
 
 

@@ -36,7 +36,9 @@ def resolve(
 ) -> Job:
     """Carry out a decision about an unconfirmed job.
 
-    Raises NotUnconfirmed (NotAdoptable for a response id that cannot be its own), and for a resend
+    A response id given by hand is believed once the response under it names this job's send; until then
+    nothing of it is shown, booked or cancelled, and if it does not the job is unconfirmed again. Raises
+    NotUnconfirmed (NotAdoptable for a response id that cannot be its own), and for a resend
     spend.BudgetRefused when a second hold does not fit.
     """
     try:
@@ -53,7 +55,7 @@ def resolve(
                 raise NotUnconfirmed
             tell(job_id, f"decided_{decision}", attempt_id=attempt.pk, actor=by, note=reason)
             if decision == Decision.ADOPT:
-                if not response_id or not adopt(attempt.pk, response_id, how="by hand"):
+                if not response_id or not adopt(attempt.pk, response_id, how="by hand", is_unproven=True):
                     raise NotAdoptable
             elif decision == Decision.RESEND:
                 _resend(job, attempt)

@@ -1,7 +1,6 @@
 """Makes an installation ready: catalogue, watchdog, the first operator, connection and project."""
 
 import json
-from dataclasses import dataclass
 from decimal import Decimal
 
 from django.conf import settings
@@ -32,17 +31,11 @@ FIRST_OPERATOR = "admin@localhost"
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 
-@dataclass(frozen=True, slots=True)
-class FirstStart:
-    """What `start` has to say and to run."""
-
-    admin_link_token: str | None
-    needs_sandbox: bool
-
-
-def prepare(*, sandbox_base_url: str) -> FirstStart:
+def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True) -> str | None:
     """Make what is missing, idempotently; `sandbox_base_url` is where the sandbox would be reached.
 
+    Practice connections that exist are pointed there only if the sandbox `moves_sandbox`: on a database that
+    machines share it runs on one of them. Returns a sign-in link's secret as long as no operator can sign in.
     Raises ImproperlyConfigured when the day is shifted while real money could be spent.
     """
     with transaction.atomic():
@@ -52,7 +45,8 @@ def prepare(*, sandbox_base_url: str) -> FirstStart:
             _real_connection()
         elif not Connection.objects.filter(is_practice=False).exists():
             _practice_connection(sandbox_base_url)
-        Connection.objects.filter(is_practice=True).update(base_url=sandbox_base_url)
+        if moves_sandbox:
+            Connection.objects.filter(is_practice=True).update(base_url=sandbox_base_url)
         if settings.PONDER_TODAY and Connection.objects.filter(is_practice=False).exists():
             raise ImproperlyConfigured(
                 "PONDER_TODAY is for practice only: a connection here spends real money."
@@ -62,7 +56,14 @@ def prepare(*, sandbox_base_url: str) -> FirstStart:
         lifecycle.install_watchdog()
     lifecycle.replay()
     lifecycle.wake()
-    return FirstStart(_operator_link(), _needs_sandbox())
+    return _operator_link()
+
+
+def needs_sandbox() -> bool:
+    """Tell whether practice needs it: while nothing else is connected, and until its last job has ended."""
+    if not Connection.objects.filter(is_practice=False).exists():
+        return True
+    return Job.objects.filter(attempt__connection__is_practice=True, status__in=UNFINISHED).exists()
 
 
 def _set_default_model() -> None:
@@ -102,10 +103,3 @@ def _operator_link() -> str | None:
         return None
     operator = operators.first() or User.objects.create_superuser(FIRST_OPERATOR, name="Administrator")
     return SignInLink.objects.make_for(operator)
-
-
-def _needs_sandbox() -> bool:
-    """The sandbox serves practice: while nothing else is connected, and until its last job has ended."""
-    if not Connection.objects.filter(is_practice=False).exists():
-        return True
-    return Job.objects.filter(attempt__connection__is_practice=True, status__in=UNFINISHED).exists()

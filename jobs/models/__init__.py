@@ -1,5 +1,6 @@
 """The records, their QuerySets and what the database itself enforces."""
 
+from jobs.models.attempt import Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
 from jobs.models.job import (
@@ -7,14 +8,11 @@ from jobs.models.job import (
     IN_FLIGHT,
     UNFINISHED,
     Answer,
-    Attempt,
-    AttemptState,
     Event,
     Job,
     Notice,
     Prompt,
     PumpLease,
-    RawResponse,
     Status,
 )
 from jobs.models.money import (

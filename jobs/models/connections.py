@@ -66,8 +66,14 @@ class Connection(models.Model):
         related_name="+",
         help_text="Empty when it paused by itself.",
     )
+    doubted_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it last paused because several responses were unknown there."
+    )
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="Asked to wait until then (Retry-After)."
+    )
+    unknown_in_a_row = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="Sends in a row that perhaps were accepted."
     )
     objects = ConnectionQuerySet.as_manager()
 

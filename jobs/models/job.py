@@ -1,4 +1,4 @@
-"""Jobs: one prompt with its settings, its sends, its answer and its timeline."""
+"""Jobs: one prompt with its settings, its answer and its timeline."""
 
 import datetime as dt
 import secrets
@@ -6,16 +6,18 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
 from jobs import access
 from jobs.access import Act
+from jobs.models.attempt import Attempt, AttemptState
+from jobs.models.connections import KeySource
 from jobs.models.projects import Project, Someone
 
 SHORT_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing to misread
-WATCH_CANCELLED = dt.timedelta(minutes=60)
 
 
 class Status(models.TextChoices):
@@ -40,6 +42,15 @@ class Status(models.TextChoices):
 IN_FLIGHT = (Status.QUEUED, Status.IN_PROGRESS)
 FINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED)
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
+
+
+# Of a job, its project and its people, what a list shows.
+LISTED = (
+    "short_id", "status", "version", "effort", "mode", "max_output_tokens", "worst_case", "cost",
+    "created_at", "sent_at", "finished_at", "cancel_requested_at", "error_code", "incomplete_reason",
+    "model", "project__name", "prompt__title", "prompt__schema_name",
+    "submitted_by__name", "submitted_by__email", "cancel_requested_by__name", "cancel_requested_by__email",
+)  # fmt: skip
 
 
 def make_short_id() -> str:
@@ -67,32 +78,52 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(status__in=FINAL)
 
     def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
-        """Those due to be sent within a time, whose connection may be sent to."""
+        """Those due to be sent from here within a time, whose connection may be sent to."""
         gate = models.Q(project__connection__not_before=None) | models.Q(
             project__connection__not_before__lte=Now() + within
         )
-        return self.filter(
+        due = self.filter(
             gate,
             status=Status.WAITING,
             next_action_at__lte=Now() + within,
             project__connection__paused_at=None,
         )
+        if settings.OPENAI_API_KEY:
+            return due
+        # Another installation may have the key that this one lacks.
+        return due.exclude(project__connection__key_source=KeySource.ENVIRONMENT)
 
     def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
-        """Those due to be asked for within a time: in flight, or final and still watched."""
-        return self.filter(next_action_at__lte=Now() + within).exclude(
+        """Those due to be asked for from here within a time: in flight, or final and still watched."""
+        due = self.filter(next_action_at__lte=Now() + within).exclude(
             status__in=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
         )
+        if settings.OPENAI_API_KEY:
+            return due
+        elsewhere = Attempt.objects.filter(
+            job=models.OuterRef("pk"),
+            state=AttemptState.KNOWN,
+            connection__key_source=KeySource.ENVIRONMENT,
+        )
+        return due.exclude(models.Exists(elsewhere))
 
     def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those whose send has outlived its lease: nobody is sending them any more."""
         return self.filter(attempt__state=AttemptState.SENDING, attempt__lease_expires_at__lte=Now() + within)
 
     def for_list(self) -> "JobQuerySet":
-        """With all that a list row shows."""
-        return self.select_related("project", "submitted_by", "prompt").defer(
-            "prompt__text", "prompt__instructions", "prompt__schema", "prompt__input_items", "prompt__tools"
-        )
+        """With what a row of a list shows and no more: a page of them is read at every look."""
+        return self.select_related("project", "submitted_by", "cancel_requested_by", "prompt").only(*LISTED)
+
+    def for_cards(self) -> "JobQuerySet":
+        """With what a card of a job in flight shows besides: whether its connection is paused."""
+        found = self.for_list().select_related("project__connection")
+        return found.only(*LISTED, "project__connection__name", "project__connection__paused_at")
+
+    def with_usage(self) -> "JobQuerySet":
+        """With `usage`, as the API reports it, of the last attempt that has any."""
+        known = Attempt.objects.filter(job=models.OuterRef("pk"), usage__isnull=False)
+        return self.annotate(usage=models.Subquery(known.order_by("-number").values("usage")[:1]))
 
 
 class Job(models.Model):
@@ -155,6 +186,8 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="job_newest"),
             models.Index(fields=["project", "-created_at", "-id"], name="job_project_newest"),
+            # A rare status lies far apart among the newest: without it 'failed' would read them all.
+            models.Index(fields=["status", "-created_at", "-id"], name="job_status_newest"),
             models.Index(fields=["submitted_by", "-created_at"], name="job_person_newest"),
             # Everything a pump looks for; most rows are final and have no next action.
             models.Index(
@@ -225,86 +258,6 @@ class Prompt(models.Model):
 
     def __str__(self) -> str:
         return f"prompt of {self.job_id}"
-
-
-class AttemptState(models.TextChoices):
-    """How far one send has come."""
-
-    PLANNED = "planned", "Planned"  # held for, not sent
-    SENDING = "sending", "Sending"  # bytes may be on the wire until the lease expires
-    KNOWN = "known", "Known"  # accepted: we have the response id
-    UNCONFIRMED = "unconfirmed", "Unconfirmed"  # sent perhaps
-    ENDED = "ended", "Ended"  # nothing more is expected
-
-
-class Attempt(models.Model):
-    """One send of a job, made together with its hold."""
-
-    job = models.ForeignKey(Job, on_delete=models.PROTECT)
-    number = models.PositiveSmallIntegerField()
-    state = models.CharField(max_length=12, choices=AttemptState, default=AttemptState.PLANNED)
-    connection = models.ForeignKey("jobs.Connection", on_delete=models.PROTECT)
-    price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
-    instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
-    nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    worst_case = models.DecimalField(
-        max_digits=20, decimal_places=10, help_text="USD, as held when it was made."
-    )
-    tries = models.PositiveIntegerField(default=0, help_text="Times it was surely not accepted.")
-    misses = models.PositiveIntegerField(default=0, help_text="Polls in a row answered with 404.")
-    lease_expires_at = models.DateTimeField(null=True, blank=True)
-    response_id = models.CharField(max_length=255, blank=True)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    sent_at = models.DateTimeField(null=True, blank=True)
-    cancel_sent_at = models.DateTimeField(null=True, blank=True)
-    end_seen_at = models.DateTimeField(
-        null=True, blank=True, help_text="When an end was first read upstream."
-    )
-    ended_at = models.DateTimeField(null=True, blank=True)
-    end_status = models.CharField(max_length=20, blank=True, help_text="The API's word for its end.")
-    input_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Counted before it was sent.")
-    error_code = models.CharField(max_length=80, blank=True)
-    error_message = models.CharField(max_length=600, blank=True)
-    request_id = models.CharField(max_length=128, blank=True)
-    usage = models.JSONField(null=True, blank=True)
-    cost = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(0), help_text="USD")
-    service_tier = models.CharField(max_length=16, blank=True, help_text="As the response names it.")
-
-    class Meta:
-        ordering = ["job", "number"]
-        constraints = [
-            models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once"),
-            models.UniqueConstraint(
-                fields=["connection", "response_id"],
-                condition=~models.Q(response_id=""),
-                name="response_known_once",
-            ),
-            # Two pumps can never both have bytes on the wire for one job.
-            models.UniqueConstraint(
-                fields=["job"],
-                condition=models.Q(state__in=["planned", "sending"]),
-                name="one_attempt_being_sent",
-            ),
-        ]
-        indexes = [
-            models.Index(
-                fields=["connection", "state"], name="attempt_open", condition=~models.Q(state="ended")
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"attempt {self.number} of {self.job_id}"
-
-
-class RawResponse(models.Model):
-    """The last response body read for an attempt, as it came. A payload."""
-
-    attempt = models.OneToOneField(Attempt, on_delete=models.CASCADE, primary_key=True)
-    body = models.JSONField()
-    read_at = models.DateTimeField(auto_now=True)
-
-    def __str__(self) -> str:
-        return f"response of {self.attempt_id}"
 
 
 class Answer(models.Model):

@@ -1,6 +1,7 @@
 """Money: budgets, the append-only ledger, and the rollups kept beside it."""
 
 import datetime as dt
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
+from jobs.models.attempt import AttemptState
 from jobs.models.projects import Project, Someone
 
 AMOUNT: dict[str, Any] = {"max_digits": 20, "decimal_places": 10}  # USD
@@ -37,6 +39,23 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
             if token_id is not None:
                 match |= models.Q(scope=Scope.TOKEN, token=token_id)
         return self.filter(match).order_by("pk")
+
+    def of_workspace(self) -> "BudgetQuerySet":
+        """The workspace's own, if it has one."""
+        return self.filter(scope=Scope.WORKSPACE)
+
+    def of_projects(self, projects: Iterable[Project]) -> "BudgetQuerySet":
+        """The projects' own."""
+        return self.filter(scope=Scope.PROJECT, project__in=projects)
+
+    def periods_in(self, month: dt.date) -> "list[BudgetPeriod]":
+        """Return each one's period of a month, named by its first day; one without rows stands at its cap."""
+        budgets = {budget.pk: budget for budget in self}
+        periods = {pk: budget.unopened(month) for pk, budget in budgets.items()}
+        for period in BudgetPeriod.objects.filter(budget__in=budgets, month=month):
+            period.budget = budgets[period.budget_id]
+            periods[period.budget_id] = period
+        return list(periods.values())
 
 
 class Budget(models.Model):
@@ -68,6 +87,10 @@ class Budget(models.Model):
     def __str__(self) -> str:
         target = self.project or self.user or self.token or "workspace"
         return f"cap of {target}"
+
+    def unopened(self, month: dt.date) -> "BudgetPeriod":
+        """Return what a month is as long as nothing has moved in it."""
+        return BudgetPeriod(budget=self, month=month, cap=self.cap)
 
     def ledger(self) -> "LedgerQuerySet":
         """The ledger rows this budget counts."""
@@ -108,9 +131,32 @@ class BudgetPeriod(models.Model):
         return self.spent + self.held
 
     @property
+    def room(self) -> Decimal:
+        """What the cap and its grants allow, USD."""
+        return self.cap + self.granted
+
+    @property
     def left(self) -> Decimal:
         """USD that can still be admitted; negative while overrun."""
-        return self.cap + self.granted - self.committed
+        return self.room - self.committed
+
+    @property
+    def is_over(self) -> bool:
+        return self.left < 0
+
+    @property
+    def spent_percent(self) -> Decimal:
+        return self.percent_of_room(self.spent)
+
+    @property
+    def held_percent(self) -> Decimal:
+        return self.percent_of_room(self.held)
+
+    def percent_of_room(self, part: Decimal) -> Decimal:
+        """Return what USD are of the room, in percent; anything is all of no room."""
+        if self.room:
+            return part * 100 / self.room
+        return Decimal(100) if part else ZERO
 
 
 class EntryKind(models.TextChoices):
@@ -145,6 +191,27 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
         """Those that are real money: the one filter that keeps practice out of every total."""
         return self.filter(project__connection__is_practice=False)
 
+    def in_month(self, month: dt.date) -> "LedgerQuerySet":
+        """Those that count in a month, named by its first day."""
+        return self.filter(month=month)
+
+    def still_held(self) -> "models.QuerySet[LedgerEntry, Any]":
+        """What is still held, USD, by attempt with its job, oldest first; an ended attempt holds nothing."""
+        rows = self.filter(kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
+        return (
+            rows.exclude(attempt__state=AttemptState.ENDED)
+            .values(
+                "attempt",
+                short_id=models.F("job__short_id"),
+                title=models.F("job__prompt__title"),
+                status=models.F("job__status"),
+                project_name=models.F("project__name"),
+            )
+            .annotate(held=models.Sum("amount"), since=models.Min("created_at"))
+            .filter(held__gt=0)
+            .order_by("since", "attempt")
+        )
+
     def total(self, *kinds: EntryKind) -> Decimal:
         """Return the sum, USD, of the rows of these kinds."""
         found = self.filter(kind__in=kinds).aggregate(total=models.Sum("amount"))["total"]
@@ -155,7 +222,7 @@ class LedgerEntry(models.Model):
     """One movement of money, never changed. A trigger refuses UPDATE and DELETE.
 
     Amounts are signed: hold +, release −, charge +, adjust ±, grant ±; so held is Σ(hold + release)
-    and spent is Σ(charge + adjust).
+    and spent is Σ(charge + adjust). Tokens are moved like spent.
     """
 
     kind = models.CharField(max_length=10, choices=EntryKind)
@@ -168,6 +235,10 @@ class LedgerEntry(models.Model):
     spent_on = models.DateField()
     amount = models.DecimalField(**AMOUNT)
     basis = models.CharField(max_length=10, choices=Basis, blank=True)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
     price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT, null=True)
     actor = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, related_name="+")
     reason = models.CharField(max_length=600, blank=True)
@@ -205,6 +276,15 @@ class LedgerEntry(models.Model):
         return f"{self.kind} {self.amount}"
 
 
+# What a table of the month shows of its rollups: USD, charges, tokens.
+SUMS = {
+    "cost": models.Sum("cost"),
+    "jobs": models.Sum("jobs"),
+    "tokens_in": models.Sum("input_tokens"),
+    "tokens_out": models.Sum("output_tokens"),
+}
+
+
 class DailySpendQuerySet(models.QuerySet["DailySpend"]):
     """Rollups, read as phrases."""
 
@@ -220,6 +300,20 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         """Those of a month, named by its first day."""
         after = (month + dt.timedelta(days=32)).replace(day=1)
         return self.filter(spent_on__gte=month, spent_on__lt=after)
+
+    def by_project(self) -> "models.QuerySet[DailySpend, Any]":
+        """Their sums by project, dearest first."""
+        return self.values("project").annotate(**SUMS).order_by("-cost", "project")
+
+    def by_model(self) -> "models.QuerySet[DailySpend, Any]":
+        """Their sums by model, dearest first; practice never adds to what is real."""
+        is_practice = models.F("project__connection__is_practice")
+        return self.values("model", is_practice=is_practice).annotate(**SUMS).order_by("-cost", "model")
+
+    def by_day(self) -> "DailySpendQuerySet":
+        """Each of them with its project and person, in the order of a spreadsheet."""
+        rows = self.select_related("project", "user")
+        return rows.order_by("spent_on", "project__slug", "model", "effort", "pk")
 
 
 class DailySpend(models.Model):

@@ -140,9 +140,12 @@ class Project(models.Model):
     def is_practice(self) -> bool:
         return self.connection.is_practice
 
-    def default_choice(self, day: dt.date) -> "Choice | None":
-        """Return what a new job starts from on `day`: the default model, or its living successor."""
-        spec = self.default_model or Workspace.objects.the().default_model
+    def default_choice(self, day: dt.date, fallback: "ModelSpec | None" = None) -> "Choice | None":
+        """Return what a new job starts from on `day`: the default model, or its living successor.
+
+        `fallback` is the workspace's default model, where a caller has it at hand.
+        """
+        spec = self.default_model or fallback or Workspace.objects.the().default_model
         mode, effort = "standard", self.default_effort
         while spec is not None and spec.is_off(day):
             mode, spec = spec.successor_mode or "standard", spec.living_successor(day)

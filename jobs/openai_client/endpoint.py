@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -67,13 +68,15 @@ async def _list_models(endpoint: Endpoint) -> list[Any]:
 
 
 def parse(content: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in an answer; None for anything else, NaN and endless nesting included.
+    """Return the JSON object in an answer; None for anything else, endless nesting included.
 
-    NUL and lone surrogates become replacement characters: PostgreSQL stores neither, and one of them in
-    an answer would make its final transaction fail for ever.
+    What PostgreSQL does not store would make the final transaction of an answer that is paid for fail for
+    ever: NUL and lone surrogates become replacement characters; NaN, Infinity, a float beyond all floats
+    (1e999) and an integer beyond Python's limit of digits become null.
     """
     try:
-        body = _storable(json.loads(content, parse_constant=_refuse))
+        found = json.loads(content, parse_float=_finite, parse_int=_integer, parse_constant=_nothing)
+        body = _storable(found)
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
@@ -149,5 +152,17 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
+def _finite(literal: str) -> float | None:
+    number = float(literal)
+    return number if math.isfinite(number) else None
+
+
+def _integer(literal: str) -> int | None:
+    try:
+        return int(literal)
+    except ValueError:  # 4,300 digits and more, unless the interpreter is told otherwise
+        return None
+
+
+def _nothing(_: str) -> None:
+    return None

@@ -1,6 +1,6 @@
 """Recomputes every total from the ledger and says what differs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,6 +24,7 @@ from jobs.models import (
     LedgerEntry,
 )
 from jobs.spend.caps import lock_money
+from jobs.spend.rollup import TOKENS
 
 ZERO = Decimal(0)
 _HELD = Q(kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
@@ -88,10 +89,12 @@ def _holds() -> Iterator[Finding]:
 def _daily() -> Iterator[Finding]:
     keys = ("spent_on", "project", "model", "effort", "user", "token")
     cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
+    tokens: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * pricing.BUCKETS)
     for row in _spent_attempts():
         key = tuple(row[name] for name in keys)
         cost[key] += row["total"]
+        tokens[key].update({name: row[f"{name}_total"] for name in TOKENS})
         if row["counted"] is not None:
             buckets[key][pricing.bucket(row["total"])] += 1
     stored: dict[tuple[object, ...], DailySpend] = {
@@ -102,6 +105,10 @@ def _daily() -> Iterator[Finding]:
         daily = stored.get(key)
         name = "rollup " + " ".join(str(part) for part in key)
         yield from _differ(f"{name}: cost", cost[key], daily.cost if daily else ZERO)
+        for column in TOKENS if daily else ():
+            expected, found = tokens[key][column], getattr(daily, column)
+            if expected != found:
+                yield Finding(f"{name}: {column.replace('_', ' ')}", str(expected), str(found))
         if daily and (list(daily.buckets) != buckets[key] or daily.jobs != sum(buckets[key])):
             yield Finding(
                 f"{name}: jobs by cost",
@@ -138,7 +145,11 @@ def _spent_attempts() -> list[dict[str, Any]]:
             effort=F("job__effort"),
             tags=F("job__tags"),
         )
-        .annotate(total=Sum("amount"), counted=Sum("amount", filter=~Q(basis=Basis.NONE)))
+        .annotate(
+            total=Sum("amount"),
+            counted=Sum("amount", filter=~Q(basis=Basis.NONE)),
+            **{f"{name}_total": Sum(name) for name in TOKENS},
+        )
     )
     return [dict(row) for row in rows]
 

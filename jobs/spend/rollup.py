@@ -1,6 +1,7 @@
 """Keeps the daily rollups equal to the ledger: every charge and adjustment moves them in its transaction."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -8,7 +9,9 @@ from django.db import connection
 
 from jobs import pricing
 from jobs.models import Job
-from jobs.pricing import Usage
+
+# The columns of tokens that a ledger row and a rollup have, and a usage too.
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +19,14 @@ class Movement:
     """One step of an attempt's cost from `booked` to `cost`, USD.
 
     A charge is counted among `jobs` and `buckets` once it rests on something: `was_counted` before this
-    step, `is_counted` after it. `usage` is given once, by the step that first brings it.
+    step, `is_counted` after it. `tokens` has by how much each of TOKENS moves.
     """
 
     booked: Decimal
     cost: Decimal
     was_counted: bool
     is_counted: bool
-    usage: Usage | None
+    tokens: Mapping[str, int]
 
 
 def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
@@ -35,7 +38,6 @@ def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
         change[pricing.bucket(movement.cost)] += 1
     if movement.was_counted:
         change[pricing.bucket(movement.booked)] -= 1
-    usage = movement.usage or Usage()
     with connection.cursor() as cursor:
         # A row that does not exist yet never loses a count, so the first insert's buckets are all >= 0.
         cursor.execute(
@@ -49,10 +51,7 @@ def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
                 "token": job.token_id,
                 "cost": delta,
                 "jobs": newly,
-                "input": usage.input_tokens,
-                "cached": usage.cached_tokens,
-                "output": usage.output_tokens,
-                "reasoning": usage.reasoning_tokens,
+                **movement.tokens,
                 "change": change,
             },
         )
@@ -76,7 +75,7 @@ INSERT INTO jobs_dailyspend AS d
    input_tokens, cached_tokens, output_tokens, reasoning_tokens, buckets)
 VALUES
   (%(spent_on)s, %(project)s, %(model)s, %(effort)s, %(user)s, %(token)s, %(cost)s, %(jobs)s,
-   %(input)s, %(cached)s, %(output)s, %(reasoning)s, %(change)s::integer[])
+   %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, %(reasoning_tokens)s, %(change)s::integer[])
 ON CONFLICT (spent_on, project_id, model_id, effort, user_id, token_id) DO UPDATE SET
   cost = d.cost + EXCLUDED.cost,
   jobs = d.jobs + EXCLUDED.jobs,

@@ -1,5 +1,7 @@
 """Settles an attempt: gives its hold back, books its charge, and moves the rollups, in one transaction."""
 
+import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -10,7 +12,7 @@ from jobs import pricing
 from jobs.models import Attempt, Basis, Budget, BudgetPeriod, EntryKind, Job, LedgerEntry, Price, User
 from jobs.pricing import Usage
 from jobs.spend.caps import lock_money_shared
-from jobs.spend.rollup import Movement, roll_up
+from jobs.spend.rollup import TOKENS, Movement, roll_up
 
 ZERO = Decimal(0)
 _SPENT = (EntryKind.CHARGE, EntryKind.ADJUST)
@@ -39,9 +41,10 @@ def settle(
 ) -> None:
     """Release what is held for an attempt and charge `cost` USD; None charges nothing at all.
 
-    A cost above the hold is booked whole. An attempt that has a charge already is adjusted to `cost`, and one
-    that was charged by usage is never moved to a weaker basis. Needs the caller's transaction; locks the
-    job's row; safe to repeat.
+    A cost above the hold is booked whole. An attempt that has a charge already is adjusted to `cost` and to
+    the tokens of `usage`, and one that was charged by usage is never moved to a weaker basis. Needs the
+    caller's transaction; locks the job's row; safe to repeat. A transaction that settles several attempts of
+    a job begins with the one it charges: rollups are locked before budgets.
     """
     account = _Account.of(attempt)
     held = account.held
@@ -69,6 +72,7 @@ class _Account:
     job: Job
     attempt: Attempt
     rows: list[LedgerEntry]
+    months: set[dt.date]  # of every attempt of the job
 
     @classmethod
     def of(cls, attempt: Attempt) -> "_Account":
@@ -77,7 +81,9 @@ class _Account:
         lock_money_shared()
         jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
         job = jobs.get(pk=attempt.job_id)
-        return cls(job, attempt, list(LedgerEntry.objects.filter(attempt=attempt).order_by("pk")))
+        rows = list(LedgerEntry.objects.filter(job=job).order_by("pk"))
+        mine = [row for row in rows if row.attempt_id == attempt.pk]
+        return cls(job, attempt, mine, {row.month for row in rows})
 
     @property
     def hold(self) -> LedgerEntry:
@@ -115,11 +121,12 @@ class _Account:
         is_charged = any(row.kind == EntryKind.CHARGE for row in self.rows)
         if by_usage and basis != Basis.USAGE and actor is None:
             return
-        if is_charged and cost == before and basis == self.basis:
+        tokens = self._tokens_to(usage if basis == Basis.USAGE else None)
+        if is_charged and cost == before and basis == self.basis and not any(tokens.values()):
             return
         counted = self.has(Basis.USAGE, Basis.BOUND, Basis.ESTIMATE)
         kind = EntryKind.ADJUST if is_charged else EntryKind.CHARGE
-        self.write(kind, cost - before, basis=basis, price=price, reason=reason, actor=actor)
+        self.write(kind, cost - before, basis=basis, tokens=tokens, price=price, reason=reason, actor=actor)
         self._keep_costs(cost)
         roll_up(
             self.job,
@@ -129,7 +136,7 @@ class _Account:
                 cost=cost,
                 was_counted=counted,
                 is_counted=counted or basis != Basis.NONE,
-                usage=None if by_usage else usage,
+                tokens=tokens,
             ),
         )
 
@@ -139,6 +146,7 @@ class _Account:
         amount: Decimal,
         *,
         basis: Basis | None = None,
+        tokens: Mapping[str, int] | None = None,
         price: Price | None = None,
         reason: str = "",
         actor: User | None = None,
@@ -155,6 +163,7 @@ class _Account:
                 month=hold.month,
                 spent_on=hold.spent_on,
                 amount=amount,
+                **(tokens or {}),
                 basis=basis or "",
                 price=price,
                 actor=actor,
@@ -164,16 +173,29 @@ class _Account:
         )
 
     def move_periods(self, *, held: Decimal, spent: Decimal) -> None:
-        """Move every budget the rows count in, one by one in id order: no two transactions can deadlock."""
+        """Move every budget the rows count in, one by one in order of month and id, as admission does.
+
+        The job's other attempts may be settled, or another one admitted, in the same transaction: of all
+        their months the earlier come first, so no two transactions can deadlock.
+        """
         if held == ZERO and spent == ZERO:
             return
-        month = self.hold.month
-        for budget in Budget.objects.applying_to(
-            self.job.project, self.job.submitted_by_id, self.job.token_id
-        ):
-            BudgetPeriod.objects.filter(budget=budget, month=month).update(
+        budgets = list(
+            Budget.objects.applying_to(self.job.project, self.job.submitted_by_id, self.job.token_id)
+        )
+        if len(self.months) > 1:
+            periods = BudgetPeriod.objects.filter(budget__in=budgets, month__in=self.months)
+            list(periods.order_by("month", "budget_id").select_for_update(no_key=True))
+        for budget in budgets:
+            BudgetPeriod.objects.filter(budget=budget, month=self.hold.month).update(
                 held=F("held") + held, spent=F("spent") + spent
             )
+
+    def _tokens_to(self, usage: Usage | None) -> dict[str, int]:
+        """Return by how much each kind of tokens moves, so that what was booked follows the last usage."""
+        if usage is None:
+            return dict.fromkeys(TOKENS, 0)
+        return {name: getattr(usage, name) - sum(getattr(row, name) for row in self.rows) for name in TOKENS}
 
     def _keep_costs(self, cost: Decimal) -> None:
         Attempt.objects.filter(pk=self.attempt.pk).update(cost=cost)

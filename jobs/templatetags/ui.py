@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from django import template
@@ -49,10 +50,7 @@ BADGES = {
 @register.simple_tag(name="i")
 def icon(name: str, css_class: str = "") -> SafeString:
     """Return the icon `name` of icons.svg; it is decoration, so a word must stand beside it."""
-    classes = f"i {css_class}".strip()
-    return format_html(
-        '<svg class="{}" aria-hidden="true"><use href="{}#{}"/></svg>', classes, static("icons.svg"), name
-    )
+    return _icon(name, css_class)
 
 
 @register.simple_tag
@@ -63,36 +61,13 @@ def badge(status: str, variant: str = "") -> SafeString:
     and leave the word to screen readers ("list" shows it again on phones). An upstream word that is
     not ours is shown as it came.
     """
-    status = str(status)
-    known = BADGES.get(status)
-    colour, symbol, word = known or Badge("idle", "circle-dashed", status.replace("_", " ").capitalize())
-    drawing = icon(symbol, "spin" if symbol == "loader-circle" else "")
-    if variant in {"list", "icon"}:
-        hidden = "lbl" if variant == "list" else "vh"
-        return format_html(
-            '<span class="badge {}" title="{}">{}<span class="{}">{}</span></span>',
-            colour,
-            word,
-            drawing,
-            hidden,
-            word,
-        )
-    return format_html('<span class="{}">{}{}</span>', f"badge {colour} {variant}".strip(), drawing, word)
+    return _badge(str(status), variant)
 
 
 @register.simple_tag
 def model(name: str, effort: str | None = "") -> SafeString:
     """Return a model's name with its effort as up to three bars and a word."""
-    effort = effort or ""
-    if effort not in PIPS:
-        return format_html('<span class="model"><span class="name">{}</span> {}</span>', name, effort)
-    return format_html(
-        '<span class="model"><span class="name">{}</span><span class="pips e{}" aria-hidden="true">'
-        '<i></i><i></i><i></i></span><span class="eff">{}</span></span>',
-        name,
-        PIPS[effort],
-        effort,
-    )
+    return _model(name, effort or "")
 
 
 @register.simple_tag(takes_context=True)
@@ -201,6 +176,13 @@ def when(moment: dt.datetime | None, variant: str = "") -> SafeString:
 
 
 @register.simple_tag
+def time_of_day(moment: dt.datetime) -> SafeString:
+    """Return a moment's time in the reader's zone, 13:52, where the day stands above it."""
+    local = timezone.localtime(moment)
+    return SafeString(f'<time datetime="{local.isoformat()}">{local:%H:%M}</time>')
+
+
+@register.simple_tag
 def ago(moment: dt.datetime | None) -> SafeString:
     """Return how long ago a moment was, or how far off it is: just now, 4 min ago, in 20 s."""
     if moment is None:
@@ -217,13 +199,16 @@ def ago(moment: dt.datetime | None) -> SafeString:
     return _time(timezone.localtime(moment), f"{span} ago" if seconds >= 0 else f"in {span}")
 
 
+@register.simple_tag
+def avatar(person: object) -> SafeString:
+    """Return a person as initials, the name being their title and said to screen readers."""
+    return _avatar(str(person))
+
+
 @register.filter
 def initials(name: object) -> str:
     """Return one or two letters for an avatar: MO for Mira Okafor, mi for mira@example.com."""
-    words = [word for word in re.split(r"[\s._\-]+", str(name).split("@")[0]) if word]
-    if not words:
-        return "?"
-    return (words[0][0] + words[-1][0]).upper() if len(words) > 1 else words[0][:2]
+    return _initials(str(name))
 
 
 @register.filter
@@ -259,3 +244,72 @@ def _time(local: dt.datetime, shown: str) -> SafeString:
         f"{local.day} {local:%b %Y, %H:%M:%S %Z}",
         shown,
     )
+
+
+# A list shows the same few icons, statuses, models and people in every row. The caches are typed: text that
+# is marked safe must never stand for the same text that is not.
+_kept = lru_cache(maxsize=512, typed=True)
+
+
+@cache
+def _sprite() -> str:
+    """Return where the icons are; a process serves one build of them."""
+    return static("icons.svg")
+
+
+@_kept
+def _icon(name: str, css_class: str) -> SafeString:
+    classes = f"i {css_class}".strip()
+    return format_html(
+        '<svg class="{}" aria-hidden="true"><use href="{}#{}"/></svg>', classes, _sprite(), name
+    )
+
+
+@_kept
+def _badge(status: str, variant: str) -> SafeString:
+    known = BADGES.get(status)
+    colour, symbol, word = known or Badge("idle", "circle-dashed", status.replace("_", " ").capitalize())
+    drawing = _icon(symbol, "spin" if symbol == "loader-circle" else "")
+    if variant in {"list", "icon"}:
+        hidden = "lbl" if variant == "list" else "vh"
+        return format_html(
+            '<span class="badge {}" title="{}">{}<span class="{}">{}</span></span>',
+            colour,
+            word,
+            drawing,
+            hidden,
+            word,
+        )
+    return format_html('<span class="{}">{}{}</span>', f"badge {colour} {variant}".strip(), drawing, word)
+
+
+@_kept
+def _model(name: str, effort: str) -> SafeString:
+    if effort not in PIPS:
+        return format_html('<span class="model"><span class="name">{}</span> {}</span>', name, effort)
+    return format_html(
+        '<span class="model"><span class="name">{}</span><span class="pips e{}" aria-hidden="true">'
+        '<i></i><i></i><i></i></span><span class="eff">{}</span></span>',
+        name,
+        PIPS[effort],
+        effort,
+    )
+
+
+@_kept
+def _avatar(name: str) -> SafeString:
+    return format_html(
+        '<span class="who"><span class="av" title="{}" aria-hidden="true">{}</span>'
+        '<span class="vh">{}</span></span>',
+        name,
+        _initials(name),
+        name,
+    )
+
+
+@_kept
+def _initials(name: str) -> str:
+    words = [word for word in re.split(r"[\s._\-]+", name.split("@")[0]) if word]
+    if not words:
+        return "?"
+    return (words[0][0] + words[-1][0]).upper() if len(words) > 1 else words[0][:2]

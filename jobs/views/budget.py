@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from jobs import clock
 from jobs.models import Project
 from jobs.views.frame import frame_of, person_of
-from jobs.views.month import daily_rows, oldest_holds, sides_of, workspace_cap
+from jobs.views.month import daily_rows, oldest_holds, sides_of, workspace_period
 
 COLUMNS = (
     "day", "project", "model", "effort", "person", "jobs", "cost_usd",
@@ -43,7 +43,7 @@ def budget(request: HttpRequest) -> HttpResponse:
             "zone": frame.workspace.zone.key,
             "real": real,
             "practice": practice,
-            "workspace_cap": workspace_cap(month) if user.is_superuser else None,
+            "workspace": workspace_period(month) if user.is_superuser else None,
             "holds": oldest_holds(user, month) if real.held else [],
         },
     )

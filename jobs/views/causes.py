@@ -37,8 +37,14 @@ DECIDED = {
     ),
     "expired": Cause(
         "{api} no longer holds this response",
-        "It was accepted, but its address has answered 404 ever since. Its ceiling is booked, because what "
-        "it used cannot be read any more.",
+        "It was accepted, but then its address answered 404 and nothing else for ten minutes. Its ceiling is "
+        "booked, because what it used cannot be read any more. We go on looking for a week, and adjust the "
+        "charge if it turns up.",
+    ),
+    "price_changed": Cause(
+        "The price changed while this job waited",
+        "The budget has no room for its ceiling at the new price, so it was not sent and cost nothing. Run "
+        "it again when there is room.",
     ),
     "stuck": Cause(
         "This job never ended",
@@ -69,6 +75,7 @@ DOUBTS = {
     "connection_lost": "The connection broke",
     "timeout": "No answer in time",
     "interrupted": "Sending was cut off",
+    "not_its_own": "The response id that was given is not its own",
 }
 
 

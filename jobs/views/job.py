@@ -36,7 +36,7 @@ def job_live(request: HttpRequest, short_id: str) -> HttpResponse:
     if request.headers.get("HX-PTag") == tag:
         return HttpResponse(status=304, headers={"HX-PTag": tag})
     context = job_page.body(job_page.find(person_of(request), short_id), request)
-    response = render(request, "_job_live.html", context)
+    response = render(request, "job.html#live", context)
     response["HX-PTag"] = context["tag"]
     return response
 

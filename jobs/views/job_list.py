@@ -8,14 +8,14 @@ from functools import cached_property
 from itertools import groupby
 from urllib.parse import urlencode
 
-from django.db.models import Prefetch
 from django.http import QueryDict
 from django.utils import timezone
 
 from jobs.lifecycle import usual_seconds
-from jobs.models import FINAL, IN_FLIGHT, UNFINISHED, Attempt, Job, ModelSpec, Status
+from jobs.models import FINAL, IN_FLIGHT, UNFINISHED, Job, ModelSpec, Status
 from jobs.models.job import JobQuerySet
 from jobs.pricing import Usage
+from jobs.views import news
 from jobs.views.frame import Frame, swatch_of
 from jobs.views.words import Why, usually, why
 
@@ -72,6 +72,7 @@ class Card:
     """A job in flight: where it stands, and how its time compares to the usual (P10 to P90)."""
 
     job: Job
+    spec: ModelSpec
     now: dt.datetime
 
     @property
@@ -84,7 +85,7 @@ class Card:
 
     @property
     def usual(self) -> tuple[float, float]:
-        return usual_seconds(self.job.model, self.job.effort)
+        return usual_seconds(self.spec, self.job.effort)
 
     @property
     def is_slow(self) -> bool:
@@ -140,8 +141,8 @@ class Row:
     @property
     def usage(self) -> Usage | None:
         """What its last attempt with a known usage used."""
-        known = [attempt.usage for attempt in self.job.attempt_set.all() if attempt.usage]
-        return Usage.from_wire({"usage": known[-1]}) if known else None
+        known = getattr(self.job, "usage", None)
+        return Usage.from_wire({"usage": known}) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class JobList:
 
     @cached_property
     def cards(self) -> list[Card]:
-        return [Card(job, self.now) for job in self._flight[:MOST_CARDS]]
+        return [Card(job, self.catalogue[job.model_id], self.now) for job in self._flight[:MOST_CARDS]]
 
     @property
     def has_more_cards(self) -> bool:
@@ -221,9 +222,9 @@ class JobList:
         return self.wanted.query(after=self.wanted.after)
 
     @cached_property
-    def models(self) -> list[str]:
-        """The catalogue's models, to filter by."""
-        return list(ModelSpec.objects.values_list("pk", flat=True))
+    def catalogue(self) -> dict[str, ModelSpec]:
+        """Every model by its id, to filter by and to tell what is usual."""
+        return {spec.pk: spec for spec in ModelSpec.objects.only("prior", "default_effort")}
 
     @cached_property
     def poll(self) -> int:
@@ -231,20 +232,20 @@ class JobList:
         shown = self._seen
         if not any(status in UNFINISHED for _, _, status, _ in shown):
             return 0
-        return _interval(_age(shown, self.now))
+        return news.wait(_age(shown, self.now))
 
     @property
     def tag(self) -> str:
         """The version of what is shown."""
-        return _tag(self._seen, self.now)
+        return _tag(self._seen, self.frame.pauses, self.now)
 
     def tag_now(self) -> str:
-        """Return the version of what would be shown, in one query, without reading it."""
+        """Return the version of what would be shown, in two queries, without reading it."""
         shown = ("pk", "version", "status", "created_at")
         page = self._rows().values_list(*shown)[: PAGE + 1]
         if self.has_cards:
             page = page.union(self._unfinished().values_list(*shown)[: MOST_CARDS + 1], all=True)
-        return _tag(list(page), self.now)
+        return _tag(list(page), self.frame.pauses_now(), self.now)
 
     @property
     def _seen(self) -> list[Seen]:
@@ -254,18 +255,11 @@ class JobList:
     def _flight(self) -> list[Job]:
         if not self.has_cards:
             return []
-        found = (
-            self._unfinished()
-            .for_list()
-            .select_related("model", "project__connection", "cancel_requested_by")
-        )
-        return list(found[: MOST_CARDS + 1])
+        return list(self._unfinished().for_cards()[: MOST_CARDS + 1])
 
     @cached_property
     def _page(self) -> list[Job]:
-        usages = Attempt.objects.only("job_id", "usage").order_by("number")
-        found = self._rows().for_list().select_related("cancel_requested_by")
-        return list(found.prefetch_related(Prefetch("attempt_set", queryset=usages))[: PAGE + 1])
+        return list(self._rows().for_list().with_usage()[: PAGE + 1])
 
     def _unfinished(self) -> JobQuerySet:
         return self._visible().unfinished()
@@ -304,21 +298,15 @@ def _older_than(rows: JobQuerySet, job: Job) -> JobQuerySet:
     return rows.filter(created_at__lte=job.created_at).exclude(created_at=job.created_at, id__gte=job.pk)
 
 
-def _interval(age: float) -> int:
-    if age < 30:
-        return 3
-    return 5 if age < 300 else 15
-
-
 def _age(shown: Iterable[Seen], now: dt.datetime) -> float:
     """Return the seconds since the newest job that moves by itself was made; infinity without one."""
     moving = [created_at for _, _, status, created_at in shown if status in MOVING]
     return max((now - max(moving)).total_seconds(), 0.0) if moving else float("inf")
 
 
-def _tag(shown: Iterable[Seen], now: dt.datetime) -> str:
+def _tag(shown: Iterable[Seen], pauses: str, now: dt.datetime) -> str:
     shown = list(shown)
     age = _age(shown, now)
     beat = "" if age == float("inf") else str(int(age // REDRAW))
     versions = sorted((pk, version) for pk, version, _, _ in shown)
-    return hashlib.sha256(f"{versions}{beat}".encode()).hexdigest()[:20]
+    return hashlib.sha256(f"{versions}{pauses}{beat}".encode()).hexdigest()[:20]

@@ -28,14 +28,10 @@ from jobs.models import (
     Status,
 )
 from jobs.rendering import RENDERER_VERSION
-from jobs.views import causes, words
+from jobs.views import causes, news, words
 from jobs.views.bill import bill_of, held_by
 from jobs.views.frame import frame_of, person_of
 from jobs.views.timeline import lines_of
-
-# Seconds between a page's questions while its job's last step is younger than so many seconds.
-INTERVALS = ((30, 3), (300, 5))
-SLOWEST = 15
 
 TABS = (("", "Answer"), ("prompt/", "Prompt"), ("activity/", "Activity"), ("raw/", "Raw JSON"))
 
@@ -108,7 +104,7 @@ def interval(job: Job, now: dt.datetime) -> int | None:
     if job.is_final and is_rendered and not getattr(job, "usage_awaited", False):
         return None
     age = (now - (job.finished_at or job.sent_at or job.created_at)).total_seconds()
-    return next((seconds for limit, seconds in INTERVALS if age < limit), SLOWEST)
+    return news.wait(age)
 
 
 def pace_of(job: Job, now: dt.datetime) -> Pace:

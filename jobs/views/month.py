@@ -1,83 +1,48 @@
-"""Reads a month's money of the projects a person may see: what was spent on what, and what is still held."""
+"""Lays out a month's money of the projects a person may see: what was spent on what, and what is held."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Min, Sum
-
-from jobs.models import (
-    AttemptState,
-    Budget,
-    BudgetPeriod,
-    DailySpend,
-    EntryKind,
-    LedgerEntry,
-    Project,
-    Scope,
-    User,
-)
-from jobs.views.frame import swatch_of
+from jobs.models import Budget, BudgetPeriod, DailySpend, LedgerEntry, Project, User
+from jobs.models.money import SUMS
 
 ZERO = Decimal(0)
 OLDEST_HOLDS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One row of a table: USD, jobs that were charged, and tokens."""
 
     name: str
-    cost: Decimal
-    jobs: int
-    tokens_in: int
-    tokens_out: int
+    cost: Decimal = ZERO
+    jobs: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
     project: Project | None = None
-
-    @property
-    def swatch(self) -> int:
-        return swatch_of(self.project.pk) if self.project else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Capped:
-    """A project or the workspace with its cap in one month; percentages of the cap are for the meter."""
+    """A project with its cap in one month; None where none was set."""
 
-    name: str
+    project: Project
     period: BudgetPeriod | None
-    project: Project | None = None
-
-    @property
-    def swatch(self) -> int:
-        return swatch_of(self.project.pk) if self.project else 0
-
-    @property
-    def room(self) -> Decimal:
-        """What the cap and its grants allow, USD."""
-        return self.period.cap + self.period.granted if self.period else ZERO
-
-    @property
-    def spent_percent(self) -> Decimal:
-        return _percent(self.period.spent, self.room) if self.period else ZERO
-
-    @property
-    def held_percent(self) -> Decimal:
-        return _percent(self.period.held, self.room) if self.period else ZERO
-
-    @property
-    def is_over(self) -> bool:
-        return self.period is not None and self.period.left < 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Side:
-    """A month of either the real projects or the practice ones, never of both."""
+    """A month of either the real projects or the practice ones, never of both.
 
-    by_project: list[Line] = field(default_factory=list)
-    by_model: list[Line] = field(default_factory=list)
-    caps: list[Capped] = field(default_factory=list)
+    Its totals are summed from the rows that are shown, so that no table's foot can differ from them.
+    """
+
+    by_project: list[Line]
+    by_model: list[Line]
+    caps: list[Capped]
 
     @property
     def spent(self) -> Decimal:
@@ -92,102 +57,59 @@ class Side:
         return sum((capped.period.held for capped in self.caps if capped.period), ZERO)
 
 
-def periods_of(projects: Iterable[Project], month: dt.date) -> dict[int, BudgetPeriod]:
-    """Return each project's own period in a month; one without money stands at its cap."""
-    budgets = list(Budget.objects.filter(scope=Scope.PROJECT, project__in=projects))
-    opened = {p.budget_id: p for p in BudgetPeriod.objects.filter(budget__in=budgets, month=month)}
-    return {
-        budget.project_id: opened.get(budget.pk) or BudgetPeriod(budget=budget, month=month, cap=budget.cap)
-        for budget in budgets
-        if budget.project_id is not None
-    }
+def capped_projects(projects: Sequence[Project], month: dt.date) -> list[Capped]:
+    """Return the projects, each with its own period of a month."""
+    periods = Budget.objects.of_projects(projects).periods_in(month)
+    found = {period.budget.project_id: period for period in periods}
+    return [Capped(project, found.get(project.pk)) for project in projects]
 
 
 def sides_of(user: User, projects: Sequence[Project], month: dt.date) -> tuple[Side, Side]:
     """Return a month's money as (real, practice), from the rollups and the periods of these projects."""
-    summed = (
-        DailySpend.objects.visible_to(user)
-        .in_month(month)
-        .values("project", "model")
-        .annotate(
-            cost=Sum("cost"), jobs=Sum("jobs"), tokens_in=Sum("input_tokens"), tokens_out=Sum("output_tokens")
-        )
+    rows = DailySpend.objects.visible_to(user).in_month(month)
+    spent = {row["project"]: row for row in rows.by_project()}
+    models = list(rows.by_model())
+    capped = capped_projects(projects, month)
+    real, practice = (
+        _side([one for one in capped if one.project.is_practice == is_practice], spent, models, is_practice)
+        for is_practice in (False, True)
     )
-    rows: list[dict[str, Any]] = [dict(row) for row in summed]
-    periods = periods_of(projects, month)
-    sides = Side(), Side()
-    for is_practice, side in enumerate(sides):
-        of_side = [project for project in projects if project.is_practice == bool(is_practice)]
-        mine = {project.pk for project in of_side}
-        counted = [row for row in rows if row["project"] in mine]
-        for project in of_side:
-            lines = [row for row in counted if row["project"] == project.pk]
-            if lines or project.archived_at is None:
-                side.by_project.append(_sum(project.name, lines, project))
-            if project.pk in periods:
-                side.caps.append(Capped(project.name, periods[project.pk], project))
-        for model in sorted({row["model"] for row in counted}):
-            side.by_model.append(_sum(model, [row for row in counted if row["model"] == model]))
-        side.by_project.sort(key=lambda line: line.cost, reverse=True)
-        side.by_model.sort(key=lambda line: line.cost, reverse=True)
-    return sides
+    return real, practice
 
 
-def workspace_cap(month: dt.date) -> Capped | None:
-    """Return the workspace's own cap in a month, None where none was set; it tells of every project."""
-    budget = Budget.objects.filter(scope=Scope.WORKSPACE).first()
-    if budget is None:
-        return None
-    period = BudgetPeriod.objects.filter(budget=budget, month=month).first()
-    return Capped("Workspace", period or BudgetPeriod(budget=budget, month=month, cap=budget.cap))
+def workspace_period(month: dt.date) -> BudgetPeriod | None:
+    """Return the workspace's own period of a month, None where no cap was set; it tells of every project."""
+    return next(iter(Budget.objects.of_workspace().periods_in(month)), None)
 
 
 def oldest_holds(user: User, month: dt.date) -> list[dict[str, Any]]:
-    """Return the oldest money in flight of a month: job, USD and since when; final attempts hold nothing."""
-    rows = (
-        LedgerEntry.objects.visible_to(user)
-        .real()
-        .filter(month=month, kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
-        .exclude(attempt__state=AttemptState.ENDED)
-        .values("attempt", "job__short_id", "job__prompt__title", "job__status", "project__name")
-        .annotate(held=Sum("amount"), since=Min("created_at"))
-        .filter(held__gt=0)
-        .order_by("since")
-    )
-    return [
-        {
-            "short_id": row["job__short_id"],
-            "title": row["job__prompt__title"] or row["job__short_id"],
-            "status": row["job__status"],
-            "project": row["project__name"],
-            "held": row["held"],
-            "since": row["since"],
-        }
-        for row in rows[:OLDEST_HOLDS]
-    ]
+    """Return the oldest money in flight of a month: job, USD and since when."""
+    rows = LedgerEntry.objects.visible_to(user).real().in_month(month)
+    return list(rows.still_held()[:OLDEST_HOLDS])
 
 
 def daily_rows(user: User, month: dt.date) -> Iterable[DailySpend]:
     """Return the rollups of a month for a spreadsheet: real money only."""
-    rows = DailySpend.objects.visible_to(user).real().in_month(month)
-    return rows.select_related("project", "user").order_by(
-        "spent_on", "project__slug", "model", "effort", "pk"
+    return DailySpend.objects.visible_to(user).real().in_month(month).by_day()
+
+
+def _side(
+    capped: Sequence[Capped],
+    spent: Mapping[int, dict[str, Any]],
+    models: Sequence[dict[str, Any]],
+    is_practice: bool,
+) -> Side:
+    lines = [
+        _line(one.project.name, spent.get(one.project.pk, {}), one.project)
+        for one in capped
+        if one.project.pk in spent or one.project.archived_at is None
+    ]
+    return Side(
+        by_project=sorted(lines, key=lambda line: line.cost, reverse=True),
+        by_model=[_line(row["model"], row) for row in models if row["is_practice"] == is_practice],
+        caps=[one for one in capped if one.period is not None],
     )
 
 
-def _sum(name: str, rows: Iterable[dict[str, Any]], project: Project | None = None) -> Line:
-    counted = list(rows)
-    return Line(
-        name=name,
-        cost=sum((row["cost"] for row in counted), ZERO),
-        jobs=sum(row["jobs"] for row in counted),
-        tokens_in=sum(row["tokens_in"] for row in counted),
-        tokens_out=sum(row["tokens_out"] for row in counted),
-        project=project,
-    )
-
-
-def _percent(part: Decimal, whole: Decimal) -> Decimal:
-    if whole:
-        return part * 100 / whole
-    return Decimal(100) if part else ZERO
+def _line(name: str, row: Mapping[str, Any], project: Project | None = None) -> Line:
+    return Line(name=name, project=project, **{key: row[key] for key in row.keys() & SUMS.keys()})

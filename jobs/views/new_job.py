@@ -30,36 +30,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
     offer = Offer.to(frame_of(request))
     if not offer.projects or not offer.prices:
         return render(request, "new.html", {"offer": offer})
-    if request.method != "POST":
-        parent = _parent(request, request.GET.get("from", ""))
-        wanted = _first_wanted(request, offer, parent)
-        form = NewJobForm(initial=_initial(wanted), projects=offer.projects)
-        return _page(request, form, Panel(offer, wanted), parent=parent)
-    parent = _parent(request, request.POST.get("from", ""))
-    data = request.POST.copy()
-    if request.POST.get("use_tokens"):
-        data["max_output_tokens"] = request.POST["use_tokens"]
-    form = NewJobForm(data, projects=offer.projects)
-    is_readable = form.is_valid()
-    # Read now: a refusal takes the field it names out of what was read.
-    panel = Panel(offer, _draft(request, form, offer))
-    if "price" in request.POST or "use_tokens" in request.POST:
-        # A second look at the price is no refusal, so it shows no errors.
-        again = NewJobForm(initial=data.dict(), projects=offer.projects)
-        return _page(request, again, panel, parent=parent)
-    if is_readable:
-        try:
-            job = lifecycle.submit(form.spec(person_of(request), rerun_of=parent))
-        except lifecycle.SpecError as refused:
-            for name, message in refused.errors.items():
-                form.add_error(name if name in form.fields else None, message)
-        except spend.BudgetRefused as refused:
-            form.add_error(None, too_little(refused.ceiling, refused.left, refused.budget))
-        except spend.NoCap:
-            form.add_error("project", NO_CAP)
-        else:
-            return redirect(job)
-    return _page(request, form, panel, parent=parent, status=422)
+    return _send(request, offer) if request.method == "POST" else _first_page(request, offer)
 
 
 @fragment
@@ -72,7 +43,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=204)
     form = NewJobForm(request.POST, projects=offer.projects)
     form.is_valid()
-    wanted = _draft(request, form, offer)
+    wanted = settled(form.spec(person_of(request), elsewhere=offer.first_project), offer)
     panel, earlier = Panel(offer, wanted), _asked_lately(request, wanted)
     return render(
         request,
@@ -87,6 +58,47 @@ def estimate(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _first_page(request: HttpRequest, offer: Offer) -> HttpResponse:
+    parent = _parent(request, request.GET.get("from", ""))
+    wanted = _first_wanted(request, offer, parent)
+    form = NewJobForm(initial=_initial(wanted), projects=offer.projects)
+    return _page(request, form, Panel(offer, wanted), parent=parent)
+
+
+def _send(request: HttpRequest, offer: Offer) -> HttpResponse:
+    parent = _parent(request, request.POST.get("from", ""))
+    data = request.POST.copy()
+    if request.POST.get("use_tokens"):
+        data["max_output_tokens"] = request.POST["use_tokens"]
+    form = NewJobForm(data, projects=offer.projects)
+    form.is_valid()
+    # Read now: a refusal takes the field it names out of what was read.
+    wanted = form.spec(person_of(request), elsewhere=offer.first_project, rerun_of=parent)
+    panel = Panel(offer, settled(wanted, offer))
+    if "price" in request.POST or "use_tokens" in request.POST:
+        # A second look at the price is no refusal, so it shows no errors.
+        again = NewJobForm(initial=data.dict(), projects=offer.projects)
+        return _page(request, again, panel, parent=parent)
+    job = _submitted(form, wanted)
+    return redirect(job) if job else _page(request, form, panel, parent=parent, status=422)
+
+
+def _submitted(form: NewJobForm, wanted: JobSpec) -> Job | None:
+    """Submit a job; where it cannot be, let the form say everything that is in the way at once."""
+    if not form.is_valid():
+        form.refuse(lifecycle.problems_of(wanted))
+        return None
+    try:
+        return lifecycle.submit(wanted)
+    except lifecycle.SpecError as refused:
+        form.refuse(refused.errors)
+    except spend.BudgetRefused as refused:
+        form.add_error(None, too_little(refused.ceiling, refused.left, refused.budget))
+    except spend.NoCap:
+        form.add_error("project", NO_CAP)
+    return None
+
+
 def _page(
     request: HttpRequest, form: NewJobForm, panel: Panel, *, parent: Job | None, status: int = 200
 ) -> HttpResponse:
@@ -97,13 +109,14 @@ def _page(
 def _first_wanted(request: HttpRequest, offer: Offer, parent: Job | None) -> JobSpec:
     """Return what the page starts from: an earlier job, a start of ours, or the project's default."""
     asked = parent.project.slug if parent else request.GET.get("project", "")
-    project = offer.projects.get(asked) or next(iter(offer.projects.values()))
+    project = offer.projects.get(asked) or offer.first_project
     by = person_of(request)
     if parent is not None:
-        wanted = _again(parent, project=project, by=by)
-        return settled(_as_linked(request, lifecycle.successor_spec(wanted)), offer)
+        again = _again(parent, project=project, by=by)
+        wanted = lifecycle.successor_spec(again, parent.model, offer.today)
+        return settled(_as_linked(request, wanted), offer)
     start = STARTS.get(request.GET.get("start", ""))
-    choice = project.default_choice(offer.today)
+    choice = project.default_choice(offer.today, offer.default_model)
     wanted = JobSpec(
         project=project,
         by=by,
@@ -160,31 +173,14 @@ def _initial(wanted: JobSpec) -> dict[str, Any]:
     }
 
 
-def _draft(request: HttpRequest, form: NewJobForm, offer: Offer) -> JobSpec:
-    """Return what can be read of a form, right or wrong, to price it; call it after `is_valid`."""
-    found = form.cleaned_data
-    project = found.get("project") or next(iter(offer.projects.values()))
-    wanted = JobSpec(
-        project=project,
-        by=person_of(request),
-        prompt=found.get("prompt", ""),
-        instructions=found.get("instructions", ""),
-        schema=found.get("schema"),
-        model=found.get("model", ""),
-        mode=found.get("mode") or "standard",
-        effort=found.get("effort", ""),
-        accepts_undocumented=found.get("accepts_undocumented", False),
-        max_output_tokens=found.get("max_output_tokens", 0),
-    )
-    return settled(wanted, offer)
-
-
 def _parent(request: HttpRequest, short_id: str) -> Job | None:
     """Return the job to run again, if one is named. Raises Http404 for one the person may not see."""
     if not short_id:
         return None
-    visible = Job.objects.visible_to(person_of(request)).select_related("project", "prompt")
-    return get_object_or_404(visible, short_id=short_id)
+    visible = Job.objects.visible_to(person_of(request))
+    return get_object_or_404(
+        visible.select_related("project", "prompt", "model__successor"), short_id=short_id
+    )
 
 
 def _asked_lately(request: HttpRequest, wanted: JobSpec) -> Job | None:

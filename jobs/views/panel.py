@@ -9,7 +9,7 @@ from functools import cached_property
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q
 
-from jobs import forecast, lifecycle, pricing, spend
+from jobs import clock, forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS
 from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope
@@ -54,6 +54,11 @@ class Offer:
             {price.model_id: price for price in in_order},
             person.workspace.default_model,
         )
+
+    @property
+    def first_project(self) -> Project:
+        """Where a job belongs until another project is chosen."""
+        return next(iter(self.projects.values()))
 
     def models_of(self, project: Project) -> dict[str, Price]:
         """Today's prices of the models that a project uses, cheapest rung first."""
@@ -189,7 +194,7 @@ class Panel:
     @property
     def cap(self) -> Decimal:
         """USD that may be spent this month under the tightest cap."""
-        return self.tightest.cap + self.tightest.granted if self.tightest else ZERO
+        return self.tightest.room if self.tightest else ZERO
 
     @property
     def left_at_worst(self) -> Decimal:
@@ -222,15 +227,14 @@ class Panel:
     @property
     def meter(self) -> dict[str, Decimal]:
         """The cap's bar in percent: spent, held, and this job's ceiling after them."""
-        period, cap = self.tightest, self.cap
-        if period is None or cap <= 0:
+        period = self.tightest
+        if period is None or period.room <= 0:
             return {}
-        spent, held = period.spent / cap * 100, period.held / cap * 100
         return {
-            "spent": spent,
-            "held": held,
-            "before": spent + held,
-            "this": (self.ceiling or ZERO) / cap * 100,
+            "spent": period.spent_percent,
+            "held": period.held_percent,
+            "before": period.spent_percent + period.held_percent,
+            "this": period.percent_of_room(self.ceiling or ZERO),
         }
 
     @property
@@ -243,7 +247,8 @@ class Panel:
 
     @cached_property
     def _periods(self) -> list[BudgetPeriod]:
-        return spend.periods_now(self.wanted.project, self.wanted.by.pk)
+        budgets = Budget.objects.applying_to(self.wanted.project, self.wanted.by.pk, None)
+        return budgets.select_related("project").periods_in(clock.month_of(self.offer.today))
 
     @property
     def _has_cap(self) -> bool:

@@ -14,7 +14,7 @@ from jobs.forms import CapForm
 from jobs.models import Job, Membership, Project, Refusal
 from jobs.templatetags import ui
 from jobs.views.frame import frame_of, person_of
-from jobs.views.month import Capped, periods_of
+from jobs.views.month import capped_projects
 
 NEWEST = 20
 
@@ -24,9 +24,7 @@ def projects(request: HttpRequest) -> HttpResponse:
     """List the projects a person may see, with this month's money."""
     month = clock.month_of(frame_of(request).today)
     found = list(Project.objects.visible_to(person_of(request)).select_related("connection"))
-    periods = periods_of(found, month)
-    rows = [Capped(project.name, periods.get(project.pk), project) for project in found]
-    return render(request, "projects.html", {"rows": rows, "month": month})
+    return render(request, "projects.html", {"caps": capped_projects(found, month), "month": month})
 
 
 @require_safe
@@ -59,7 +57,7 @@ def _find(request: HttpRequest, slug: str) -> Project:
 def _page(request: HttpRequest, found: Project, form: CapForm | None = None) -> dict[str, Any]:
     user = person_of(request)
     month = clock.month_of(frame_of(request).today)
-    period = periods_of([found], month).get(found.pk)
+    period = capped_projects([found], month)[0].period
     members = list(Membership.objects.filter(project=found).select_related("user").order_by("-role", "user"))
     role = next((Role(member.role) for member in members if member.user_id == user.pk), None)
     refusals = Refusal.objects.filter(project=found, month=month).select_related(
@@ -67,7 +65,7 @@ def _page(request: HttpRequest, found: Project, form: CapForm | None = None) -> 
     )
     return {
         "project": found,
-        "capped": Capped(found.name, period, found),
+        "period": period,
         "month": month,
         "members": members,
         "allowed_models": list(found.allowed_models.all()),

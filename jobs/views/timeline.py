@@ -12,13 +12,15 @@ WORDS = {
     "queued": "Queued at {api}",
     "in_progress": "Started thinking",
     "tried_again": "Failed there, tried again",
+    "held_anew": "Held anew at its new price",
     "no_budget": "No budget for another attempt",
+    "price_changed": "Not sent: over budget at its new price",
     "not_accepted": "Not accepted by {api}",
     "cancel_refused": "{api} would not stop it",
     "unreadable": "{api}'s answer could not be stored",
     "unconfirmed": "Sent perhaps: no clear answer",
     "adopted": "Turned up at {api}",
-    "disowned": "That response belongs to another job",
+    "disowned": "That response is not this job's",
     "decided_resend": "Sent again on request",
     "decided_adopt": "Response id given by hand",
     "decided_lost": "Declared lost",
@@ -37,7 +39,7 @@ WORDS = {
 }
 STOPS = {
     "put_off", "tried_again", "no_budget", "unconfirmed", "deadline", "unknown_status", "rejected",
-    "incomplete", "failed", "expired", "stuck", "disowned",
+    "price_changed", "incomplete", "failed", "expired", "stuck", "disowned",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ FAILURES = {
     "invalid_prompt": "The prompt was refused",
     "expired": "No longer held by the API",
     "stuck": "Never ended",
+    "price_changed": "Over budget at its new price",
     "lost": "Declared lost",
     "assumed_paid": "Counted as paid",
     "context_length_exceeded": "Too long for the model",
@@ -28,9 +29,11 @@ PAUSES = {
     "invalid_api_key": "the key was refused",
     "key_unreadable": "its key cannot be decrypted",
     "no_key": "it has no key",
+    "outcomes_unknown": "nobody knows of several sends in a row whether they were accepted",
     "organization_spend_limit_exceeded": "the organization’s spending limit is reached",
     "organization_usage_limit_exceeded": "the organization’s usage limit is reached",
     "project_spend_limit_exceeded": "the API project’s spending limit is reached",
+    "responses_unknown": "several responses are unknown there, as after a change of key or address",
     "http_401": "the key was refused",
 }
 

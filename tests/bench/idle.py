@@ -21,7 +21,7 @@ from tests.bench import figures
 from tests.whole import ROOT, Visitor, Whole
 
 MOST_ROUNDS = 60
-WORKERS = 4
+WORKERS = 3
 JOB = "Think. [[sandbox: seconds=1 outcome=completed answer_tokens=90]]"
 
 

@@ -15,6 +15,7 @@ from pytest_django.live_server_helper import LiveServer
 from pytest_django.plugin import DjangoDbBlocker
 
 from jobs.models import User
+from jobs.views import news
 from tests.browser.installation import Installation, assert_books_are_right
 from tests.browser.watch import Watch
 from tests.cluster_process import ClusterProcess
@@ -61,6 +62,13 @@ def _plain_static_names(settings: Settings) -> None:
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+
+
+@pytest.fixture(autouse=True)
+def _quick_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pages ask for news every second: a story would wait for little else."""
+    monkeypatch.setattr(news, "INTERVALS", ())
+    monkeypatch.setattr(news, "SLOWEST", 1)
 
 
 @pytest.fixture(scope="session")

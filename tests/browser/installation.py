@@ -14,7 +14,9 @@ from django.db.models.functions import Now
 
 from jobs import lifecycle, spend
 from jobs.access import Role
+from jobs.lifecycle import polling
 from jobs.models import (
+    IN_FLIGHT,
     Answer,
     Attempt,
     AttemptState,
@@ -62,9 +64,13 @@ class Installation:
         return lifecycle.submit(a_spec(project, by, prompt=prompt, **wanted))
 
     def wait_for(self, job: Job, *statuses: str, within: float = 40.0) -> Job:
-        """Wait until a job has one of the statuses; return it as it is then."""
+        """Wait until a job has one of the statuses; return it as it is then.
+
+        Meanwhile the time between two polls passes at once.
+        """
 
         def there() -> Job | None:
+            self.skip_to_next_poll()
             return Job.objects.filter(pk=job.pk, status__in=statuses).first()
 
         try:
@@ -84,8 +90,19 @@ class Installation:
     def skip_back_off(self, job: Job, *, attempt: int) -> None:
         """Let the time pass for which an attempt of a failed job waits."""
         planned = Attempt.objects.filter(job=job, number=attempt, state=AttemptState.PLANNED)
-        until(planned.exists)
+
+        def failed_before() -> bool:
+            self.skip_to_next_poll()
+            return planned.exists()
+
+        until(failed_before)
         Job.objects.filter(pk=job.pk, status=Status.WAITING).update(next_action_at=Now())
+
+    def skip_to_next_poll(self) -> None:
+        """Let the time pass for which jobs in flight wait to be asked for again."""
+        # One that is being asked for keeps its claim: it is due again much later, should its pump be killed.
+        waits = Job.objects.filter(status__in=IN_FLIGHT, next_action_at__lt=Now() + polling.VISIBILITY / 2)
+        waits.update(next_action_at=Now())
 
     @contextmanager
     def asleep(self) -> Iterator[None]:

@@ -166,6 +166,7 @@ def test_send_without_a_clear_answer_is_decided_by_a_person(
     both = page.locator("label.opt", has_text="Send again now")
     expect(both).to_contain_text(ui.ceiling(held(twice) + twice.worst_case))
     decide(page, "Send again now")
+    ponder.wait_for(twice, Status.COMPLETED)
     expect(page.locator(".d-head .badge")).to_have_text("Completed")
     assert Attempt.objects.filter(job=twice).count() == 2
 
@@ -175,6 +176,7 @@ def test_send_without_a_clear_answer_is_decided_by_a_person(
     page.get_by_role("radio", name="I have the response id").check()
     page.get_by_label("Response id", exact=True).fill(accepted[str(found.uuid), str(attempt.nonce)])
     decide(page, "I have the response id")
+    ponder.wait_for(found, Status.COMPLETED)
     expect(page.locator(".d-head .badge")).to_have_text("Completed")
     assert charged(found) > 0
 

@@ -29,6 +29,7 @@ def test_cancelled_job_shows_its_cost_and_starts_a_new_one_from_its_settings(
         dialog.get_by_role("button", name="Cancel the job").click()
         expect(page.get_by_role("main")).to_contain_text(f"Asked to stop by {mira}")
         expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
+    ponder.wait_for(job, Status.CANCELLED)
     expect(badge).to_have_text("Cancelled")
 
     cost = charged(job)
@@ -48,9 +49,8 @@ def test_cancelled_job_shows_its_cost_and_starts_a_new_one_from_its_settings(
     expect(page.get_by_label("Tags")).to_have_value("boards")
     page.get_by_label("Prompt", exact=True).fill("Find one tiling of the board. [[sandbox: seconds=0.2]]")
     page.get_by_role("button", name="Send job").click()
+    again = ponder.wait_for(Job.objects.get(rerun_of=job), Status.COMPLETED)
     expect(badge).to_have_text("Completed")
-    again = Job.objects.get(rerun_of=job)
-    assert again.status == Status.COMPLETED
     assert again.prompt.title == "Tilings"
 
 

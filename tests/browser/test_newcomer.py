@@ -18,7 +18,7 @@ from tests.browser.installation import Installation, charged, held, period_of
 # shown add up to the total shown.
 USED = {"input": 2_500, "reasoning": 20_000, "answer_tokens": 10_000}
 ASKED = "How many primes are there below a million?\n" + "Show every step of your working. " * 60
-PROMPT = f"{ASKED}\n\n[[sandbox: seconds=6 {' '.join(f'{name}={count}' for name, count in USED.items())}]]"
+PROMPT = f"{ASKED}\n\n[[sandbox: seconds=4 {' '.join(f'{name}={count}' for name, count in USED.items())}]]"
 PASSWORD = "a fine day for lemmas"
 
 
@@ -41,11 +41,11 @@ def expect_price(page: Page, wanted: JobSpec) -> None:
 
 
 def test_newcomer_gets_an_answer_and_sees_what_it_cost(ponder: Installation, browse: Browse) -> None:
-    first = first_start.prepare(sandbox_base_url=ponder.sandbox.base_url)
+    token = first_start.prepare(sandbox_base_url=ponder.sandbox.base_url)
     page = browse()
 
     # The printed link: its secret leaves the address bar, and a password is set.
-    page.goto(f"/enter/#{first.admin_link_token}")
+    page.goto(f"/enter/#{token}")
     expect(page).to_have_url(f"{ponder.url}/enter/")
     page.get_by_role("button", name="Go on").click()
     page.get_by_label("Your email").fill("ana@example.com")

@@ -3,11 +3,13 @@
 import pytest
 from playwright.sync_api import expect
 
+from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Attempt, Connection, Status, User
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged, held, until
 from tests.factories import a_person
+from tests.jobs.views.states import a_job
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,33 @@ def test_paused_connection_says_why_and_its_job_goes_on_after_resume(
     other.get_by_role("button", name="Resume").click()
     expect(row).to_contain_text("practice goes on. What waited is being sent.")
 
-    # Mira's page follows without being touched.
+    # Mira's page follows without being touched, and nothing more says that anything is paused.
+    ponder.wait_for(job, Status.COMPLETED)
     expect(page.locator(".d-head .badge")).to_have_text("Completed")
+    expect(main).not_to_contain_text("paused")
     assert charged(job) > 0
     assert Attempt.objects.filter(job=job).count() == 1
+
+
+def test_pause_comes_and_goes_on_open_pages_without_a_reload(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        a_job(project, mira, Status.WAITING)
+        jobs, projects = browse(mira), browse(mira)
+        jobs.goto("/jobs/")
+        jobs.evaluate("() => { window.isStillTheSamePage = true }")
+        notice = "practice is paused: the account is out of credit."
+        lifecycle.pause(project.connection_id, "insufficient_quota: You exceeded your quota.")
+        expect(jobs.locator("#notices .note")).to_contain_text(notice)
+        projects.goto("/projects/")
+        expect(projects.locator("#notices .note")).to_contain_text(notice)
+        lifecycle.resume(project.connection_id)
+        for page in (jobs, projects):
+            expect(page.locator("#notices .note")).to_have_count(0)
+            expect(page.locator("#notices")).not_to_have_attribute("hx-get", "/notices/live/")
+        assert jobs.evaluate("() => window.isStillTheSamePage") is True
 
 
 def test_jobs_wait_while_the_api_is_away_and_go_on_by_themselves(

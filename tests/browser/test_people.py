@@ -8,6 +8,7 @@ from jobs.access import Role
 from jobs.models import Job, Status, User
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation
+from tests.browser.watch import Watch
 from tests.factories import a_person
 
 TITLE = '<script>window.pwned="title"</script><b hx-get="/jobs/" hx-trigger="load">bold</b>'
@@ -90,7 +91,9 @@ def test_stranger_finds_nothing(ponder: Installation, browse: Browse, mira: User
         expect(nobody.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_hostile_text_stays_text(ponder: Installation, browse: Browse, mira: User) -> None:
+def test_hostile_text_stays_text(
+    ponder: Installation, browse: Browse, mira: User, watches: list[Watch]
+) -> None:
     project = ponder.project(members={mira: Role.MANAGER})
     wish = f"[[sandbox: seconds=0.2 answer={json.dumps(ANSWER)}]]"
     job = ponder.submit(project, mira, PROMPT + wish, title=TITLE, tags=(TITLE[:40],))
@@ -100,6 +103,7 @@ def test_hostile_text_stays_text(ponder: Installation, browse: Browse, mira: Use
     ponder.wait_until_rendered(job)
     page = browse(mira)
     tabs = [job.get_absolute_url() + tab for tab in ("", "prompt/", "activity/", "raw/")]
+    opened = {}
     for path in (
         *tabs,
         held_up.get_absolute_url(),
@@ -108,11 +112,15 @@ def test_hostile_text_stays_text(ponder: Installation, browse: Browse, mira: Use
         project.get_absolute_url(),
         "/budget/",
     ):
-        page.goto(path)
-        page.wait_for_load_state("networkidle")
-        assert page.evaluate("() => window.pwned") is None, path
+        opened[path] = page.context.new_page()
+        watches.append(Watch(opened[path], ponder.url))
+        opened[path].goto(path)
+    # All of them stay open: what one does late is seen while the next is waited for.
+    for path, one in opened.items():
+        one.wait_for_load_state("networkidle")
+        assert one.evaluate("() => window.pwned") is None, path
         if path not in ("/budget/", f"/jobs/new/?from={job.short_id}"):
-            expect(page.get_by_text('<script>window.pwned="title"</script>').first).to_be_visible()
+            expect(one.get_by_text('<script>window.pwned="title"</script>').first).to_be_visible()
     page.goto(tabs[0])
     answer = page.locator("article.prose")
     for shown in ('window.pwned="answer"', "press me", "hx-get", 'window.pwned="cell"'):

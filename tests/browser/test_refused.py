@@ -53,8 +53,8 @@ def test_job_over_the_cap_says_what_is_missing_and_is_sent_once_it_fits(
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     expect(obstacle).to_have_count(0)
     send.click()
+    job = ponder.wait_for(Job.objects.get(), Status.COMPLETED)
     expect(page.locator(".d-head .badge")).to_have_text("Completed")
-    job = Job.objects.get()
     assert job.max_output_tokens == tokens
     assert job.worst_case <= CAP
     assert period_of(project).spent == charged(job) > 0

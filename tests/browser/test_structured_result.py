@@ -48,6 +48,7 @@ def test_wrong_schema_is_shown_with_its_place_and_the_right_one_is_kept_to(
     assert not Job.objects.exists()
 
     write_schema(page, json.dumps(SCHEMA))
+    ponder.wait_for(Job.objects.get(), Status.COMPLETED)
     expect(page.locator(".d-head .badge")).to_have_text("Completed")
     answer = Answer.objects.get()
     assert answer.validation_errors == []

@@ -63,7 +63,7 @@ def test_a_valid_form_becomes_the_spec_as_typed(projects: dict[str, Project], mi
         submission_key=key,
     )
     assert form.is_valid()
-    spec = form.spec(mira)
+    spec = form.spec(mira, elsewhere=projects["proofs"])
     assert (spec.prompt, spec.tags, spec.mode) == ("  Why?\nBecause ", ("a", "b"), "standard")
     assert (spec.accepts_undocumented, spec.submission_key, spec.schema) == (True, key, None)
     assert (spec.project, spec.by) == (projects["proofs"], mira)
@@ -83,6 +83,22 @@ def test_a_project_that_is_not_offered_is_no_choice(projects: dict[str, Project]
     assert read(projects, project="other").errors == {"project": ["Choose a project."]}
 
 
+def test_what_cannot_be_read_leaves_the_rest_of_a_spec(projects: dict[str, Project], mira: User) -> None:
+    form = read(projects, project="other", max_output_tokens="many", schema="{", prompt="Why?")
+    assert set(form.errors) == {"project", "max_output_tokens", "schema"}
+    spec = form.spec(mira, elsewhere=projects["proofs"])
+    assert (spec.project, spec.prompt, spec.max_output_tokens) == (projects["proofs"], "Why?", 0)
+    assert spec.schema is not None
+
+
+def test_a_field_that_could_not_be_read_says_only_that(projects: dict[str, Project]) -> None:
+    form = read(projects, max_output_tokens="many")
+    form.refuse({"max_output_tokens": "16 to 100,000 tokens.", "prompt": "Too long.", "elsewhere": "No."})
+    assert form.errors["max_output_tokens"] == ["Write a whole number of tokens, such as 40,000."]
+    assert form.errors["prompt"] == ["Too long."]
+    assert form.non_field_errors() == ["No."]
+
+
 def test_too_many_tags_are_refused(projects: dict[str, Project]) -> None:
     assert "tags" in read(projects, tags=",".join(map(str, range(21)))).errors
 
@@ -94,7 +110,7 @@ def test_a_nul_character_is_refused_before_it_reaches_the_database(projects: dic
 def test_a_schema_is_read_as_json(projects: dict[str, Project], mira: User) -> None:
     form = read(projects, schema='{"type": "object"}', schema_name="facts")
     assert form.is_valid()
-    assert form.spec(mira).schema == {"type": "object"}
+    assert form.spec(mira, elsewhere=projects["proofs"]).schema == {"type": "object"}
     assert form.schema_problems
 
 

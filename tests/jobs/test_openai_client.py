@@ -576,7 +576,6 @@ BROKEN = [
     ("an id over two lines", Reply(QUEUED | {"id": "a\nb"}), OutcomeUnknown, "garbage"),
     ("another object", Reply(QUEUED | {"object": "list"}), OutcomeUnknown, "garbage"),
     ("an error with status 200", Reply(wire_error()), OutcomeUnknown, "garbage"),
-    ("NaN, which is no JSON", Reply(b'{"id": "resp_1", "x": NaN}'), OutcomeUnknown, "garbage"),
     ("endless nesting", Reply(b"[" * 100_000), OutcomeUnknown, "garbage"),
     ("bytes that are no text", Reply(b'{"id": "\xff"}'), OutcomeUnknown, "garbage"),
     ("no content", Reply(b"", status=204), OutcomeUnknown, "garbage"),
@@ -682,6 +681,30 @@ def test_a_body_that_is_no_json_is_never_begun(wire: Wire, at: Endpoint, input_:
 def test_an_answer_is_storable_in_postgresql(wire: Wire, at: Endpoint) -> None:
     wire.replies["/v1/responses"] = Reply(rb'{"id": "resp_1", "a\u0000": [{"b": "x\u0000\ud800y"}, 1, null]}')
     assert send(at).body == {"id": "resp_1", "a\ufffd": [{"b": "x\ufffd?y"}, 1, None]}
+
+
+@pytest.mark.parametrize(
+    ("literal", "kept"),
+    [
+        ("NaN", None),
+        ("-Infinity", None),
+        ("1e999", None),
+        ("-1.5e400", None),
+        ("1e308", 1e308),
+        ("0.25", 0.25),
+        ("-7", -7),
+        pytest.param("9" * 4_000, int("9" * 4_000), id="4,000 digits"),
+        pytest.param("9" * 5_000, None, id="5,000 digits"),
+    ],
+)
+def test_a_number_that_cannot_be_stored_does_not_cost_the_answer_that_is_paid_for(
+    wire: Wire, at: Endpoint, literal: str, kept: float | None
+) -> None:
+    reply = Reply(b'{"id": "resp_1", "deep": [{"x": %s}]}' % literal.encode())
+    wire.replies["/v1/responses"] = wire.replies["/v1/responses/resp_1"] = reply
+    for outcome in (send(at), read(at)):
+        assert outcome.error is None
+        assert outcome.body == {"id": "resp_1", "deep": [{"x": kept}]}
 
 
 # Reading

@@ -1,7 +1,8 @@
 """Run a supervisor over toy programs in a process of its own, since signals are for processes.
 
-The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse", "busy"}; `pulse` is a file
-that is touched as a sign of life, `busy` one that exists while the toy must not be killed.
+The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse", "busy", "wanted"}; `pulse` is a file
+that is touched as a sign of life, `busy` one that exists while the toy must not be killed, `wanted` one that
+exists while it is to be started.
 """
 
 import json
@@ -38,6 +39,8 @@ def main() -> None:
                 directory=Path("/"),
                 stop_seconds=toy.get("stop_seconds", 5.0),
                 is_busy=Path(toy.get("busy", "/none")).exists,
+                is_wanted=Path(toy.get("wanted", "/")).exists,
+                ask_every=0.05,
                 pulse=pulse,
                 pause=0.01,
             )

@@ -1,11 +1,13 @@
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +22,8 @@ from tests.whole import OURS, ROOT, Visitor, free_port
 OLD_SERVER = (
     b"R\0\0\0\x08\0\0\0\0S\0\0\0\x18server_version\x0014.9\0S\0\0\0\x19client_encoding\0UTF8\0Z\0\0\0\x05I"
 )
+
+QUICK = "Think. [[sandbox: seconds=0 outcome=completed]]"
 
 
 def refused(*words: str, **environment: str) -> str:
@@ -65,6 +69,13 @@ def own_database() -> dict[str, str]:
     return {"SECRET_KEY": "abcdefghij" * 6, "PONDER_KEYS": "A" * 43 + "="}
 
 
+@pytest.fixture
+def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what asks it be answered by a test."""
+    monkeypatch.setattr("o3site.beat.briefly", nullcontext)
+
+
+@pytest.mark.usefixtures("_no_database")
 def test_sends_in_progress_are_awaited_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,6 +88,7 @@ def test_sends_in_progress_are_awaited_with_one_line(
     )
 
 
+@pytest.mark.usefixtures("_no_database")
 def test_sends_are_not_awaited_for_ever_nor_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
@@ -132,7 +144,8 @@ def test_the_sdk_is_loaded_before_workers_fork_and_in_no_web_process(running: Po
     web, workers = running.of_kind("ponder-web", "granian"), running.of_kind("qcluster")
     assert len(web) == 2
     assert not any(map(has_loaded, web))
-    assert len(workers) == 8
+    # Three, and what Django-Q runs beside them: main, sentinel, pusher, monitor.
+    assert len(workers) == 7
     assert all(map(has_loaded, workers))
 
 
@@ -178,24 +191,30 @@ def test_a_command_says_that_the_database_does_not_run(tmp_path: Path) -> None:
     assert line.endswith("is not running: start it with `uv run manage.py start`, or set DATABASE_URL.")
 
 
-def test_ctrl_c_leaves_no_process_within_five_seconds(ponder: Ponder) -> None:
-    ponder.await_beat()
-    assert ponder.stop() <= 5
+def test_ctrl_c_while_it_prepares_leaves_one_line_and_no_process() -> None:
+    with tempfile.TemporaryDirectory(prefix="ponder-") as folder:
+        os.chmod(folder, 0o711)
+        home = Path(folder) / "var"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        with subprocess.Popen(
+            [sys.executable, "manage.py", "start", "--port", str(free_port())],
+            cwd=ROOT,
+            env=kept | {"PONDER_DATA_DIR": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as started:
+            assert started.stdout
+            assert started.stdout.readline() == "✓ static files\n"
+            os.killpg(started.pid, signal.SIGINT)
+            said = started.stdout.read()
+        assert (said.splitlines()[-1], "Traceback" in said) == ("Stopped before it was ready.", False)
+        assert started.returncode == 1
+        assert not (home / "postgres" / "data" / "postmaster.pid").exists()
 
 
-def test_a_killed_start_leaves_only_the_database_and_the_next_attaches_to_it(ponder: Ponder) -> None:
-    ponder.await_beat()
-    postmaster = ponder.postmaster()
-    others = [one for one in ponder.processes() if one.username() != psutil.Process(postmaster).username()]
-    ponder.kill_start()
-    _, alive = psutil.wait_procs(others, timeout=5)
-    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
-    assert psutil.pid_exists(postmaster)
-    ponder.start()
-    assert ponder.postmaster() == postmaster
-
-
-def test_killed_programs_come_back(ponder: Ponder) -> None:
+def test_it_outlives_kills_and_practises_on_beside_a_key_until_ctrl_c(ponder: Ponder) -> None:
     ponder.await_beat()
     ponder.of_kind("ponder-web")[0].kill()
     ponder.of_kind("qcluster")[0].kill()
@@ -203,3 +222,28 @@ def test_killed_programs_come_back(ponder: Ponder) -> None:
     ponder.await_web()
     for name in ("web server", "workers"):
         assert f"The {name} ended (SIGKILL); starting it again in 0.5 s." in ponder.output
+
+    postmaster = ponder.postmaster()
+    others = [one for one in ponder.processes() if one.username() != psutil.Process(postmaster).username()]
+    ponder.kill_start()
+    _, alive = psutil.wait_procs(others, timeout=5)
+    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    assert psutil.pid_exists(postmaster)
+
+    api = f"http://127.0.0.1:{free_port()}/v1"
+    ponder.environment |= {"OPENAI_API_KEY": "sk-of-nobody", "OPENAI_BASE_URL": api}
+    ponder.start()
+    assert ponder.postmaster() == postmaster
+    assert not ponder.of_kind("jobs.sandbox")
+    done = subprocess.run(
+        [sys.executable, "manage.py", "submit", "--wait", "--project", "practice", QUICK],
+        cwd=ROOT,
+        env=ponder.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ponder.of_kind("jobs.sandbox")
+    assert "ready http" not in ponder.output
+    assert ponder.stop() <= 5

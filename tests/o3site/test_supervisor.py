@@ -92,6 +92,22 @@ def test_a_killed_program_is_started_again(toys: Any) -> None:
     assert int(running.read("a is ")) != first
 
 
+def test_a_program_is_started_once_it_is_wanted_and_runs_on_when_it_is_not(toys: Any, tmp_path: Path) -> None:
+    wanted = tmp_path / "wanted"
+    running = toys({"name": "a", "shell": SLEEPS, "wanted": str(wanted)})
+    running.read("supervising")
+    time.sleep(0.2)  # several times the pause between two questions
+    assert not any(line.startswith("a is ") for line in running.lines)
+    wanted.touch()
+    first = int(running.read("a is "))
+    wanted.unlink()
+    assert not ends(first, seconds=0.2)
+    os.kill(first, signal.SIGKILL)
+    running.read("The a ended (")
+    wanted.touch()
+    assert int(running.read("a is ")) != first
+
+
 def test_what_a_dead_program_leaves_is_killed_before_it_starts_again(toys: Any) -> None:
     running = toys({"name": "a", "shell": HAS_A_CHILD})
     main, orphan = int(running.read("a is ")), int(running.read("child of a is "))

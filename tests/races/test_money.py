@@ -1,12 +1,15 @@
 """No admission ever passes a cap, and every total stays the sum of the ledger, whoever moves money when."""
 
+import datetime as dt
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, spend
 from jobs.access import Role
@@ -84,6 +87,43 @@ def test_the_same_settlement_from_ten_workers_is_booked_once(person: User, proje
     assert at_once([settle] * 10) == [None] * 10
     assert list(LedgerEntry.objects.values_list("kind", flat=True)) == ["hold", "release", "charge"]
     assert spend.held_for(attempt) == 0
+
+
+def test_jobs_with_sends_of_two_months_end_at_the_same_moment_without_a_deadlock(
+    person: User, project: Project, settings: Settings
+) -> None:
+    spend.set_cap(Decimal(100))
+
+    def sent_twice() -> tuple[Attempt, Attempt]:
+        settings.PONDER_TODAY = dt.date(2026, 11, 30)
+        job = lifecycle.submit(a_spec(project, person, max_output_tokens=1_000))
+        job.attempt_set.update(state=AttemptState.UNCONFIRMED)
+        Job.objects.update(status=Status.UNCONFIRMED)
+        settings.PONDER_TODAY = dt.date(2026, 12, 1)
+        lifecycle.resolve(job.pk, lifecycle.Decision.RESEND)
+        first, second = job.attempt_set.order_by("number")
+        return first, second
+
+    both_began = threading.Barrier(2)
+
+    def end(answered: Attempt, unheard: Attempt) -> Callable[[], None]:
+        def end() -> None:
+            with transaction.atomic():
+                spend.settle(answered, cost=Decimal("0.01"), basis=Basis.USAGE)
+                # Where the other one waits for this one's rows instead, it never comes here.
+                with suppress(threading.BrokenBarrierError):
+                    both_began.wait(timeout=1)
+                spend.settle(unheard, cost=None)
+
+        return end
+
+    one, another = sent_twice(), sent_twice()
+    assert at_once([end(*one), end(*reversed(another))]) == [None, None]
+    months = BudgetPeriod.objects.values_list("month", "held", "spent").distinct()
+    assert sorted(months) == [
+        (dt.date(2026, 11, 1), 0, Decimal("0.01")),
+        (dt.date(2026, 12, 1), 0, Decimal("0.01")),
+    ]
 
 
 class Chaos:

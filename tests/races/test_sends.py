@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from jobs import lifecycle
@@ -25,17 +26,17 @@ def test_twenty_senders_of_one_job_post_it_once(
     # Each round is one claim: a pump stays only while it has something to do.
     monkeypatch.setattr(pump, "falls_due", lambda *_, **__: False)
 
-    def send() -> int:
-        claimed = sending.claim_sends(32)
+    def send() -> bool:
         with pump.Session[sending.Send](concurrency=1, on_created=pump._journal) as session:
-            for one in claimed:
-                session.create(one, one.endpoint, one.body, bound=one.bound)
-            while session.sending:
-                pump._write_sends(session)
-        return len(claimed)
+            sends = pump._Sends(session)
+            sends.claim()
+            has_claimed = sends.is_busy
+            while sends.is_busy:
+                sends.write_down()
+        return has_claimed
 
     claims = at_once([send] * 20)
-    assert sorted(map(str, claims)) == ["0"] * 19 + ["1"]
+    assert sorted(map(str, claims)) == ["False"] * 19 + ["True"]
     assert sandbox.stats()["posts"] == 1
     job.refresh_from_db()
     assert (job.status, Attempt.objects.get().state) == (Status.QUEUED, AttemptState.KNOWN)
@@ -48,11 +49,25 @@ def test_pumps_that_ignore_each_others_leases_still_send_once(
         lifecycle.submit(a_spec(project, person, prompt=f"Lemma {number}?"))
 
     def claim() -> list[int]:
-        return [send.attempt_id for send in sending.claim_sends(10)]
+        return [send.attempt_id for send in sending.claim_sends(20)]
 
     found = [one for claims in at_once([claim] * 6) for one in claims]  # type: ignore[union-attr]
     assert len(found) == len(set(found)) == 30
     assert set(Job.objects.values_list("status", flat=True)) == {"sending"}
+
+
+def test_a_submission_does_not_wait_for_a_claim(person: User, project: Project) -> None:
+    spec = a_spec(project, person)
+    lifecycle.submit(spec)
+
+    def submit() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        lifecycle.submit(spec)
+
+    with transaction.atomic():
+        assert len(sending.claim_sends(1)) == 1
+        assert at_once([submit]) == [None]
 
 
 def test_ten_submissions_with_one_key_make_one_job(person: User, project: Project) -> None:

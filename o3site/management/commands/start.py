@@ -1,7 +1,6 @@
 """Bring up everything that Ponder consists of with one command, and take it down again."""
 
 import errno
-import hashlib
 import http.client
 import ipaddress
 import os
@@ -11,25 +10,20 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from django.conf import settings
-from django.contrib.staticfiles.finders import get_finders
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
 from jobs import lifecycle
 from jobs.management import first_start
-from o3site import beat, datadir, localpg
+from o3site import apart, beat, datadir, localpg, preparation
 from o3site.supervisor import Child, Pulse, Supervisor
 
 PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
 # Pumps give up on a create after 60 s: past 65 none can still be answered.
 SENDS_SECONDS = 65.0
-# An arbitrary number: whoever starts on this database at the same time waits for the same one.
-MIGRATION_LOCK = 706_167_001
 NOT_FOR_CHILDREN = ("DJANGO_", "GRANIAN_", "Q_CLUSTER_")
 SECRETS = ("OPENAI_", "PONDER_KEYS", "SECRET_KEY", "DATABASE_URL")
 
@@ -49,68 +43,61 @@ class Command(BaseCommand):
     def handle(self, *, host: str, port: int, only: str | None, **_: object) -> None:
         """Run until a signal asks for the end, or leave with one line that says why it cannot."""
         parts = {only} if only else set(PARTS)
-        # Until the supervisor takes over, SIGTERM ends the preparations as Ctrl-C does.
+        # Until the supervisor takes over, SIGTERM ends what is done as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with _locked(parts):
-            if "web" in parts:
-                _refuse_host(host)
-                _refuse_taken(host, port)
-            failure = ""
-            try:
-                if parts != {"sandbox"}:
-                    _prepare_static_and_database()
-                failure = _serve(parts, host, port)
-            except localpg.Unavailable as error:
-                failure = str(error)
-            except KeyboardInterrupt:
-                failure = "Stopped before it was ready."
-            finally:
-                connection.close()
-                _stop_bundled_database(parts)
+        try:
+            with _locked(parts):
+                if "web" in parts:
+                    _refuse_host(host)
+                    _refuse_taken(host, port)
+                failure = _run(parts, host, port)
+        except KeyboardInterrupt:
+            failure = "Stopped before it was ready."
         if failure:
             sys.exit(failure)
 
 
-def _prepare_static_and_database() -> None:
-    # At once, because making a new database takes a second of another process's time.
-    with ThreadPoolExecutor(1) as aside:
-        database = aside.submit(_start_bundled_database)
-        _collect_static()
-        database.result()
-    # The beat uses this connection for as long as Ponder runs.
-    connection.settings_dict["CONN_MAX_AGE"] = None
-    connection.ensure_connection()
-    version = connection.cursor().connection.info.parameter_status("server_version")
-    place = "in its own folder" if not settings.DATABASE_URL else "at DATABASE_URL"
-    _say(f"✓ database: PostgreSQL {version} {place}")
-    _warn_of_talkative_log()
-
-
-def _serve(parts: Collection[str], host: str, port: int) -> str:
-    """Run the parts until the end; return why they ended if nobody asked for it."""
+def _run(parts: Collection[str], host: str, port: int) -> str:
+    """Prepare and run the parts until the end; return why they ended if nobody asked for it."""
     sandbox = _sandbox_port(may_change="sandbox" in parts)
-    token, is_sandbox_needed = None, True
-    if set(parts) != {"sandbox"}:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
-            call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
-            report = first_start.prepare(sandbox_base_url=f"http://127.0.0.1:{sandbox}/v1")
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
-        token, is_sandbox_needed = report.admin_link_token, report.needs_sandbox
-        _say("✓ records")
+    # Apart, or the supervisor would keep what migrations load, 20 MB, for as long as it runs.
+    ended = apart.do(lambda: _prepare(parts, sandbox))
+    try:
+        if ended.is_interrupted:
+            raise KeyboardInterrupt
+        if ended.code < 0:
+            return f"The preparations were ended by {signal.Signals(-ended.code).name}."
+        if ended.code > 0:
+            sys.exit(ended.code)  # they have said why
+        return _serve(parts, host, port, sandbox, ended.answer)
+    finally:
+        connection.close()
+        _stop_bundled_database(parts)
+
+
+def _prepare(parts: Collection[str], sandbox: int) -> str:
+    try:
+        return preparation.prepare(parts, sandbox_base_url=f"http://127.0.0.1:{sandbox}/v1", say=_say)
+    except localpg.Unavailable as error:
+        sys.exit(str(error))
+
+
+def _serve(parts: Collection[str], host: str, port: int, sandbox: int, token: str) -> str:
+    """Run the parts until the end; return why they ended if nobody asked for it."""
+    # The supervisor asks the database every few seconds for as long as Ponder runs.
+    connection.settings_dict["CONN_MAX_AGE"] = None
     if "workers" in parts:
         settings.STOP_FILE.unlink(missing_ok=True)
     supervisor = Supervisor(say=_say)
-    children = _children(host, port, sandbox)
+    children = _children(parts, host, port, sandbox)
     try:
         if "web" in parts:
             # First, and alone on the processor: the workers' imports take three seconds.
             supervisor.add(children["web"])
             _await_web(supervisor, host, port)
-        if "workers" in parts and not supervisor.is_stopping:
-            supervisor.add(children["workers"])
-        if "sandbox" in parts and is_sandbox_needed and not supervisor.is_stopping:
-            supervisor.add(children["sandbox"])
+        for part in ("workers", "sandbox"):
+            if part in parts and not supervisor.is_stopping:
+                supervisor.add(children[part])
         if not supervisor.is_stopping:
             _announce(parts, host, port, sandbox, token)
             supervisor.run()
@@ -121,7 +108,7 @@ def _serve(parts: Collection[str], host: str, port: int) -> str:
     return supervisor.failure
 
 
-def _announce(parts: Collection[str], host: str, port: int, sandbox: int, token: str | None) -> None:
+def _announce(parts: Collection[str], host: str, port: int, sandbox: int, token: str) -> None:
     address = settings.PONDER_URL or f"http://{_bracketed(host)}:{port}"
     if "web" in parts:
         _say(f"Ponder runs at {address}/ (Ctrl-C stops it)")
@@ -133,7 +120,7 @@ def _announce(parts: Collection[str], host: str, port: int, sandbox: int, token:
         _say("The workers run (Ctrl-C stops them)")
 
 
-def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
+def _children(parts: Collection[str], host: str, port: int, sandbox: int) -> dict[str, Child]:
     """Return how each part is run."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_CHILDREN)
@@ -142,7 +129,8 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
     return {
         "workers": Child(
             name="workers",
-            command=[python, "manage.py", "qcluster"],
+            # The checks would load every page and form, and the workers carry them.
+            command=[python, "manage.py", "qcluster", "--skip-checks"],
             environment=environment | {"PONDER_ROLE": "cluster"},
             directory=settings.BASE_DIR,
             stop_seconds=1.5,
@@ -171,8 +159,18 @@ def _children(host: str, port: int, sandbox: int) -> dict[str, Child]:
             directory=settings.BASE_DIR,
             stop_seconds=0.5,
             is_heard=False,
+            is_wanted=(lambda: True) if set(parts) == {"sandbox"} else _is_sandbox_wanted,
         ),
     }
+
+
+def _is_sandbox_wanted() -> bool:
+    """Say whether practice needs the sandbox now, as far as the database can be asked."""
+    try:
+        with beat.briefly():
+            return first_start.needs_sandbox()
+    except DatabaseError:
+        return False
 
 
 def _await_web(supervisor: Supervisor, host: str, port: int) -> None:
@@ -190,7 +188,8 @@ class _Sends:
     def are_awaited(self) -> bool:
         """Say whether one is still in progress and worth waiting for."""
         try:
-            sends = lifecycle.sends_in_progress()
+            with beat.briefly():
+                sends = lifecycle.sends_in_progress()
         except DatabaseError:
             return False  # without the database no answer can be stored
         if sends and self._until is None:
@@ -200,45 +199,12 @@ class _Sends:
         return bool(sends) and self._until is not None and time.monotonic() < self._until
 
 
-def _start_bundled_database() -> None:
-    if not settings.DATABASE_URL:
-        localpg.start(settings.DATA_DIR)
-
-
 def _stop_bundled_database(parts: Collection[str]) -> None:
     """Stop the bundled database unless another part, started by itself, still runs on this data directory."""
     if settings.DATABASE_URL:
         return
     with suppress(datadir.InUse), _locked(set(PARTS) - set(parts), exits=False):
         localpg.stop(settings.DATA_DIR)
-
-
-def _collect_static() -> None:
-    """Collect the static files into the data directory, unless none has changed since the last time."""
-    digest = hashlib.sha256()
-    for finder in get_finders():
-        for name, storage in finder.list(["CVS", ".*", "*~"]):
-            status = os.stat(storage.path(name))
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    known = settings.DATA_DIR / "static.sha256"
-    if known.is_file() and known.read_text() == digest.hexdigest() and settings.STATIC_ROOT.is_dir():
-        return
-    call_command("collectstatic", verbosity=0, interactive=False, skip_checks=True)
-    known.write_text(digest.hexdigest())
-    _say("✓ static files")
-
-
-def _warn_of_talkative_log() -> None:
-    if not settings.DATABASE_URL:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('log_min_error_statement'), current_user")
-        level, user = cursor.fetchone()
-    if level not in {"log", "fatal", "panic"}:
-        _say(
-            "! The database's log keeps failed statements, and with them prompts and answers. As its"
-            f" superuser run: ALTER ROLE {user} SET log_min_error_statement = panic"
-        )
 
 
 def _sandbox_port(*, may_change: bool) -> int:

@@ -22,7 +22,6 @@ from jobs.models import (
     RawResponse,
     Status,
 )
-from jobs.openai_client import Retryable
 from tests.fake_api import USAGE, FakeApi, age, message
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -54,69 +53,12 @@ def alarms() -> list[str]:
     return list(Notice.objects.order_by("pk").values_list("kind", flat=True))
 
 
-def test_a_404_in_the_first_minutes_is_patience(api: FakeApi, job: Job) -> None:
-    api.lose(job)
-    for _ in range(4):
-        api.run("poll")
-    assert (the(job).misses, job.status) == (4, Status.QUEUED)
-    assert job.next_action_at is not None
-    assert 3 < (job.next_action_at - timezone.now()).total_seconds() <= 5
-
-
-def test_a_404_that_stays_expires_the_job_with_its_evidence_and_its_ceiling(api: FakeApi, job: Job) -> None:
-    age(job, minutes=6)
-    api.lose(job)
-    api.run("poll", "poll")
-    assert the(job).state == AttemptState.KNOWN
-    api.run("poll")
-    assert (the(job).state, the(job).error_code) == (AttemptState.ENDED, "expired")
-    assert (job.status, job.error_code, job.next_action_at) == (Status.FAILED, "expired", None)
-    assert booked(job) == [("release", "", -job.worst_case), ("charge", "bound", job.worst_case)]
-    assert "404 for resp_1, 3 times, 36" in Event.objects.get(kind="expired").note
-    assert alarms() == ["expired"]
-
-
-def test_misses_count_in_a_row_only(api: FakeApi, job: Job) -> None:
-    age(job, minutes=6)
-    for _ in range(3):
-        api.lose(job)
-        api.run("poll", "poll")
-        api.put(job, "in_progress")
-        api.run("poll")
-    assert (the(job).misses, job.status) == (0, Status.IN_PROGRESS)
-
-
 def test_what_is_heard_of_an_ended_attempt_says_nothing(api: FakeApi, job: Job) -> None:
     api.put(job, "completed")
     api.run("poll")
-    ending.observe_missing(the(job).pk)
     ending.observe_end(the(job).pk, api.body("resp_1", "failed", usage=USAGE | {"output_tokens": 9_000}))
-    ending.observe_stuck(the(job).pk)
-    assert (the(job).misses, the(job).end_status, job.status) == (0, "completed", Status.COMPLETED)
+    assert (the(job).end_status, job.status) == ("completed", Status.COMPLETED)
     assert job.cost == Decimal("0.022")
-
-
-def test_an_answer_deleted_before_its_usage_came_is_booked_with_an_alarm(api: FakeApi, job: Job) -> None:
-    api.put(job, "completed", usage=None)
-    api.run("poll")
-    age(job, minutes=6)
-    api.lose(job)
-    api.run("poll", "poll", "poll")
-    assert (job_status(job), the(job).state) == (Status.COMPLETED, AttemptState.ENDED)
-    assert booked(job)[-1] == ("charge", "bound", job.worst_case)
-    assert alarms() == ["expired"]
-
-
-def test_a_cancelled_response_that_is_deleted_stays_cancelled_at_its_estimate(api: FakeApi, job: Job) -> None:
-    age(job, minutes=6)
-    api.put(job, "cancelled", usage=None)
-    api.run("poll")
-    before = booked(job)
-    api.lose(job)
-    api.run("poll", "poll", "poll")
-    assert (job_status(job), the(job).state, job.next_action_at) == ("cancelled", "ended", None)
-    assert booked(job) == before
-    assert alarms() == []
 
 
 @pytest.mark.parametrize("word", ["completed", "incomplete"])
@@ -142,64 +84,6 @@ def test_usage_that_cannot_be_read_is_none(api: FakeApi, job: Job) -> None:
     assert job_status(job) == Status.COMPLETED
     assert the(job).usage is None
     assert booked(job) == []
-
-
-def test_a_day_past_its_deadline_it_is_stuck_booked_and_watched_for_a_week(api: FakeApi, job: Job) -> None:
-    api.put(job, "in_progress")
-    api.run("poll")
-    age(job, hours=49)
-    api.run("poll", "poll")
-    assert (job_status(job), job.error_code) == (Status.FAILED, "stuck")
-    assert booked(job) == [("release", "", -job.worst_case), ("charge", "bound", job.worst_case)]
-    assert alarms() == ["stuck"]
-    assert job.next_action_at is not None
-    assert 55 < (job.next_action_at - timezone.now()).total_seconds() <= 61
-    age(job, days=6, hours=23)
-    api.run("poll")
-    assert the(job).state == AttemptState.KNOWN
-    age(job, hours=2)
-    api.run("poll")
-    assert (the(job).state, job.next_action_at) == (AttemptState.ENDED, None)
-
-
-def test_a_stuck_job_that_ends_after_all_takes_its_answer_and_its_usage(api: FakeApi, job: Job) -> None:
-    age(job, hours=49)
-    api.run("poll")
-    api.put(job, "completed", usage=None)
-    api.run("poll")
-    assert (job_status(job), job.error_code, job.answer.text) == ("completed", "", "The lemma is true.")
-    api.put(job, "completed")
-    api.run("poll")
-    assert [kind for kind, _, _ in booked(job)] == ["release", "charge", "adjust"]
-    assert job_cost(job) == Decimal("0.022")
-
-
-def test_a_stuck_job_that_fails_after_all_stays_stuck(api: FakeApi, job: Job) -> None:
-    age(job, hours=49)
-    api.run("poll")
-    api.put(job, "failed")
-    api.run("poll")
-    assert (job_status(job), job.error_code) == (Status.FAILED, "stuck")
-    assert (the(job).state, job.cost) == (AttemptState.ENDED, Decimal("0.022"))
-
-
-def test_an_end_that_can_never_be_read_is_stuck_too(api: FakeApi, job: Job) -> None:
-    api.lose(job, Retryable("Away.", code="connect_error"))
-    age(job, hours=47)
-    api.run("poll")
-    assert job_status(job) == Status.QUEUED
-    age(job, hours=2)
-    api.run("poll")
-    assert (job_status(job), job.error_code, job.cost) == (Status.FAILED, "stuck", job.worst_case)
-
-
-def test_before_that_slow_is_not_stuck(api: FakeApi, job: Job) -> None:
-    age(job, hours=47)
-    api.run("poll")
-    assert job_status(job) == Status.QUEUED
-    Job.objects.update(deadline_at=None)
-    ending.observe_stuck(the(job).pk)
-    assert job_status(job) == Status.QUEUED
 
 
 def test_cancelled_may_become_completed_within_the_hour(api: FakeApi, job: Job) -> None:
@@ -229,38 +113,6 @@ def test_cancelled_that_completes_without_usage_is_asked_for_it_before_the_ceili
     assert job_cost(job) == job.worst_case
     assert booked(job)[-1][:2] == ("adjust", "bound")
     assert alarms() == ["no_usage"]
-
-
-def test_cancelled_is_watched_for_an_hour_and_then_left(api: FakeApi, job: Job) -> None:
-    api.put(job, "cancelled")
-    api.run("poll")
-    age(job, minutes=59)
-    api.run("poll")
-    assert the(job).state == AttemptState.KNOWN
-    age(job, minutes=2)
-    api.run("poll")
-    assert (the(job).state, job.next_action_at, job.status) == (AttemptState.ENDED, None, Status.CANCELLED)
-    assert len(booked(job)) == 2
-
-
-def test_cancelled_that_seems_to_run_again_is_left_after_the_hour_too(api: FakeApi, job: Job) -> None:
-    api.put(job, "cancelled")
-    api.run("poll")
-    api.put(job, "in_progress")
-    api.run("poll")
-    assert job_status(job) == Status.CANCELLED
-    age(job, minutes=61)
-    api.run("poll")
-    assert the(job).state == AttemptState.ENDED
-
-
-def test_completed_that_seems_to_run_again_never_loses_its_hold_unbooked(api: FakeApi, job: Job) -> None:
-    api.put(job, "completed", usage=None)
-    api.run("poll")
-    api.put(job, "in_progress")
-    age(job, minutes=61)
-    api.run("poll")
-    assert booked(job)[-1] == ("charge", "bound", job.worst_case)
 
 
 def test_the_estimate_of_a_cancelled_job_is_at_most_its_ceiling(api: FakeApi, job: Job) -> None:

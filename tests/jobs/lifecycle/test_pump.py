@@ -1,18 +1,24 @@
 """Pumps: one of a kind at a time, no longer than they may, and no row left behind between two of them."""
 
 import datetime as dt
+import inspect
 import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pytest
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models.functions import Now
 from django_q.models import OrmQ, Schedule
 
 from jobs import lifecycle, tasks
-from jobs.lifecycle import polling, pump
+from jobs.access import Role
+from jobs.lifecycle import doorbell, polling, pump, sending
 from jobs.lifecycle.doorbell import PumpKind
-from jobs.models import Answer, Attempt, AttemptState, Connection, Job, PumpLease, Status
+from jobs.models import Answer, Attempt, AttemptState, Connection, Job, PumpLease, Status, User
+from jobs.openai_client import Outcome, Retryable
+from tests.factories import a_project
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -148,7 +154,7 @@ def test_a_pump_whose_lease_was_taken_over_rings_no_more(api: FakeApi, submit: S
 def test_a_pump_that_dies_frees_its_lease_and_rings(
     api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_room: int) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("a defect")
 
     submit()
@@ -245,6 +251,206 @@ def test_an_acceptance_rings_for_the_poll_pump(api: FakeApi, submit: Submit) -> 
     rung()
     api.run("send")
     assert rung() == [POLL]
+
+
+# What cannot be written down.
+
+AWAY = Retryable("The API could not be reached.", code="connect_error")
+
+
+def fail_to_write(
+    patch: pytest.MonkeyPatch, job: Job, *, times: int, error: type[Exception] = OperationalError
+) -> Counter[int]:
+    """Let the outcome of a job fail to be written down some times; return the tries, counted by job."""
+    real, tries = sending.write_back, Counter[int]()
+
+    def write_back(outcome: Outcome[sending.Send]) -> None:
+        tries[outcome.key.job_id] += 1
+        if outcome.key.job_id == job.pk and tries[job.pk] <= times:
+            raise error("The lemma is true.")
+        real(outcome)
+
+    patch.setattr(sending, "write_back", write_back)
+    return tries
+
+
+@pytest.mark.parametrize("error", [OperationalError, IntegrityError, RuntimeError])
+def test_an_outcome_that_is_not_written_down_at_once_costs_no_other_its_own(
+    api: FakeApi,
+    submit: Submit,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
+) -> None:
+    jobs = [submit(), submit(), submit()]
+    tries = fail_to_write(monkeypatch, jobs[0], times=1, error=error)
+    api.replies.extend([AWAY] * 3)
+    lifecycle.run_pump("send")
+    assert [status(job) for job in jobs] == [Status.WAITING] * 3
+    assert not Attempt.objects.exclude(state=AttemptState.PLANNED).exists()
+    assert tries[jobs[0].pk] == 2
+    (said,) = caplog.messages
+    assert error.__name__ in said
+    assert "lemma" not in caplog.text
+
+
+def test_what_cannot_be_written_down_is_tried_again_every_second_until_its_lease_ends(
+    api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = submit()
+    tries = fail_to_write(monkeypatch, job, times=10**6)
+    api.step = 0.5
+    lifecycle.run_pump("send")
+    assert sending.LEASE.total_seconds() <= api.clock <= sending.LEASE.total_seconds() + 1
+    assert sending.LEASE.total_seconds() <= tries[job.pk] <= sending.LEASE.total_seconds() + 2
+    assert status(job) == Status.SENDING
+    assert [said.rpartition(": ")[2] for said in caplog.messages] == [
+        "it is tried again",
+        "it is left to the reaper",
+    ]
+    # The journal knows it all the same.
+    monkeypatch.undo()
+    assert lifecycle.replay() == 1
+    assert status(job) == Status.QUEUED
+
+
+def test_a_pump_that_fails_writes_down_what_it_has_on_the_wire_first(
+    api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("the database is away for a moment")
+
+    job = submit()
+    api.replies.append(AWAY)
+    api.while_sending = lambda: monkeypatch.setattr(pump, "falls_due", fail)
+    api.slow, api.step = 2, 1
+    with pytest.raises(OperationalError):
+        lifecycle.run_pump("send")
+    assert status(job) == Status.WAITING
+    assert Attempt.objects.get().state == AttemptState.PLANNED
+
+
+@pytest.mark.parametrize("chore", [sending.reap, pump.replanning.replan_due])
+def test_a_chore_that_fails_keeps_no_job_from_being_sent(
+    api: FakeApi,
+    submit: Submit,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    chore: Callable[[], int],
+) -> None:
+    def fail() -> int:
+        raise IntegrityError("of job 42")
+
+    fail.__name__ = chore.__name__
+    monkeypatch.setattr(inspect.getmodule(chore), chore.__name__, fail)
+    job = submit()
+    api.run("send")
+    assert status(job) == Status.QUEUED
+    assert caplog.messages == [f"{chore.__name__} failed (IntegrityError)"]
+
+
+def test_a_long_pump_does_its_chores_again(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[float] = []
+
+    def reap() -> int:
+        done.append(api.clock)
+        return 0
+
+    monkeypatch.setattr(sending, "reap", reap)
+    monkeypatch.setattr(pump, "falls_due", lambda *_, **__: True)
+    api.step = 3
+    lifecycle.run_pump("send")
+    assert done == [0, 6, 12]
+
+
+def test_a_poll_that_cannot_be_written_down_costs_no_other_its_own(
+    api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = [submit(), submit(), submit()]
+    api.run("send")
+    for job in jobs:
+        api.put(job, "in_progress")
+    real = polling.write_back
+
+    def write_back(outcomes: Sequence[Outcome[polling.Poll]], *, stretched: float) -> None:
+        if any(outcome.key.job_id == jobs[0].pk for outcome in outcomes):
+            raise IntegrityError("The lemma is true.")
+        real(outcomes, stretched=stretched)
+
+    monkeypatch.setattr(polling, "write_back", write_back)
+    api.run("poll")
+    assert [status(job) for job in jobs] == [Status.QUEUED, Status.IN_PROGRESS, Status.IN_PROGRESS]
+    (said,) = caplog.messages
+    assert "IntegrityError" in said
+    assert "lemma" not in said
+    # It comes back after its visibility.
+    monkeypatch.undo()
+    api.install(monkeypatch)
+    api.run("poll")
+    assert status(jobs[0]) == Status.IN_PROGRESS
+
+
+def test_polls_wait_for_a_database_that_is_away(
+    api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("away")
+
+    submit()
+    api.run("send")
+    monkeypatch.setattr(polling, "write_back", away)
+    with pytest.raises(OperationalError):
+        api.run("poll")
+    assert len(api.gets) == 1
+
+
+# A connection that hangs.
+
+
+def test_while_one_connection_hangs_the_jobs_of_another_are_sent(
+    api: FakeApi, submit: Submit, person: User
+) -> None:
+    other = a_project("other", is_practice=False, members={person: Role.MANAGER})
+    first = submit()
+    begun: list[float] = []
+    later: list[Job] = []
+
+    def once_more() -> None:
+        if not later:
+            later.append(submit(to=other))
+
+    api.while_sending = lambda: begun.append(api.clock)
+    # Its POST takes a minute; after 20 s, which is more than a pump claims otherwise, someone submits.
+    api.step, api.slow, api.while_waiting = 20, 3, once_more
+    lifecycle.run_pump("send")
+    assert begun == [0, 20]
+    assert (status(first), status(later[0])) == (Status.QUEUED, Status.QUEUED)
+
+
+def test_a_pump_that_waits_claims_no_longer_than_its_task_may_take(
+    api: FakeApi, submit: Submit, person: User
+) -> None:
+    first = submit()
+    later: list[Job] = []
+    rung()
+
+    def once_more() -> None:
+        if not later:
+            later.append(submit())
+
+    api.step, api.slow, api.while_waiting = 121, 2, once_more
+    lifecycle.run_pump("send")
+    assert (status(first), status(later[0]), len(api.posts)) == (Status.QUEUED, Status.WAITING, 1)
+    assert rung() == [SEND, POLL, SEND], "it hands on"
+
+
+def test_a_task_may_take_longer_than_its_pump_can(submit: Submit) -> None:
+    submit()
+    doorbell.ring("poll")
+    send, poll = [message.task for message in OrmQ.objects.order_by("pk")]
+    assert send["timeout"] > pump.CLAIM_BESIDE + sending.LEASE.total_seconds()
+    assert "timeout" not in poll
+    assert settings.Q_CLUSTER["timeout"] > pump.CLAIM_FOR["poll"] + 12
 
 
 # The watchdog.

@@ -309,6 +309,17 @@ def test_a_claim_takes_no_more_than_it_has_room_for(submit: Submit, person: User
     assert len(sending.claim_sends(5)) == 1
 
 
+def test_nothing_is_sent_that_is_not_held_at_todays_price(api: FakeApi, submit: Submit) -> None:
+    job = submit()
+    spec = ModelSpec.objects.get(pk=job.model_id)
+    dearer = spec.price_set.create(valid_from=timezone.now().date(), input=20, output=100, source="test")
+    assert sending.claim_sends(64) == []
+    api.run("send")
+    sent = the(job, 2)
+    assert (sent.state, sent.price, len(api.posts)) == (AttemptState.KNOWN, dearer, 1)
+    assert held() == sent.worst_case > 9 * the(job, 1).worst_case
+
+
 def test_cancelled_while_its_post_is_refused_it_is_not_sent_again(
     api: FakeApi, submit: Submit, person: User
 ) -> None:

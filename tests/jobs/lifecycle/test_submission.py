@@ -282,7 +282,7 @@ def test_a_job_on_a_retired_model_goes_to_its_living_successor(
             default_effort="odd", efforts=["odd"], modes=["standard"], successor_mode="odd",
             shutdown_date=timezone.now().date().replace(year=2025), successor_id=successor,
         )  # fmt: skip
-    found = lifecycle.successor_spec(
-        a_spec(project, person, **{"model": model, "mode": "standard", **wanted})
-    )
+    asked = a_spec(project, person, **{"model": model, "mode": "standard", **wanted})
+    today = Workspace.objects.the().today()
+    found = lifecycle.successor_spec(asked, ModelSpec.objects.get(pk=model), today)
     assert (found.model, found.mode, found.effort, found.max_output_tokens) == expected

@@ -136,10 +136,17 @@ def test_an_answer_that_cannot_be_rendered_stays_plain_and_holds_no_other_up(
     assert Answer.objects.get(text="Good.").html
 
 
-def test_rendering_ends_when_its_time_is_over(answered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_ends_when_its_time_is_over_and_leaves_the_worker_to_the_beat_for_a_moment(
+    answered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "_rests_until", 0.0)
     answered(message("One."))
-    monkeypatch.setattr(text, "RENDER_FOR", -text.RENDER_FOR)
+    with monkeypatch.context() as patch:
+        patch.setattr(text, "RENDER_FOR", -text.RENDER_FOR)
+        assert lifecycle.render_due() == 0
     assert lifecycle.render_due() == 0
+    text._rests_until -= text.RENDER_REST
+    assert lifecycle.render_due() == 1
 
 
 @pytest.fixture

@@ -6,23 +6,25 @@ import pytest
 from django.utils import timezone
 
 from jobs import lifecycle, spend
-from jobs.lifecycle import Decision, NotUnconfirmed
+from jobs.lifecycle import Decision, NotAdoptable, NotUnconfirmed, polling
 from jobs.lifecycle.adoption import adopt
-from jobs.lifecycle.unconfirmed import NotAdoptable
 from jobs.models import (
     Attempt,
     AttemptState,
     BudgetPeriod,
+    Connection,
     Event,
     Job,
+    Kind,
     LedgerEntry,
     Notice,
     Price,
+    RawResponse,
     Refusal,
     Status,
     User,
 )
-from jobs.openai_client import OutcomeUnknown
+from jobs.openai_client import Outcome, OutcomeUnknown, Retryable
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -44,6 +46,11 @@ def job(api: FakeApi, submit: Submit) -> Job:
 def the(job: Job, number: int = 1) -> Attempt:
     job.refresh_from_db()
     return Attempt.objects.get(job=job, number=number)
+
+
+def naming(job: Job, number: int = 1) -> dict[str, str]:
+    """The metadata that was sent."""
+    return {"ponder_attempt": str(the(job, number).nonce)}
 
 
 def booked(job: Job) -> list[tuple[str, str, Decimal]]:
@@ -124,6 +131,104 @@ def test_adopted_by_hand_it_goes_on(api: FakeApi, job: Job, person: User) -> Non
     assert BudgetPeriod.objects.get().held == job.worst_case
 
 
+def test_a_response_given_by_hand_is_taken_once_it_names_this_send(
+    api: FakeApi, job: Job, person: User
+) -> None:
+    lifecycle.resolve(job.pk, Decision.ADOPT, by=person, response_id="resp_7")
+    assert the(job).is_unproven
+    api.put(job, "in_progress", metadata=naming(job))
+    api.run("poll")
+    assert (the(job).is_unproven, job.status) == (False, Status.IN_PROGRESS)
+    # From then on it is like any other.
+    api.put(job, "completed")
+    api.run("poll")
+    job.refresh_from_db()
+    assert (job.status, job.cost) == (Status.COMPLETED, Decimal("0.022"))
+
+
+@pytest.mark.parametrize("word", ["queued", "completed"])
+@pytest.mark.parametrize("metadata", [None, {}, {"ticket": "4711"}, "none"])
+def test_a_response_given_by_hand_that_names_no_send_of_ours_is_refused(
+    api: FakeApi, job: Job, word: str, metadata: object
+) -> None:
+    # Another system's in the same account: it would be shown to people it is not for, and booked to them.
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_7")
+    api.put(job, word, metadata=metadata)
+    api.run("poll", "poll")
+    attempt = the(job)
+    assert (job.status, attempt.state, attempt.response_id) == ("unconfirmed", "unconfirmed", "")
+    assert (job.cost, attempt.error_code) == (0, "not_its_own")
+    assert "does not name this job" in attempt.error_message
+    assert not hasattr(job, "answer")
+    assert not RawResponse.objects.exists()
+    assert BudgetPeriod.objects.get().held == job.worst_case
+    assert api.gets == ["resp_7"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_taken"),
+    [(None, True), ({}, True), ({"ticket": "4711"}, False), ({"ponder_attempt": "another"}, False)],
+)
+def test_a_compatible_server_that_keeps_no_metadata_is_taken_at_the_persons_word(
+    api: FakeApi, job: Job, metadata: object, is_taken: bool
+) -> None:
+    Connection.objects.update(kind=Kind.COMPATIBLE)
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_7")
+    api.put(job, "completed", metadata=metadata)
+    api.run("poll")
+    job.refresh_from_db()
+    assert (job.status == Status.COMPLETED) == is_taken
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"ticket": "4711"}])
+def test_a_response_whose_id_the_api_gave_need_not_name_its_send(
+    api: FakeApi, job: Job, metadata: object
+) -> None:
+    adopt(the(job).pk, "resp_7", how="journal")
+    api.put(job, "completed", metadata=metadata)
+    api.run("poll")
+    job.refresh_from_db()
+    assert job.status == Status.COMPLETED
+
+
+def test_a_response_that_names_another_send_is_refused_whoever_gave_its_id(api: FakeApi, job: Job) -> None:
+    adopt(the(job).pk, "resp_7", how="journal")
+    api.put(job, "completed", metadata={"ponder_attempt": "00000000-0000-0000-0000-000000000000"})
+    api.run("poll")
+    assert (the(job).state, job.status, job.cost) == ("unconfirmed", Status.UNCONFIRMED, 0)
+    assert the(job).error_message == "The response with that id belongs to another job."
+
+
+def test_a_late_answer_under_an_id_given_up_since_says_nothing(api: FakeApi, job: Job) -> None:
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_7")
+    api.make_due()
+    (poll,) = polling.claim_polls(10)
+    late = Outcome(poll, "retrieve", body=api.body("resp_7", "completed", metadata={}))
+    polling.write_back([late], stretched=1)
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_8")
+    polling.write_back([late], stretched=1)
+    assert (the(job).state, the(job).response_id, job.status) == ("known", "resp_8", Status.QUEUED)
+
+
+def test_a_wrong_response_of_a_job_that_has_ended_meanwhile_leaves_no_hold_behind(
+    api: FakeApi, job: Job
+) -> None:
+    lifecycle.resolve(job.pk, Decision.RESEND)
+    api.replies.append(LOST)
+    api.run("send")
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_of_another")  # the second
+    adopt(the(job).pk, "resp_first", how="webhook")
+    api.responses["resp_first"] = api.body("resp_first", "completed")
+    api.responses["resp_of_another"] = Retryable("Away.", code="connect_error")
+    api.run("poll")
+    assert (the(job, 2).state, job.status) == (AttemptState.KNOWN, Status.COMPLETED)
+    api.responses["resp_of_another"] = api.body("resp_of_another", "completed")
+    api.run("poll")
+    assert (the(job, 2).state, the(job, 2).error_code) == (AttemptState.ENDED, "lost")
+    assert (job.status, job.cost, job.next_action_at) == (Status.COMPLETED, Decimal("0.022"), None)
+    assert BudgetPeriod.objects.get().held == 0
+
+
 def test_a_response_that_names_another_attempt_is_neither_shown_nor_booked(api: FakeApi, job: Job) -> None:
     api.responses["resp_7"] = api.body(
         "resp_7", "completed", metadata={"ponder_attempt": "00000000-0000-0000-0000-000000000000"}
@@ -175,8 +280,11 @@ def test_an_unconfirmed_cancel_is_asked_for_once_the_response_turns_up(api: Fake
     api.run("send")
     job.refresh_from_db()
     assert job.status == Status.UNCONFIRMED
-    api.responses["resp_7"] = api.body("resp_7", "cancelled")
+    api.responses["resp_7"] = api.body("resp_7", "in_progress", metadata=naming(job))
+    api.on_cancel["resp_7"] = api.body("resp_7", "cancelled", metadata=naming(job))
     lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_7")
+    api.run("poll")
+    assert api.cancels == [], "it could still be anybody's"
     api.run("poll")
     job.refresh_from_db()
     assert (api.cancels, job.status) == (["resp_7"], Status.CANCELLED)

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from jobs import spend
 from jobs.models import (
@@ -61,6 +62,7 @@ TAMPERING: list[tuple[str, Callable[[], object], list[str]]] = [
     ("cost of a day", lambda: DailySpend.objects.update(cost=1), ["rollup {day}: cost"]),
     ("jobs of a day", lambda: DailySpend.objects.update(jobs=2), ["rollup {day}: jobs by cost"]),
     ("buckets of a day", cut_a_bucket, ["rollup {day}: jobs by cost"]),
+    ("tokens of a day", lambda: DailySpend.objects.update(output_tokens=1), ["rollup {day}: output tokens"]),
     ("a day that is gone", lambda: DailySpend.objects.all().delete(), ["rollup {day}: cost"]),
     ("cost of a tag", lambda: DailyTagSpend.objects.update(cost=1), ["tag rollup {tag}"]),
     ("a tag that is gone", lambda: DailyTagSpend.objects.all().delete(), ["tag rollup {tag}"]),
@@ -102,6 +104,34 @@ def test_tampering_is_found(settled: Attempt, tamper: Callable[[], object], expe
     }
     tamper()
     assert findings() == [line.format(**named) for line in expected]
+
+
+def test_the_tokens_of_what_was_booked_before_the_ledger_had_any_are_filled_in(
+    project: Project, admitted: MakeAttempt
+) -> None:
+    fill = import_module("jobs.migrations.0004_tokens_of_the_ledger").FILL
+    wire = {"input_tokens": 100, "output_tokens": 50, "output_tokens_details": {"reasoning_tokens": 40}}
+    grown, odd, guessed = admitted(project), admitted(project), admitted(project)
+    for cost in ("0.1", "0.2"):
+        spend.settle(grown, cost=Decimal(cost), basis=Basis.USAGE)
+    spend.settle(odd, cost=Decimal("0.3"), basis=Basis.USAGE)
+    spend.settle(guessed, cost=Decimal("0.4"), basis=Basis.ESTIMATE)
+    Attempt.objects.update(
+        usage={"input_tokens": "many", "output_tokens": 10**30, "input_tokens_details": []}
+    )
+    Attempt.objects.filter(pk=grown.pk).update(usage=wire)
+    DailySpend.objects.update(input_tokens=7)
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the beginning of a transaction
+        cursor.execute(fill)
+    (row,) = LedgerEntry.objects.filter(input_tokens__gt=0)
+    assert (row.attempt, row.kind, row.output_tokens, row.reasoning_tokens) == (grown, "adjust", 50, 40)
+    daily = DailySpend.objects.get()
+    assert (daily.input_tokens, daily.cached_tokens) == (100, 0)
+    assert (daily.output_tokens, daily.reasoning_tokens) == (1_000_000_050, 40)
+    assert findings() == []
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+        LedgerEntry.objects.update(amount=0)
 
 
 def test_an_attempt_without_a_hold_is_found(project: Project, attempt_of: MakeAttempt) -> None:

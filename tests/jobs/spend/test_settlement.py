@@ -137,6 +137,42 @@ def test_what_was_charged_is_adjusted(
     assert findings() == []
 
 
+def tokens() -> tuple[int, ...]:
+    row = DailySpend.objects.get()
+    return row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens
+
+
+@pytest.mark.parametrize(
+    ("then", "cost"),
+    [
+        pytest.param(Usage(300, 20, 0, 0, 90, 70), "0.5", id="it grew"),
+        pytest.param(Usage(100, 0, 0, 0, 20, 0), "0.1", id="it shrank"),
+        pytest.param(Usage(100, 10, 0, 0, 50, 45), "0.3", id="other tokens, the same cost"),
+    ],
+)
+def test_the_tokens_of_the_rollup_are_those_of_the_last_usage(
+    attempt: Attempt, then: Usage, cost: str
+) -> None:
+    settle(attempt, "0.3", usage=USAGE)
+    assert tokens() == (100, 10, 50, 40)
+    for _ in range(2):
+        settle(attempt, cost, usage=then)
+        assert tokens() == (then.input_tokens, then.cached_tokens, then.output_tokens, then.reasoning_tokens)
+    assert [kind for kind, _, _ in rows()] == ["release", "charge", "adjust"]
+    assert DailySpend.objects.get().jobs == 1
+    assert findings() == []
+
+
+def test_tokens_come_with_a_usage_only_and_stay_when_it_is_overruled(attempt: Attempt, person: User) -> None:
+    settle(attempt, "1", Basis.BOUND, usage=USAGE)
+    assert tokens() == (0, 0, 0, 0)
+    settle(attempt, "0.3", usage=USAGE)
+    settle(attempt, "0.2", Basis.ESTIMATE, actor=person, reason="as on the bill")
+    settle(attempt, "0.3")
+    assert tokens() == (100, 10, 50, 40)
+    assert findings() == []
+
+
 def test_a_person_may_overrule_the_usage_with_a_reason(attempt: Attempt, person: User) -> None:
     settle(attempt, "0.3")
     settle(attempt, "0.25", Basis.ESTIMATE, actor=person, reason="as on the bill")
@@ -201,6 +237,23 @@ def test_what_is_settled_later_belongs_to_the_month_it_was_admitted_in(
     assert (december.held, december.spent) == (2, 0)
     assert DailySpend.objects.get().spent_on == dt.date(2026, 11, 30)
     assert DailySpend.objects.in_month(dt.date(2026, 11, 1)).count() == 1
+    assert findings() == []
+
+
+def test_of_a_job_with_sends_of_two_months_the_earlier_month_is_locked_first(
+    project: Project, admitted: MakeAttempt, settings: Settings
+) -> None:
+    spend.set_cap(Decimal(50))
+    settings.PONDER_TODAY = dt.date(2026, 11, 30)
+    first = admitted(project, "1")
+    settings.PONDER_TODAY = dt.date(2026, 12, 1)
+    second = admitted(project, "2", job=first.job)
+    with CaptureQueriesContext(connection) as queries:
+        settle(second, "0.5")
+        settle(first, None)
+    (locked, *_) = [query["sql"] for query in queries if "jobs_budgetperiod" in query["sql"]]
+    assert 'ORDER BY "jobs_budgetperiod"."month" ASC, "jobs_budgetperiod"."budget_id" ASC' in locked
+    assert locked.endswith("FOR NO KEY UPDATE")
     assert findings() == []
 
 

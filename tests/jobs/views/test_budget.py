@@ -81,7 +81,7 @@ def test_only_projects_one_may_see_are_counted(real: Project, mira: User) -> Non
 def test_the_workspaces_cap_is_for_operators(real: Project, mira: User) -> None:
     spend.set_cap(Decimal(500))
     operator = a_person("ops@example.com", is_superuser=True)
-    assert signed_in(mira).get("/budget/").context["workspace_cap"] is None
+    assert signed_in(mira).get("/budget/").context["workspace"] is None
     assert "$500.00" in signed_in(operator).get("/budget/").content.decode()
 
 

@@ -37,7 +37,7 @@ def test_a_project_shows_what_is_spent_held_and_left(project: Project, mira: Use
     a_job(project, mira, Status.IN_PROGRESS)
     page = signed_in(mira).get("/projects/proofs/")
     period = BudgetPeriod.objects.get()
-    assert page.context["capped"].period == period
+    assert page.context["period"] == period
     assert period.spent > 0
     assert period.held > 0
     assert period.left == period.cap - period.spent - period.held
@@ -103,7 +103,7 @@ def test_a_cap_below_what_is_committed_is_shown_as_over(project: Project, mira: 
     a_job(project, mira, Status.COMPLETED)
     spend.set_cap(Decimal("0.01"), project=project)
     page = signed_in(mira).get("/projects/proofs/")
-    assert page.context["capped"].is_over
+    assert page.context["period"].is_over
     assert "Nothing more is admitted until it fits" in page.content.decode()
 
 

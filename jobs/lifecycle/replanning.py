@@ -1,0 +1,67 @@
+"""Holds anew what waits at a price that is no longer in force: nothing is sent that is not held."""
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from jobs import spend
+from jobs.lifecycle.sending import end_unsent
+from jobs.lifecycle.submission import plan_attempt
+from jobs.lifecycle.transition import step, tell
+from jobs.models import Attempt, AttemptState, Job, Price, Status, Workspace
+from jobs.openai_client import Rejected
+
+MOST_AT_ONCE = 100
+
+
+def replan_due() -> int:
+    """Replan the jobs due to be sent whose price was succeeded while they waited; return how many."""
+    outdated = Attempt.objects.outdated(Workspace.objects.the().today())
+    due = outdated.filter(job__in=Job.objects.to_send()).values_list("job", flat=True)
+    # One transaction each, for each locks budgets of its own.
+    return sum(replan(job_id) for job_id in due[:MOST_AT_ONCE])
+
+
+def replan(job_id: int) -> bool:
+    """Give a waiting job's hold back and hold its ceiling at today's price; True if its price has changed.
+
+    The planned attempt ends unsent, and the next one takes its place. A job whose new ceiling does not fit
+    fails and says so, as one does that has no budget for another attempt; the refusal is recorded.
+    """
+    with transaction.atomic():
+        job = (
+            Job.objects.select_for_update(of=("self",))
+            .select_related("project__connection", "model")
+            .get(pk=job_id)
+        )
+        price = job.model.price_on(Workspace.objects.the().today())
+        planned = Attempt.objects.filter(job=job, state=AttemptState.PLANNED).exclude(price=price).first()
+        if job.status != Status.WAITING or price is None or planned is None:
+            return False
+        try:
+            with transaction.atomic():
+                _hold_at(price, job, planned)
+        except (spend.BudgetRefused, spend.NoCap) as refused:
+            why = str(refused) or "the project has no cap"
+            message = f"Its price has changed since it was submitted, and it does not fit any more: {why}"
+            error = Rejected(message, code="price_changed")
+            end_unsent(job, planned, status=Status.FAILED, kind="price_changed", error=error)
+            if isinstance(refused, spend.BudgetRefused):
+                spend.record_refusal(refused, job)
+    return True
+
+
+def _hold_at(price: Price, job: Job, planned: Attempt) -> None:
+    step(
+        planned.pk,
+        of=[AttemptState.PLANNED],
+        to=AttemptState.ENDED,
+        ended_at=Now(),
+        error_code="price_changed",
+    )
+    spend.settle(planned, cost=None, reason="its price changed while it waited")
+    number = Attempt.objects.filter(job=job).count() + 1
+    attempt = plan_attempt(job, number=number, price=price)
+    Job.objects.filter(pk=job.pk).update(worst_case=attempt.worst_case, version=F("version") + 1)
+    note = f"Its price changed: {attempt.worst_case:.4f} USD are held now, {planned.worst_case:.4f} were."
+    tell(job.pk, "held_anew", attempt_id=attempt.pk, note=note)

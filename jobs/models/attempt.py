@@ -1,0 +1,106 @@
+"""Attempts: the sends of a job, each with its hold, its response and what became of it."""
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+from django.db import models
+from django.db.models.functions import Now
+
+from jobs.models.catalogue import Price
+
+
+class AttemptState(models.TextChoices):
+    """How far one send has come."""
+
+    PLANNED = "planned", "Planned"  # held for, not sent
+    SENDING = "sending", "Sending"  # bytes may be on the wire until the lease expires
+    KNOWN = "known", "Known"  # accepted: we have the response id
+    UNCONFIRMED = "unconfirmed", "Unconfirmed"  # sent perhaps
+    ENDED = "ended", "Ended"  # nothing more is expected
+
+
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    """Attempts, read as phrases."""
+
+    def outdated(self, day: dt.date) -> "AttemptQuerySet":
+        """Those not sent yet and held for at a price row that is no longer the one in force on `day`."""
+        rows = Price.objects.filter(model=models.OuterRef("job__model"), valid_from__lte=day)
+        in_force = rows.order_by("-valid_from").values("pk")[:1]
+        planned = self.filter(state=AttemptState.PLANNED).annotate(in_force=models.Subquery(in_force))
+        return planned.filter(in_force__isnull=False).exclude(price_id=models.F("in_force"))
+
+
+class Attempt(models.Model):
+    """One send of a job, made together with its hold."""
+
+    job = models.ForeignKey("jobs.Job", on_delete=models.PROTECT)
+    number = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=12, choices=AttemptState, default=AttemptState.PLANNED)
+    connection = models.ForeignKey("jobs.Connection", on_delete=models.PROTECT)
+    price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
+    instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
+    nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    worst_case = models.DecimalField(
+        max_digits=20, decimal_places=10, help_text="USD, as held when it was made."
+    )
+    tries = models.PositiveIntegerField(default=0, help_text="Times it was surely not accepted.")
+    misses = models.PositiveIntegerField(default=0, help_text="Polls in a row answered with 404.")
+    missed_since = models.DateTimeField(null=True, blank=True, help_text="When that row began.")
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    response_id = models.CharField(max_length=255, blank=True)
+    is_unproven = models.BooleanField(
+        default=False, help_text="Its response id was given by hand, and no response has named it yet."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    cancel_sent_at = models.DateTimeField(null=True, blank=True)
+    end_seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="When an end was first read upstream."
+    )
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_status = models.CharField(max_length=20, blank=True, help_text="The API's word for its end.")
+    input_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Counted before it was sent.")
+    error_code = models.CharField(max_length=80, blank=True)
+    error_message = models.CharField(max_length=600, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    usage = models.JSONField(null=True, blank=True)
+    cost = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(0), help_text="USD")
+    service_tier = models.CharField(max_length=16, blank=True, help_text="As the response names it.")
+    objects = AttemptQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["job", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once"),
+            models.UniqueConstraint(
+                fields=["connection", "response_id"],
+                condition=~models.Q(response_id=""),
+                name="response_known_once",
+            ),
+            # Two pumps can never both have bytes on the wire for one job.
+            models.UniqueConstraint(
+                fields=["job"],
+                condition=models.Q(state__in=["planned", "sending"]),
+                name="one_attempt_being_sent",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["connection", "state"], name="attempt_open", condition=~models.Q(state="ended")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.job_id}"
+
+
+class RawResponse(models.Model):
+    """The last response body read for an attempt, as it came. A payload."""
+
+    attempt = models.OneToOneField(Attempt, on_delete=models.CASCADE, primary_key=True)
+    body = models.JSONField()
+    read_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"response of {self.attempt_id}"

@@ -1,0 +1,80 @@
+"""Prepare what Ponder needs before it runs: static files, database, records."""
+
+import hashlib
+import os
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.db import connection
+
+from jobs.management import first_start
+from o3site import localpg
+
+# An arbitrary number: whoever starts on this database at the same time waits for the same one.
+MIGRATION_LOCK = 706_167_001
+
+
+def prepare(parts: Collection[str], *, sandbox_base_url: str, say: Callable[[str], None]) -> str:
+    """Prepare what these parts need, saying what was done; return the operator's link's secret, or "".
+
+    Raises localpg.Unavailable, ImproperlyConfigured, or what Django does when a database cannot be used.
+    """
+    # At once, because making a new database takes a second of another process's time.
+    with ThreadPoolExecutor(1) as aside:
+        database = aside.submit(_start_bundled_database)
+        if "web" in parts:
+            _collect_static(say)
+        database.result()
+    connection.ensure_connection()
+    version = connection.cursor().connection.info.parameter_status("server_version")
+    place = "in its own folder" if not settings.DATABASE_URL else "at DATABASE_URL"
+    say(f"✓ database: PostgreSQL {version} {place}")
+    _warn_of_talkative_log(say)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+        token = first_start.prepare(
+            sandbox_base_url=sandbox_base_url,
+            # On a database that machines share, the practice API is where its part runs.
+            moves_sandbox="sandbox" in parts or not settings.DATABASE_URL,
+        )
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+    say("✓ records")
+    connection.close()
+    return token or ""
+
+
+def _start_bundled_database() -> None:
+    if not settings.DATABASE_URL:
+        localpg.start(settings.DATA_DIR)
+
+
+def _collect_static(say: Callable[[str], None]) -> None:
+    """Collect the static files into the data directory, unless none has changed since the last time."""
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for name, storage in finder.list(["CVS", ".*", "*~"]):
+            status = os.stat(storage.path(name))
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    known = settings.DATA_DIR / "static.sha256"
+    if known.is_file() and known.read_text() == digest.hexdigest() and settings.STATIC_ROOT.is_dir():
+        return
+    call_command("collectstatic", verbosity=0, interactive=False, skip_checks=True)
+    known.write_text(digest.hexdigest())
+    say("✓ static files")
+
+
+def _warn_of_talkative_log(say: Callable[[str], None]) -> None:
+    if not settings.DATABASE_URL:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('log_min_error_statement'), current_user")
+        level, user = cursor.fetchone()
+    if level not in {"log", "fatal", "panic"}:
+        say(
+            "! The database's log keeps failed statements, and with them prompts and answers. As its"
+            f" superuser run: ALTER ROLE {user} SET log_min_error_statement = panic"
+        )

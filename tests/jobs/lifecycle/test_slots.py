@@ -1,0 +1,153 @@
+"""Slots: whose jobs are sent first, how many at once, and no more to an API that leaves us in doubt."""
+
+import datetime as dt
+from collections import Counter
+
+import pytest
+from django.db import OperationalError
+from django.db.models.functions import Now
+
+from jobs import lifecycle
+from jobs.access import Role
+from jobs.lifecycle import sending
+from jobs.models import Attempt, AttemptState, Connection, Job, Notice, Project, Status, User
+from jobs.openai_client import Outcome, OutcomeUnknown, Rejected, Retryable
+from tests.factories import a_project
+from tests.fake_api import FakeApi
+from tests.jobs.lifecycle.conftest import Submit
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
+
+AWAY = Retryable("The API could not be reached.", code="connect_error")
+LOST = OutcomeUnknown("The connection broke.", code="connection_lost", request_id="req_9")
+
+
+def the(job: Job) -> Attempt:
+    return Attempt.objects.get(job=job)
+
+
+@pytest.fixture
+def other(person: User, project: Project) -> Project:
+    """A project on another connection, which was made later."""
+    return a_project("other", is_practice=False, members={person: Role.MANAGER})
+
+
+def test_a_connection_gets_no_more_slots_than_it_leaves_free(
+    submit: Submit, project: Project, other: Project
+) -> None:
+    for to in [project] * 9 + [other] * 9:
+        submit(to=to)
+    ours, theirs = project.connection_id, other.connection_id
+    first = sending.claim_sends(8)
+    assert Counter(send.connection_id for send in first) == {ours: 4, theirs: 2}
+    busy = {ours: 4, theirs: 2}
+    assert sending.claim_sends(2, busy) == [], "what is left is for a third"
+    assert len(sending.claim_sends(4, {ours: 4})) == 2
+    assert Counter(send.connection_id for send in sending.claim_sends(64, {})) == {ours: 5, theirs: 5}
+
+
+def test_the_one_that_holds_least_comes_first_and_then_who_has_waited_longest(
+    submit: Submit, project: Project, other: Project
+) -> None:
+    for to in (project, other, project, other):
+        submit(to=to)
+    theirs = Job.objects.filter(project=other)
+    theirs.update(next_action_at=Now() - dt.timedelta(seconds=1))
+    assert [send.connection_id for send in sending.claim_sends(1)] == [other.connection_id]
+    busy = {other.connection_id: 1}
+    assert [send.connection_id for send in sending.claim_sends(1, busy)] == [project.connection_id]
+
+
+@pytest.mark.parametrize("failing", [1, 0], ids=["the second", "the first"])
+def test_what_is_claimed_is_sent_though_the_claim_for_another_connection_fails(
+    api: FakeApi,
+    submit: Submit,
+    project: Project,
+    other: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+) -> None:
+    jobs = [submit(), submit(to=other)]
+    broken = [project, other][failing].connection_id
+    real = sending._claim_on
+
+    def claim_on(connection_id: int, room: int) -> list[sending.Send]:
+        if connection_id == broken:
+            raise OperationalError("deadlock detected")
+        return real(connection_id, room)
+
+    monkeypatch.setattr(sending, "_claim_on", claim_on)
+    if failing:
+        assert [send.job_id for send in sending.claim_sends(64)] == [jobs[0].pk]
+    else:
+        with pytest.raises(OperationalError):
+            sending.claim_sends(64)
+        assert the(jobs[1]).state == AttemptState.PLANNED
+
+
+def test_five_sends_in_a_row_that_nobody_knows_about_pause_their_connection(
+    api: FakeApi, submit: Submit, other: Project
+) -> None:
+    jobs = [submit() for _ in range(7)]
+    api.replies.extend([LOST] * 7)
+    api.run("send")
+    connection = Connection.objects.get(name="practice")
+    assert connection.paused_at is not None
+    assert connection.paused_reason == (
+        "outcomes_unknown: Of 5 sends in a row nobody knows whether they were accepted. "
+        "connection_lost: The connection broke."
+    )
+    assert Notice.objects.filter(kind="connection_paused").count() == 1
+    assert {the(job).state for job in jobs} == {AttemptState.UNCONFIRMED}
+    jobs = [submit(), submit(to=other)]
+    api.run("send")
+    assert [the(job).state for job in jobs] == [AttemptState.PLANNED, AttemptState.KNOWN]
+    # Whoever resumes it has looked: it begins anew.
+    lifecycle.resume(connection.pk)
+    api.replies.append(LOST)
+    api.run("send")
+    connection.refresh_from_db()
+    assert (connection.paused_at, connection.unknown_in_a_row) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_paused"),
+    [
+        pytest.param(None, False, id="accepted"),
+        pytest.param(AWAY, True, id="away"),
+        pytest.param(Rejected("No.", code="invalid_value"), True, id="rejected"),
+    ],
+)
+def test_only_an_acceptance_ends_the_row(
+    api: FakeApi, submit: Submit, reply: Retryable | Rejected | None, is_paused: bool
+) -> None:
+    for answer in (LOST, LOST, LOST, LOST, reply, LOST):
+        submit()
+        api.replies.append(api.body(f"resp_{len(api.posts)}x") if answer is None else answer)
+        api.run("send")
+        Job.objects.filter(status=Status.WAITING).update(next_action_at=None)
+    assert (Connection.objects.get().paused_at is not None) == is_paused
+
+
+def test_a_server_that_repeats_its_ids_is_paused_too(api: FakeApi, submit: Submit) -> None:
+    for _ in range(6):
+        submit()
+    api.replies.extend([api.body("resp_same")] * 6)
+    api.run("send")
+    assert Connection.objects.get().paused_reason.startswith("outcomes_unknown: ")
+
+
+def test_a_connection_in_doubt_has_no_more_on_the_wire_than_it_would_be_paused_for(
+    api: FakeApi, submit: Submit
+) -> None:
+    for _ in range(6):
+        submit()
+    Connection.objects.update(unknown_in_a_row=2)
+    first, second, third = sending.claim_sends(64)
+    assert sending.claim_sends(64) == []
+    sending.write_back(Outcome(first, "create", error=LOST))
+    assert sending.claim_sends(64) == []
+    sending.write_back(Outcome(second, "create", body=api.body("resp_2")))
+    assert Connection.objects.get().unknown_in_a_row == 0
+    assert len(sending.claim_sends(64)) == 3
+    sending.write_back(Outcome(third, "create", body=api.body("resp_3")))

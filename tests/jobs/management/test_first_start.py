@@ -1,0 +1,92 @@
+"""What a start makes, what it leaves alone, and when practice needs the sandbox."""
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from jobs import lifecycle
+from jobs.access import Role
+from jobs.management import first_start
+from jobs.models import Budget, Connection, Job, KeySource, Project, SignInLink, Status, User
+from tests.factories import PASSWORD, a_person, a_project, a_spec
+
+pytestmark = pytest.mark.django_db
+
+HERE, ELSEWHERE = "http://127.0.0.1:7/v1", "http://127.0.0.1:8/v1"
+KEY = "sk-of-the-environment"
+
+
+def practice() -> Connection:
+    return Connection.objects.get(is_practice=True)
+
+
+def waiting_job() -> Job:
+    return lifecycle.submit(a_spec(Project.objects.get(slug="practice"), User.objects.get()))
+
+
+def test_the_first_start_makes_an_operator_with_a_link_and_a_practice_project_with_a_cap() -> None:
+    token = first_start.prepare(sandbox_base_url=HERE)
+    assert token is not None
+    assert SignInLink.objects.count() == 1
+    project = Project.objects.get()
+    assert (project.connection, practice().base_url) == (practice(), HERE)
+    assert Budget.objects.get(project=project).cap == first_start.PRACTICE_CAP
+
+
+def test_no_link_is_made_once_an_operator_can_sign_in() -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    operator = User.objects.get()
+    operator.set_password(PASSWORD)
+    operator.save()
+    assert first_start.prepare(sandbox_base_url=HERE) is None
+    assert User.objects.count() == 1
+
+
+def test_practice_follows_the_sandbox_that_moved_and_no_other_machines() -> None:
+    first_start.prepare(sandbox_base_url=HERE, moves_sandbox=False)
+    assert practice().base_url == HERE, "the very first start says where it is, whoever it is"
+    first_start.prepare(sandbox_base_url=ELSEWHERE, moves_sandbox=False)
+    assert practice().base_url == HERE
+    first_start.prepare(sandbox_base_url=ELSEWHERE)
+    assert practice().base_url == ELSEWHERE
+    assert practice().key.reveal() == "sk-practice"
+
+
+def test_a_start_with_the_key_goes_on_with_what_paused_for_want_of_it(settings: Settings) -> None:
+    settings.OPENAI_API_KEY = KEY
+    first_start.prepare(sandbox_base_url=HERE)
+    real = Connection.objects.get(key_source=KeySource.ENVIRONMENT)
+    lifecycle.pause(real.pk, "no_key: It has no key.")
+    settings.OPENAI_API_KEY = ""
+    first_start.prepare(sandbox_base_url=HERE)
+    real.refresh_from_db()
+    assert real.paused_at is not None
+    settings.OPENAI_API_KEY = KEY
+    first_start.prepare(sandbox_base_url=HERE)
+    real.refresh_from_db()
+    assert real.paused_at is None
+
+
+def test_the_sandbox_is_needed_while_nothing_else_is_connected() -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    assert first_start.needs_sandbox()
+
+
+def test_beside_a_real_connection_the_sandbox_is_needed_until_the_last_practice_job_has_ended(
+    settings: Settings,
+) -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    settings.OPENAI_API_KEY = KEY
+    first_start.prepare(sandbox_base_url=HERE)
+    assert not first_start.needs_sandbox()
+    job = waiting_job()
+    assert first_start.needs_sandbox()
+    lifecycle.cancel(job.pk, by=User.objects.get())
+    job.refresh_from_db()
+    assert job.status == Status.CANCELLED
+    assert not first_start.needs_sandbox()
+
+
+def test_a_job_for_real_money_needs_no_sandbox() -> None:
+    mira = a_person()
+    lifecycle.submit(a_spec(a_project(is_practice=False, members={mira: Role.SUBMITTER}), mira))
+    assert not first_start.needs_sandbox()

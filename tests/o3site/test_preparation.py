@@ -1,0 +1,67 @@
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from o3site import preparation
+from o3site.management.commands.start import PARTS
+
+PLACE = "http://127.0.0.1:7/v1"
+OWN, BUNDLED = "postgresql://db.example.com/ponder", ""
+
+Prepare = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Prepare]:
+    """Prepare parts on a database of one's own or the bundled one; return what happened."""
+    happened: dict[str, Any] = {}
+    monkeypatch.setattr(preparation, "_collect_static", lambda say: happened.update(static=True))
+    monkeypatch.setattr("o3site.localpg.start", lambda home: happened.update(bundled=True))
+    monkeypatch.setattr(preparation, "call_command", lambda *words, **options: None)
+    monkeypatch.setattr("jobs.management.first_start.prepare", lambda **words: happened.update(words))
+
+    def run(parts: Collection[str], url: str) -> dict[str, Any]:
+        settings.DATABASE_URL = url
+        happened.update(said=[], static=False, bundled=False)
+        assert preparation.prepare(parts, sandbox_base_url=PLACE, say=happened["said"].append) == ""
+        return happened
+
+    yield run
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        assert cursor.fetchall() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_part_gets_what_it_needs(prepare: Prepare) -> None:
+    for parts, needs_static in (["web"], True), (["workers"], False), (["sandbox"], False), (PARTS, True):
+        for url in (OWN, BUNDLED):
+            found = prepare(parts, url)
+            assert (found["static"], found["bundled"]) == (needs_static, url == BUNDLED), parts
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_machines_may_share_a_database_the_sandboxes_host_alone_says_where_it_is(
+    prepare: Prepare,
+) -> None:
+    for parts, moves in (["web"], False), (["workers"], False), (["sandbox"], True), (PARTS, True):
+        assert prepare(parts, OWN)["moves_sandbox"] is moves
+        assert prepare(parts, BUNDLED)["moves_sandbox"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_whose_log_keeps_what_people_write_is_warned_of(prepare: Prepare) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER ROLE CURRENT_USER SET log_min_error_statement = error")
+    connection.close()
+    try:
+        said = prepare(["workers"], OWN)["said"]
+        assert [line[:20] for line in said if line.startswith("!")] == ["! The database's log"]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE CURRENT_USER RESET log_min_error_statement")
+    connection.close()
+    assert not any(line.startswith("!") for line in prepare(["workers"], OWN)["said"])
