@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
@@ -17,17 +16,30 @@ from o3site import localpg
 MIGRATION_LOCK = 706_167_001
 
 
-def prepare(parts: Collection[str], *, sandbox_base_url: str, say: Callable[[str], None]) -> str:
-    """Prepare what these parts need, saying what was done; return the operator's link's secret, or "".
+def collect_static(*, say: Callable[[str], None]) -> None:
+    """Collect the static files into the data directory, unless none has changed since the last time."""
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for name, storage in finder.list(["CVS", ".*", "*~"]):
+            status = os.stat(storage.path(name))
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    known = settings.DATA_DIR / "static.sha256"
+    if known.is_file() and known.read_text() == digest.hexdigest() and settings.STATIC_ROOT.is_dir():
+        return
+    call_command("collectstatic", verbosity=0, interactive=False, skip_checks=True)
+    known.write_text(digest.hexdigest())
+    say("✓ static files")
+
+
+def prepare_records(
+    parts: Collection[str], *, sandbox_base_url: str, say: Callable[[str], None]
+) -> str | None:
+    """Have a database with the records that these parts need; return a secret for an operator's link, if any.
 
     Raises localpg.Unavailable, ImproperlyConfigured, or what Django does when a database cannot be used.
     """
-    # At once, because making a new database takes a second of another process's time.
-    with ThreadPoolExecutor(1) as aside:
-        database = aside.submit(_start_bundled_database)
-        if "web" in parts:
-            _collect_static(say)
-        database.result()
+    if not settings.DATABASE_URL:
+        localpg.start(settings.DATA_DIR)
     connection.ensure_connection()
     version = connection.cursor().connection.info.parameter_status("server_version")
     place = "in its own folder" if not settings.DATABASE_URL else "at DATABASE_URL"
@@ -44,27 +56,7 @@ def prepare(parts: Collection[str], *, sandbox_base_url: str, say: Callable[[str
         cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
     say("✓ records")
     connection.close()
-    return token or ""
-
-
-def _start_bundled_database() -> None:
-    if not settings.DATABASE_URL:
-        localpg.start(settings.DATA_DIR)
-
-
-def _collect_static(say: Callable[[str], None]) -> None:
-    """Collect the static files into the data directory, unless none has changed since the last time."""
-    digest = hashlib.sha256()
-    for finder in get_finders():
-        for name, storage in finder.list(["CVS", ".*", "*~"]):
-            status = os.stat(storage.path(name))
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    known = settings.DATA_DIR / "static.sha256"
-    if known.is_file() and known.read_text() == digest.hexdigest() and settings.STATIC_ROOT.is_dir():
-        return
-    call_command("collectstatic", verbosity=0, interactive=False, skip_checks=True)
-    known.write_text(digest.hexdigest())
-    say("✓ static files")
+    return token
 
 
 def _warn_of_talkative_log(say: Callable[[str], None]) -> None:

@@ -6,10 +6,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.conf import settings
-from django.db import OperationalError, transaction
+from django.db import Error, OperationalError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -114,8 +114,11 @@ def _send(lease: _Lease) -> None:
                     sends.claim()
                 sends.write_down()
         finally:
-            # What is on the wire costs money, whatever has gone wrong here: its outcome is written down.
+            # What is on the wire costs money, whatever has gone wrong here: its outcome is written down, and
+            # under the lease, for a second pump would take the worker that is left for the beat.
             while sends.is_busy:
+                with suppress(Error):
+                    lease.renew()
                 sends.write_down()
 
 
@@ -165,6 +168,9 @@ class _Sends:
         try:
             sending.write_back(outcome)
         except Exception as error:
+            # One that the database has dropped is not opened anew as long as it is not closed.
+            if not connection.is_usable():
+                connection.close()
             is_over = time.monotonic() >= self._open[send]
             if is_first or is_over:
                 # Only the kind of error: its text could hold a row.

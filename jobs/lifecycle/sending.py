@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import Exists, F, Min, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
@@ -66,7 +66,7 @@ def claim_sends(room: int, busy: Mapping[int, int] | None = None) -> list[Send]:
             continue
         try:
             claimed += _claim_on(connection_id, share)
-        except DatabaseError as error:
+        except Error as error:
             if not claimed:
                 raise
             # What is claimed already must be sent, or it would count as sent perhaps.

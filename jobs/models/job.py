@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now, NullIf
 
 from jobs import access
 from jobs.access import Act
@@ -44,17 +44,14 @@ FINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED)
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
 
-# Of a job, its project and its people, what a list shows.
-LISTED = (
-    "short_id", "status", "version", "effort", "mode", "max_output_tokens", "worst_case", "cost",
-    "created_at", "sent_at", "finished_at", "cancel_requested_at", "error_code", "incomplete_reason",
-    "model", "project__name", "prompt__title", "prompt__schema_name",
-    "submitted_by__name", "submitted_by__email", "cancel_requested_by__name", "cancel_requested_by__email",
-)  # fmt: skip
-
-
 def make_short_id() -> str:
     return "j_" + "".join(secrets.choice(SHORT_ID_ALPHABET) for _ in range(8))
+
+
+def _name_of(person: str) -> Coalesce:
+    """Return what `str` says of a user, as an expression."""
+    name = NullIf(models.F(f"{person}__name"), models.Value(""))
+    return Coalesce(name, f"{person}__email", output_field=models.CharField())
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -112,13 +109,20 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(attempt__state=AttemptState.SENDING, attempt__lease_expires_at__lte=Now() + within)
 
     def for_list(self) -> "JobQuerySet":
-        """With what a row of a list shows and no more: a page of them is read at every look."""
-        return self.select_related("project", "submitted_by", "cancel_requested_by", "prompt").only(*LISTED)
+        """With what a row of a list shows of other records, read beside it: no rows of theirs are made."""
+        return self.annotate(
+            title=models.F("prompt__title"),
+            schema_name=models.F("prompt__schema_name"),
+            project_name=models.F("project__name"),
+            person=_name_of("submitted_by"),
+            canceller=_name_of("cancel_requested_by"),
+        )
 
     def for_cards(self) -> "JobQuerySet":
-        """With what a card of a job in flight shows besides: whether its connection is paused."""
-        found = self.for_list().select_related("project__connection")
-        return found.only(*LISTED, "project__connection__name", "project__connection__paused_at")
+        """With what a card of a job in flight shows besides: its connection's name, if that is paused."""
+        paused = models.Q(project__connection__paused_at__isnull=False)
+        name = models.When(paused, then="project__connection__name")
+        return self.for_list().annotate(paused_connection=models.Case(name))
 
     def with_usage(self) -> "JobQuerySet":
         """With `usage`, as the API reports it, of the last attempt that has any."""

@@ -102,8 +102,8 @@ class Card:
         if reason is not None:
             return reason.text
         if self.job.status == Status.WAITING:
-            paused = self.job.project.connection.paused_at is not None
-            return f"{self.job.project.connection} is paused; it waits" if paused else "To be sent next"
+            paused = getattr(self.job, "paused_connection", None)
+            return f"{paused} is paused; it waits" if paused else "To be sent next"
         if self.job.status == Status.AWAITING_APPROVAL:
             return "Nothing is sent until someone agrees"
         return f"Usually {usually(*self.usual)}" + (". Still running." if self.is_slow else "")

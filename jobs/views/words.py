@@ -46,7 +46,10 @@ class Why(NamedTuple):
 
 
 def why(job: Job) -> Why | None:
-    """Return the reason of an exception in a few words; None for a job that is as it should be."""
+    """Return the reason of an exception in a few words; None for a job that is as it should be.
+
+    The job is one of a list (`JobQuerySet.for_list`).
+    """
     if job.is_cancelling:
         return Why("Being cancelled", "idle")
     if job.status == Status.INCOMPLETE:
@@ -56,8 +59,9 @@ def why(job: Job) -> Why | None:
         return Why(_readable(job.incomplete_reason) or "Stopped early", "warn")
     if job.status == Status.FAILED:
         return Why(FAILURES.get(job.error_code) or _readable(job.error_code) or "No reason given", "bad")
-    if job.status == Status.CANCELLED and job.cancel_requested_by:
-        return Why(f"Cancelled by {job.cancel_requested_by}", "idle")
+    canceller = getattr(job, "canceller", None)
+    if job.status == Status.CANCELLED and canceller:
+        return Why(f"Cancelled by {canceller}", "idle")
     if job.status == Status.UNCONFIRMED:
         return Why("Sent perhaps: someone must decide", "warn")
     if job.status == Status.REQUIRES_ACTION:

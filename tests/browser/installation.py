@@ -88,7 +88,7 @@ class Installation:
         return found
 
     def skip_back_off(self, job: Job, *, attempt: int) -> None:
-        """Let the time pass for which an attempt of a failed job waits."""
+        """Let the time pass for which an attempt waits that failed, or could not be sent."""
         planned = Attempt.objects.filter(job=job, number=attempt, state=AttemptState.PLANNED)
 
         def failed_before() -> bool:

@@ -76,6 +76,15 @@ ENDS = {
 }
 
 
+# The colour of an event's dot, and the one that says 'look at this'.
+DOT = "line => getComputedStyle(line, '::before').backgroundColor"
+AMBER = """line => {
+    const probe = line.appendChild(document.createElement("i"));
+    probe.className = "badge warn";
+    return getComputedStyle(probe).color;
+}"""
+
+
 def test_every_bad_end_is_said_in_plain_words_with_its_cost(
     ponder: Installation, browse: Browse, mira: User
 ) -> None:
@@ -103,6 +112,8 @@ def test_every_bad_end_is_said_in_plain_words_with_its_cost(
     page.goto(f"{jobs['unknown word'].get_absolute_url()}activity/")
     expect(page.locator(".steps")).to_contain_text("The practice API uses an unknown status")
     expect(page.locator(".steps")).to_contain_text("'pondering'")
+    stop = page.locator(".steps li.stop").first
+    assert stop.evaluate(DOT) == stop.evaluate(AMBER)
     page.goto("/jobs/?status=incomplete")
     expect(page.locator("tbody tr.j")).to_have_count(3)
     expect(page.get_by_role("main")).to_contain_text("Hit the 20k output limit")

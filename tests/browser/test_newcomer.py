@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from jobs import forecast, lifecycle
 from jobs.lifecycle import JobSpec
 from jobs.management import first_start
-from jobs.models import Attempt, Job, Project, User, Workspace
+from jobs.models import Attempt, Job, Project, Status, User, Workspace
 from jobs.templatetags import ui
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged, held, period_of
@@ -91,6 +91,7 @@ def test_newcomer_gets_an_answer_and_sees_what_it_cost(ponder: Installation, bro
         expect(page).to_have_url(f"{ponder.url}/jobs/{job.short_id}/")
         assert held(job) == job.worst_case
         expect(page.locator("aside .big").first).to_have_text(f"{ui.ceiling(job.worst_case)} held")
+    ponder.wait_for(job, Status.IN_PROGRESS)
     expect(badge).to_have_text("Running")
     expect(badge).to_have_text("Completed")
     answer = page.locator("article.prose")

@@ -1,6 +1,7 @@
 """Every page in light and dark on a desk and on a phone: all of it fits and everyone can read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import batched
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from tests.jobs.views.states import a_job
 
 ESSAY = (Path(__file__).parents[2] / "jobs/sandbox/answers/2-primes.md").read_text()
 OTHER_WIDTHS = (320, 768)
+PHONES = (320, 390)
 LONG = "A_title_that_never_breaks_because_it_is_one_word_of_a_formula_" * 2
 EVERYTHING = {"resultTypes": ["violations"], "preload": False}
 # A theme changes nothing but colours.
@@ -32,15 +34,18 @@ LOOKS: tuple[tuple[Literal["light", "dark"], int, dict[str, object]], ...] = (
     ("light", 390, EVERYTHING),
 )
 AXE = Axe()
-# Only what is wrong is brought back: all that axe has to say of a page takes longer to carry than to find.
 WIDTH = "() => document.documentElement.scrollWidth"
-LOOK = """async options => {
-    await Promise.all(document.getAnimations().map(one => one.finished));
-    const { violations } = await axe.run(options);
-    return {
-        violations: violations.map(one => [one.id, one.nodes.map(node => node.target)]),
-        taken: document.documentElement.scrollWidth,
+# Started and not awaited, so that two cores look at two pages. Only what is wrong is brought back.
+LOOK = """options => {
+    const look = async () => {
+        await Promise.all(document.getAnimations().map(one => one.finished));
+        const { violations } = await axe.run(options);
+        return {
+            violations: violations.map(one => [one.id, one.nodes.map(node => node.target)]),
+            taken: document.documentElement.scrollWidth,
+        };
     };
+    window.look = look();
 }"""
 
 
@@ -77,22 +82,27 @@ def furnish(project: Project, by: User) -> dict[str, Job]:
     return found
 
 
-def complaints(page: Page, name: str) -> Iterator[str]:
-    """Look at a page at every width and in both themes; yield what is wrong with it."""
-    page.evaluate(AXE.axe_script)
+def complaints(pages: Mapping[str, Page]) -> Iterator[str]:
+    """Look at pages side by side, at every width and in both themes; yield what is wrong with them."""
+    for page in pages.values():
+        page.evaluate(AXE.axe_script)
     for theme, width, options in LOOKS:
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        page.set_viewport_size({"width": width, "height": 900})
-        found = page.evaluate(LOOK, options)
-        for violation, targets in found["violations"]:
-            # A table's head may be a formula; axe reads no MathML, screen readers do.
-            if violation == "empty-table-header" and name == "completed":
-                continue
-            yield f"{name}, {theme}, {width}: {violation} {targets}"
-        yield from too_wide(found["taken"], name, width)
+        for page in pages.values():
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            page.set_viewport_size({"width": width, "height": 900})
+            page.evaluate(LOOK, options)
+        for name, page in pages.items():
+            found = page.evaluate("() => window.look")
+            for violation, targets in found["violations"]:
+                # A table's head may be a formula; axe reads no MathML, screen readers do.
+                if violation == "empty-table-header" and name == "completed":
+                    continue
+                yield f"{name}, {theme}, {width}: {violation} {targets}"
+            yield from too_wide(found["taken"], name, width)
     for width in OTHER_WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        yield from too_wide(page.evaluate(WIDTH), name, width)
+        for name, page in pages.items():
+            page.set_viewport_size({"width": width, "height": 900})
+            yield from too_wide(page.evaluate(WIDTH), name, width)
 
 
 def too_wide(taken: int, name: str, width: int) -> Iterator[str]:
@@ -100,50 +110,65 @@ def too_wide(taken: int, name: str, width: int) -> Iterator[str]:
         yield f"{name}: {taken} pixels wide at {width}"
 
 
+def off_screen(page: Page, name: str, column: str) -> Iterator[str]:
+    """Look for a column on phones; yield where it cannot be seen without scrolling sideways."""
+    for width in PHONES:
+        page.set_viewport_size({"width": width, "height": 900})
+        boxes = [head.bounding_box() for head in page.get_by_role("columnheader", name=column).all()]
+        for box in boxes or [None]:
+            if box is None or box["x"] + box["width"] > width:
+                yield f"{name}: {column} is not on the screen at {width}"
+
+
+def look_at(pages: Sequence[Page], paths: Mapping[str, str]) -> Iterator[str]:
+    """Open every path and look at it, as many at a time as there are pages."""
+    for batch in batched(paths.items(), len(pages), strict=False):
+        opened = dict(zip((name for name, _ in batch), pages, strict=False))
+        for name, path in batch:
+            opened[name].goto(path)
+            if name == "completed":
+                expect(opened[name].locator(".math .katex").first).to_be_visible()
+        yield from complaints(opened)
+        for name in opened.keys() & {"projects", "budget"}:
+            yield from off_screen(opened[name], name, "Left")
+
+
 def test_every_page_is_readable_by_everyone_at_every_width(
     ponder: Installation, browse: Browse, mira: User
 ) -> None:
     operator = a_person("tomas@example.com", is_superuser=True, is_staff=True)
-    found: list[str] = []
-    nobody = browse()
-    for name, path in (("sign in", "/login/"), ("link", "/enter/")):
-        nobody.goto(path)
-        found += complaints(nobody, name)
+    found = [*look_at([browse(), browse()], {"sign in": "/login/", "link": "/enter/"})]
     with ponder.asleep():
         project = ponder.project(members={mira: Role.MANAGER})
         page = browse(mira)
-        page.goto("/")
-        found += complaints(page, "welcome")
+        found += look_at([page], {"welcome": "/"})
         jobs = furnish(project, mira)
         done = jobs["completed"].get_absolute_url()
-        paths = {name: job.get_absolute_url() for name, job in jobs.items()} | {
-            "jobs": "/jobs/",
-            "no jobs": "/jobs/?model=o3",
-            "new": "/jobs/new/?start=contract",
-            "again": f"/jobs/new/?from={jobs['completed'].short_id}",
-            "prompt": f"{done}prompt/",
-            "activity": f"{done}activity/",
-            "raw": f"{done}raw/",
-            "projects": "/projects/",
-            "project": project.get_absolute_url(),
-            "budget": "/budget/",
-            "not found": "/jobs/j_00000000/",
-        }
-        for name, path in paths.items():
-            page.goto(path)
-            if name == "completed":
-                expect(page.locator(".math .katex").first).to_be_visible()
-            found += complaints(page, name)
+        found += look_at(
+            [page, browse(mira)],
+            {name: job.get_absolute_url() for name, job in jobs.items()}
+            | {
+                "jobs": "/jobs/",
+                "no jobs": "/jobs/?model=o3",
+                "new": "/jobs/new/?start=contract",
+                "again": f"/jobs/new/?from={jobs['completed'].short_id}",
+                "prompt": f"{done}prompt/",
+                "activity": f"{done}activity/",
+                "raw": f"{done}raw/",
+                "projects": "/projects/",
+                "project": project.get_absolute_url(),
+                "budget": "/budget/",
+                "not found": "/jobs/j_00000000/",
+            },
+        )
         page.goto("/jobs/new/")
         page.get_by_text("Structured result").click()
         page.get_by_label("JSON Schema").fill('{"type": "object", "properties": {"a": {"type": "string"}}}')
         page.get_by_role("button", name="Send job").click()
         expect(page.get_by_role("alert").first).to_be_visible()
-        found += complaints(page, "new with errors")
-        console = browse(operator)
-        for name, path in (("connections", "/settings/connections/"), ("console", "/admin/")):
-            console.goto(path)
-            found += complaints(console, name)
+        found += complaints({"new with errors": page})
+        consoles = [browse(operator), browse(operator)]
+        found += look_at(consoles, {"connections": "/settings/connections/", "console": "/admin/"})
     assert not found, "\n".join(found)
 
 

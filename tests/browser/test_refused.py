@@ -53,8 +53,10 @@ def test_job_over_the_cap_says_what_is_missing_and_is_sent_once_it_fits(
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     expect(obstacle).to_have_count(0)
     send.click()
+    badge = page.locator(".d-head .badge")
+    expect(badge).to_be_visible()
     job = ponder.wait_for(Job.objects.get(), Status.COMPLETED)
-    expect(page.locator(".d-head .badge")).to_have_text("Completed")
+    expect(badge).to_have_text("Completed")
     assert job.max_output_tokens == tokens
     assert job.worst_case <= CAP
     assert period_of(project).spent == charged(job) > 0
@@ -75,6 +77,7 @@ def test_money_that_went_while_the_page_was_open_refuses_the_job_and_notes_the_s
             ponder.submit(project, mira, "[[sandbox: seconds=0.2]]", max_output_tokens=100_000)
         page.get_by_label("Output limit").fill("100,000")
         page.get_by_role("button", name="Send job").click()
+        expect(page.get_by_role("alert")).to_contain_text("too little.")
         refusal = Refusal.objects.get()
         assert refusal.shortfall == refusal.ceiling - left > 0
         expect(page.get_by_role("alert")).to_contain_text(f"{ui.ceiling(refusal.shortfall)} too little.")

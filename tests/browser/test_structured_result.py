@@ -48,8 +48,10 @@ def test_wrong_schema_is_shown_with_its_place_and_the_right_one_is_kept_to(
     assert not Job.objects.exists()
 
     write_schema(page, json.dumps(SCHEMA))
+    badge = page.locator(".d-head .badge")
+    expect(badge).to_be_visible()
     ponder.wait_for(Job.objects.get(), Status.COMPLETED)
-    expect(page.locator(".d-head .badge")).to_have_text("Completed")
+    expect(badge).to_have_text("Completed")
     answer = Answer.objects.get()
     assert answer.validation_errors == []
     assert json.loads(page.get_by_label("Answer as JSON").inner_text()) == answer.parsed

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import httpx2
@@ -227,6 +228,7 @@ from jobs import openai_client
 assert not {"openai", "httpx2"} & set(sys.modules)
 openai_client.load()
 assert {"openai", "httpx2"} <= set(sys.modules)
+assert "aiohttp" not in sys.modules
 assert not logging.getLogger().handlers
 assert not logging.getLogger("openai._base_client").isEnabledFor(logging.INFO)
 assert not logging.getLogger("httpx2").isEnabledFor(logging.INFO)
@@ -236,6 +238,14 @@ assert "OPENAI_CUSTOM_HEADERS" not in os.environ
     environment = os.environ | {"OPENAI_LOG": "debug", "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer other"}
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_hidden_module_looks_absent_meanwhile_unless_it_is_loaded() -> None:
+    with pytest.raises(ImportError), openai_client.sdk._hidden("this"):
+        import_module("this")
+    assert "this" not in sys.modules
+    with openai_client.sdk._hidden("json"):
+        assert import_module("json") is json
 
 
 def test_loading_twice_changes_nothing() -> None:

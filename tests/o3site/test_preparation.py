@@ -18,15 +18,14 @@ Prepare = Callable[..., dict[str, Any]]
 def prepare(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Prepare]:
     """Prepare parts on a database of one's own or the bundled one; return what happened."""
     happened: dict[str, Any] = {}
-    monkeypatch.setattr(preparation, "_collect_static", lambda say: happened.update(static=True))
     monkeypatch.setattr("o3site.localpg.start", lambda home: happened.update(bundled=True))
     monkeypatch.setattr(preparation, "call_command", lambda *words, **options: None)
     monkeypatch.setattr("jobs.management.first_start.prepare", lambda **words: happened.update(words))
 
     def run(parts: Collection[str], url: str) -> dict[str, Any]:
         settings.DATABASE_URL = url
-        happened.update(said=[], static=False, bundled=False)
-        assert preparation.prepare(parts, sandbox_base_url=PLACE, say=happened["said"].append) == ""
+        happened.update(said=[], bundled=False)
+        assert not preparation.prepare_records(parts, sandbox_base_url=PLACE, say=happened["said"].append)
         return happened
 
     yield run
@@ -36,20 +35,14 @@ def prepare(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Pre
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_part_gets_what_it_needs(prepare: Prepare) -> None:
-    for parts, needs_static in (["web"], True), (["workers"], False), (["sandbox"], False), (PARTS, True):
-        for url in (OWN, BUNDLED):
-            found = prepare(parts, url)
-            assert (found["static"], found["bundled"]) == (needs_static, url == BUNDLED), parts
-
-
-@pytest.mark.django_db(transaction=True)
 def test_where_machines_may_share_a_database_the_sandboxes_host_alone_says_where_it_is(
     prepare: Prepare,
 ) -> None:
     for parts, moves in (["web"], False), (["workers"], False), (["sandbox"], True), (PARTS, True):
-        assert prepare(parts, OWN)["moves_sandbox"] is moves
-        assert prepare(parts, BUNDLED)["moves_sandbox"]
+        shared = prepare(parts, OWN)
+        assert (shared["moves_sandbox"], shared["bundled"]) == (moves, False)
+        own = prepare(parts, BUNDLED)
+        assert (own["moves_sandbox"], own["bundled"]) == (True, True)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -115,10 +115,14 @@ def test_it_answers_and_prints_a_sign_in_link(running: Ponder) -> None:
 
 
 def test_what_it_prints_is_a_handful_of_lines(running: Ponder) -> None:
-    assert [re.sub(r"\d[\d.]*|#.*", "N", line) for line in running.output.splitlines()] == [
-        "✓ static files",
+    lines = [re.sub(r"\d[\d.]*|#.*", "N", line) for line in running.output.splitlines()]
+    # Two of them are said by preparations that run at once.
+    assert sorted(lines[:3]) == [
         "✓ database: PostgreSQL N in its own folder",
         "✓ records",
+        "✓ static files",
+    ]
+    assert lines[3:] == [
         "Ponder runs at http://N:N/ (Ctrl-C stops it)",
         "Sign in as its administrator (once, within N minutes): http://N:N/enter/N",
     ]
@@ -206,7 +210,7 @@ def test_ctrl_c_while_it_prepares_leaves_one_line_and_no_process() -> None:
             start_new_session=True,
         ) as started:
             assert started.stdout
-            assert started.stdout.readline() == "✓ static files\n"
+            assert started.stdout.readline().startswith("✓")
             os.killpg(started.pid, signal.SIGINT)
             said = started.stdout.read()
         assert (said.splitlines()[-1], "Traceback" in said) == ("Stopped before it was ready.", False)

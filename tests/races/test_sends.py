@@ -1,15 +1,17 @@
 """Nothing is sent twice: many senders, one POST."""
 
 import threading
+from contextlib import suppress
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.lifecycle import pump, sending
 from jobs.models import Attempt, AttemptState, Job, LedgerEntry, Project, Status, User
+from jobs.openai_client import Retryable
 from tests.factories import a_project, a_spec
 from tests.fake_api import FakeApi
 from tests.races.threads import at_once
@@ -54,6 +56,29 @@ def test_pumps_that_ignore_each_others_leases_still_send_once(
     found = [one for claims in at_once([claim] * 6) for one in claims]  # type: ignore[union-attr]
     assert len(found) == len(set(found)) == 30
     assert set(Job.objects.values_list("status", flat=True)) == {"sending"}
+
+
+@pytest.mark.parametrize("moment", ["while_sending", "while_waiting"])
+def test_a_database_that_drops_its_connections_costs_no_outcome(
+    api: FakeApi, person: User, project: Project, moment: str
+) -> None:
+    jobs = [lifecycle.submit(a_spec(project, person, prompt=f"Lemma {number}?")) for number in range(3)]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+
+    def drop() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    setattr(api, moment, lambda: at_once([drop]))
+    api.replies.extend([Retryable("Away.", code="connect_error")] * 3)
+    api.slow, api.step = 1, 1
+    with suppress(OperationalError):
+        lifecycle.run_pump("send")
+    connection.close_if_unusable_or_obsolete()
+    assert set(Job.objects.values_list("status", "attempt__state")) == {("waiting", "planned")}
+    assert len(api.posts) == len(jobs)
 
 
 def test_a_submission_does_not_wait_for_a_claim(person: User, project: Project) -> None:

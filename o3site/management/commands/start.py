@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from django.conf import settings
@@ -43,69 +43,97 @@ class Command(BaseCommand):
     def handle(self, *, host: str, port: int, only: str | None, **_: object) -> None:
         """Run until a signal asks for the end, or leave with one line that says why it cannot."""
         parts = {only} if only else set(PARTS)
-        # Until the supervisor takes over, SIGTERM ends what is done as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            with _locked(parts):
-                if "web" in parts:
-                    _refuse_host(host)
-                    _refuse_taken(host, port)
-                failure = _run(parts, host, port)
-        except KeyboardInterrupt:
-            failure = "Stopped before it was ready."
+        with _locked(parts):
+            if "web" in parts:
+                _refuse_host(host)
+                _refuse_taken(host, port)
+            failure = _run(parts, host, port)
         if failure:
             sys.exit(failure)
 
 
-def _run(parts: Collection[str], host: str, port: int) -> str:
-    """Prepare and run the parts until the end; return why they ended if nobody asked for it."""
+def _run(parts: Collection[str], host: str, port: int) -> int | str:
+    """Prepare and run the parts until the end; return why they ended if nobody asked for it.
+
+    A number is the exit code of a preparation that has told its reason.
+    """
     sandbox = _sandbox_port(may_change="sandbox" in parts)
     # Apart, or the supervisor would keep what migrations load, 20 MB, for as long as it runs.
-    ended = apart.do(lambda: _prepare(parts, sandbox))
+    with apart.undisturbed():
+        static = apart.Work(lambda: _prepare_static(parts))
+        records = apart.Work(lambda: _prepare_records(parts, sandbox))
+        supervisor = Supervisor(say=_say)
+    children = _children(parts, host, port, sandbox)
+    is_ready = False
     try:
-        if ended.is_interrupted:
-            raise KeyboardInterrupt
-        if ended.code < 0:
-            return f"The preparations were ended by {signal.Signals(-ended.code).name}."
-        if ended.code > 0:
-            sys.exit(ended.code)  # they have said why
-        return _serve(parts, host, port, sandbox, ended.answer)
+        web = children["web"] if "web" in parts else None
+        is_ready = _await(static, records, supervisor, web) and _bring_up(
+            parts, host, port, supervisor, children
+        )
+        if is_ready:
+            _announce(parts, host, port, sandbox, records.answer())
+            supervisor.run()
     finally:
+        static.give_up()
+        records.give_up()
+        if "workers" in parts:
+            settings.STOP_FILE.touch()
+        supervisor.stop(children[part] for part in PARTS)
         connection.close()
         _stop_bundled_database(parts)
+    if is_ready or supervisor.failure:
+        return supervisor.failure
+    if supervisor.is_stopping:
+        return "Stopped before it was ready."
+    code = static.code or records.code
+    return code if code > 0 else f"The preparations were ended by {signal.Signals(-code).name}."
 
 
-def _prepare(parts: Collection[str], sandbox: int) -> str:
+def _prepare_static(parts: Collection[str]) -> None:
+    if "web" in parts:
+        preparation.collect_static(say=_say)
+
+
+def _prepare_records(parts: Collection[str], sandbox: int) -> str | None:
+    address = f"http://127.0.0.1:{sandbox}/v1"
     try:
-        return preparation.prepare(parts, sandbox_base_url=f"http://127.0.0.1:{sandbox}/v1", say=_say)
+        return preparation.prepare_records(parts, sandbox_base_url=address, say=_say)
     except localpg.Unavailable as error:
         sys.exit(str(error))
 
 
-def _serve(parts: Collection[str], host: str, port: int, sandbox: int, token: str) -> str:
-    """Run the parts until the end; return why they ended if nobody asked for it."""
+def _await(static: apart.Work, records: apart.Work, supervisor: Supervisor, web: Child | None) -> bool:
+    """Wait for the preparations; tell whether they are done and nobody asked for the end meanwhile.
+
+    The web server is started once its files are there: its imports take as long as making a database does.
+    """
+    while True:
+        has_files, has_records = static.is_over(), records.is_over()
+        if static.code or records.code or supervisor.is_stopping:
+            return False
+        if web and has_files:
+            supervisor.add(web)
+            web = None
+        if has_files and has_records:
+            return True
+        supervisor.tick(0.05)
+
+
+def _bring_up(
+    parts: Collection[str], host: str, port: int, supervisor: Supervisor, children: Mapping[str, Child]
+) -> bool:
+    """Wait for the web server, start the rest, and tell whether nobody asked for the end meanwhile."""
     # The supervisor asks the database every few seconds for as long as Ponder runs.
     connection.settings_dict["CONN_MAX_AGE"] = None
+    # First, and alone on the processor: the workers' imports take three seconds.
+    while "web" in parts and not supervisor.is_stopping and not _answers(host, port):
+        supervisor.tick(0.05)
     if "workers" in parts:
         settings.STOP_FILE.unlink(missing_ok=True)
-    supervisor = Supervisor(say=_say)
-    children = _children(parts, host, port, sandbox)
-    try:
-        if "web" in parts:
-            # First, and alone on the processor: the workers' imports take three seconds.
-            supervisor.add(children["web"])
-            _await_web(supervisor, host, port)
-        for part in ("workers", "sandbox"):
-            if part in parts and not supervisor.is_stopping:
-                supervisor.add(children[part])
-        if not supervisor.is_stopping:
-            _announce(parts, host, port, sandbox, token)
-            supervisor.run()
-    finally:
-        if "workers" in parts:
-            settings.STOP_FILE.touch()
-        supervisor.stop(children[part] for part in PARTS)
-    return supervisor.failure
+    for part in ("workers", "sandbox"):
+        if part in parts and not supervisor.is_stopping:
+            supervisor.add(children[part])
+    return not supervisor.is_stopping
 
 
 def _announce(parts: Collection[str], host: str, port: int, sandbox: int, token: str) -> None:
@@ -171,12 +199,6 @@ def _is_sandbox_wanted() -> bool:
             return first_start.needs_sandbox()
     except DatabaseError:
         return False
-
-
-def _await_web(supervisor: Supervisor, host: str, port: int) -> None:
-    """Wait until the web server answers, or until a signal or a failure comes first."""
-    while not supervisor.is_stopping and not _answers(host, port):
-        supervisor.tick(0.05)
 
 
 class _Sends:

@@ -330,6 +330,26 @@ def test_a_pump_that_fails_writes_down_what_it_has_on_the_wire_first(
     assert Attempt.objects.get().state == AttemptState.PLANNED
 
 
+def test_a_pump_that_failed_keeps_its_lease_while_it_waits_for_its_posts(
+    api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("the database is away for a moment")
+
+    def look() -> None:
+        seen.append(PumpLease.objects.filter(holder__isnull=False, expires_at__gt=Now()).exists())
+        PumpLease.objects.update(expires_at=Now())
+
+    submit()
+    api.while_sending = lambda: monkeypatch.setattr(pump, "falls_due", fail)
+    api.slow, api.step, api.while_waiting = 4, 3, look
+    with pytest.raises(OperationalError):
+        lifecycle.run_pump("send")
+    assert seen == [True] * 4
+
+
 @pytest.mark.parametrize("chore", [sending.reap, pump.replanning.replan_due])
 def test_a_chore_that_fails_keeps_no_job_from_being_sent(
     api: FakeApi,

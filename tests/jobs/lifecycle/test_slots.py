@@ -52,7 +52,7 @@ def test_the_one_that_holds_least_comes_first_and_then_who_has_waited_longest(
     for to in (project, other, project, other):
         submit(to=to)
     theirs = Job.objects.filter(project=other)
-    theirs.update(next_action_at=Now() - dt.timedelta(seconds=1))
+    theirs.update(next_action_at=Now() - dt.timedelta(minutes=5))
     assert [send.connection_id for send in sending.claim_sends(1)] == [other.connection_id]
     busy = {other.connection_id: 1}
     assert [send.connection_id for send in sending.claim_sends(1, busy)] == [project.connection_id]

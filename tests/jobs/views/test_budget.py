@@ -145,3 +145,37 @@ def test_the_budget_needs_few_queries(
     client = signed_in(mira)
     with django_assert_max_num_queries(14):
         client.get("/budget/")
+
+
+def test_a_model_used_on_both_sides_is_summed_on_each(real: Project, mira: User) -> None:
+    practice = a_project(members={mira: Role.SUBMITTER})
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(3))
+    for _ in range(2):
+        a_job(practice, mira, Status.COMPLETED, cost=Decimal(7))
+    page = signed_in(mira).get("/budget/").context
+    assert [(line.cost, line.jobs) for line in page["real"].by_model] == [(3, 1)]
+    assert [(line.cost, line.jobs) for line in page["practice"].by_model] == [(14, 2)]
+
+
+def test_an_archived_project_is_listed_in_the_months_it_cost_something(real: Project, mira: User) -> None:
+    a_job(real, mira, Status.COMPLETED)
+    Project.objects.update(archived_at="2026-11-01T00:00Z")
+    client = signed_in(mira)
+    assert [line.name for line in client.get("/budget/").context["real"].by_project] == ["Bugs"]
+    assert client.get("/budget/?month=2020-02").context["real"].by_project == []
+
+
+@pytest.mark.parametrize(
+    ("cap", "spent", "held", "percents", "is_over"),
+    [
+        ("40", "10", "5", (25, Decimal("12.5")), False),
+        ("0", "0", "0", (0, 0), False),
+        ("0", "1", "0", (100, 0), True),
+    ],
+)
+def test_a_period_says_what_part_of_its_room_is_taken(
+    cap: str, spent: str, held: str, percents: tuple[Decimal, Decimal], is_over: bool
+) -> None:
+    period = BudgetPeriod(cap=Decimal(cap), spent=Decimal(spent), held=Decimal(held))
+    assert (period.spent_percent, period.held_percent) == percents
+    assert period.is_over is is_over
