@@ -13,6 +13,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+CLOSED_HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"2")]
+
 
 class Application(ASGIHandler):
     """Django's handler, with every request in one thread, and https where PONDER_URL is.
@@ -20,6 +22,8 @@ class Application(ASGIHandler):
     Our pages are sync views. Django's async chain would send each middleware's two halves into the thread
     and back, which costs several times what a page does.
     """
+
+    _is_open = False
 
     async def __call__(
         self,
@@ -31,6 +35,12 @@ class Application(ASGIHandler):
 
         The proxy that ends TLS speaks plain http to us, and headers that say otherwise could be a client's.
         """
+        if not self._is_open:
+            self._is_open = not settings.CLOSED_FILE.exists()
+        if not self._is_open:
+            await send({"type": "http.response.start", "status": 503, "headers": CLOSED_HEADERS})
+            await send({"type": "http.response.body", "body": b"Ponder is starting.\n"})
+            return
         await super().__call__({**scope, "scheme": "https"} if settings.IS_HTTPS else scope, receive, send)
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 (Django's signature)

@@ -52,6 +52,7 @@ def prepare_records(
             sandbox_base_url=sandbox_base_url,
             # On a database that machines share, the practice API is where its part runs.
             moves_sandbox="sandbox" in parts or not settings.DATABASE_URL,
+            frees_pumps="workers" in parts,
         )
         cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
     say("✓ records")

@@ -174,6 +174,8 @@ if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
 JOURNAL_DIR = DATA_DIR / "journal"
 # While this file exists the pumps claim nothing more and cut their polls short.
 STOP_FILE = DATA_DIR / "run" / "stop"
+# While this file exists the web server answers 503: it has started before the records are what it knows.
+CLOSED_FILE = DATA_DIR / "run" / "closed"
 
 INSTALLED_APPS = [
     "django.contrib.admin",

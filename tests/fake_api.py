@@ -175,6 +175,7 @@ def age(job: Job, **span: float) -> None:
         sent_at=F("sent_at") - by,
         end_seen_at=F("end_seen_at") - by,
         missed_since=F("missed_since") - by,
+        cancel_sent_at=F("cancel_sent_at") - by,
         lease_expires_at=F("lease_expires_at") - by,
     )
     Job.objects.filter(pk=job.pk).update(deadline_at=F("deadline_at") - by, sent_at=F("sent_at") - by)

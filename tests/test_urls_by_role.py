@@ -292,6 +292,12 @@ def test_a_foreign_id_and_an_unknown_one_cannot_be_told_apart(world: World):
             assert (first.status_code, first.content) == (second.status_code, second.content), route
 
 
+def test_a_word_that_no_row_can_hold_is_not_found(world: World):
+    client = world.client("operator")
+    for path in ("/jobs/%00/", "/jobs/%00/live/", "/jobs/new/?from=%00"):
+        assert client.get(path).status_code == 404, path
+
+
 def test_every_record_of_the_console_has_a_row_and_every_row_a_record():
     known = {f"{model._meta.app_label}.{model._meta.model_name}" for model in admin.site._registry}
     assert known == set(RECORDS)

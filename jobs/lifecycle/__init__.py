@@ -7,7 +7,7 @@ from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
-from jobs.lifecycle.submission import record, submit, successor_spec
+from jobs.lifecycle.submission import OverJobLimit, record, submit, successor_spec
 from jobs.lifecycle.text import render_due, usual_seconds
 from jobs.lifecycle.unconfirmed import Decision, NotAdoptable, NotUnconfirmed, resolve
 from jobs.lifecycle.waking import wake
@@ -18,6 +18,7 @@ __all__ = [
     "NotAdoptable",
     "NotCancellable",
     "NotUnconfirmed",
+    "OverJobLimit",
     "SpecError",
     "cancel",
     "ceiling_at",

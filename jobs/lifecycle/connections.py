@@ -9,7 +9,6 @@ from django.db.models.functions import Now
 
 from jobs.lifecycle.doorbell import ring
 from jobs.models import (
-    IN_FLIGHT,
     Attempt,
     AttemptState,
     Connection,
@@ -95,15 +94,22 @@ def mind_key() -> None:
 def _left_lying(connections: QuerySet[Connection]) -> QuerySet[Connection]:
     """Those that may be sent to and whose jobs nobody sends or asks for."""
     since = Now() - LEFT_LYING
-    overdue = Job.objects.filter(project__connection=OuterRef("pk"), next_action_at__lte=since)
+    waiting = Job.objects.filter(
+        project__connection=OuterRef("pk"), status=Status.WAITING, next_action_at__lte=since
+    )
+    # Final ones too: one that is asked for its usage holds money. And the attempt's connection, for a project
+    # may have moved to another since.
+    unasked = Job.objects.to_poll_anywhere(-LEFT_LYING).filter(
+        attempt__connection=OuterRef("pk"), attempt__state=AttemptState.KNOWN
+    )
     under_way = Attempt.objects.filter(
         connection=OuterRef("pk"), state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None
     )
     # While polls are on time someone has the key: what waits then waits for room.
-    is_waiting = Exists(overdue.filter(status=Status.WAITING)) & ~Exists(under_way)
+    is_waiting = Exists(waiting) & ~Exists(under_way)
     return connections.filter(
         Q(not_before=None) | Q(not_before__lte=since),
-        Exists(overdue.filter(status__in=IN_FLIGHT)) | is_waiting,
+        Exists(unasked) | is_waiting,
         paused_at=None,
     )
 

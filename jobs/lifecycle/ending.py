@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs import pricing, spend
 from jobs.lifecycle import twins
 from jobs.lifecycle.doorbell import ring
-from jobs.lifecycle.submission import plan_attempt
+from jobs.lifecycle.submission import OverJobLimit, plan_attempt
 from jobs.lifecycle.text import content_of, keep_answer
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import (
@@ -38,6 +38,8 @@ RETRYABLE_CODES = {"server_error", "rate_limit_exceeded", "vector_store_timeout"
 MOST_ATTEMPTS = 3
 # A response that was given up without an end: its ceiling is booked, and it is watched for a week.
 GIVEN_UP = {"expired", "stuck"}
+# Where a job whose money is not settled can be.
+LIVE = (Status.WAITING, Status.SENDING, Status.UNCONFIRMED, *IN_FLIGHT)
 ASK_FOR_USAGE = dt.timedelta(minutes=10)
 ASK_AGAIN = dt.timedelta(seconds=15)
 WATCH_EVERY = dt.timedelta(seconds=60)
@@ -82,12 +84,7 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
         attempt.save()
         if status == "failed" and _try_again(job, attempt):
             return
-        if status in ("failed", "cancelled") and twins.is_another_running(job, attempt):
-            # It brought no answer, and the job's other send may.
-            if is_new_end:
-                tell(job.pk, status, attempt_id=attempt.pk, note=attempt.error_code)
-        else:
-            _finish(job, attempt, body, now)
+        _finish(job, attempt, body, now, is_new_end=is_new_end)
         set_clock(job)
 
 
@@ -123,20 +120,30 @@ def disown(job: Job, attempt: Attempt, message: str) -> None:
     )
     tell(job.pk, "disowned", attempt_id=attempt.pk, note=message)
     alarm("disowned", f"{job.short_id}: {message}", job_id=job.pk)
-    # A job whose other send is running goes on with that one.
-    if not twins.is_another_running(job, attempt) and move(
-        job.pk,
-        of=IN_FLIGHT,
-        to=Status.UNCONFIRMED,
-        claim_token=None,
-        next_action_at=None,
-        error_code="not_its_own",
-    ):
-        return
-    if job.status not in IN_FLIGHT:
-        # Its other send has ended the job meanwhile: nobody would ever decide about this one.
-        twins.end_unheard(job)
+    go_on(job, end=Status.FAILED)
     set_clock(job)
+
+
+def go_on(job: Job, *, end: Status, code: str = "") -> Status | None:
+    """Decide what a job goes on with once one of its sends has brought nothing. Needs the job's lock.
+
+    While another send is open it goes on with that one: None. It is unconfirmed when all that is left are
+    sends that nobody knows of, and without any it ends as `end`, with an error code; returns which of both.
+    """
+    if job.status not in LIVE:
+        # It has its end: nobody would ever decide about a send that nobody knows of.
+        twins.end_unheard(job)
+        return None
+    if twins.is_any_open(job):
+        return None
+    unheard = Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED).order_by("-number").first()
+    to = end if unheard is None else Status.UNCONFIRMED
+    fields = (
+        {"finished_at": Now(), "error_code": code} if unheard is None else {"error_code": unheard.error_code}
+    )
+    move(job.pk, of=LIVE, to=to, claim_token=None, **fields)
+    set_clock(job)
+    return to
 
 
 def locked(attempt_id: int) -> tuple[Job, Attempt]:
@@ -160,7 +167,10 @@ def book_bound(attempt: Attempt, *, reason: str) -> None:
 
 
 def set_clock(job: Job) -> None:
-    """Set the next look at a job that changed: soon for missing usage, slowly for a watch, else never."""
+    """Set the next look at a job that changed: soon for missing usage, slowly for a watch, else never.
+
+    The clock of a job that waits or is being sent says when to send it, and stays.
+    """
     known = list(Attempt.objects.filter(job=job, state=AttemptState.KNOWN))
     wait = None
     if known:
@@ -170,7 +180,8 @@ def set_clock(job: Job) -> None:
             for a in known
         )
         wait = ASK_AGAIN if is_asking else WATCH_EVERY
-    Job.objects.filter(pk=job.pk).update(next_action_at=wait and Now() + wait, claim_token=None)
+    asked = Job.objects.filter(pk=job.pk).exclude(status__in=[Status.WAITING, Status.SENDING])
+    asked.update(next_action_at=wait and Now() + wait, claim_token=None)
 
 
 def _refused(attempt: Attempt, body: dict[str, Any]) -> str:
@@ -295,7 +306,7 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
             )
             ring("send")
             plan_attempt(job, number=made.count() + 1, price=price)
-    except (spend.BudgetRefused, spend.NoCap) as error:
+    except (spend.BudgetRefused, spend.NoCap, OverJobLimit) as error:
         refused = error
     if refused is not None:
         tell(job.pk, "no_budget", attempt_id=attempt.pk, note=f"No budget for another attempt: {refused}")
@@ -303,8 +314,8 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
     return True
 
 
-def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime) -> None:
-    """Give the job its end and its answer, unless another attempt already did."""
+def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime, *, is_new_end: bool) -> None:
+    """Give the job its end and its answer, unless another attempt already did or may bring one yet."""
     content = content_of(body)
     to = (
         Status.REQUIRES_ACTION
@@ -313,21 +324,30 @@ def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime) 
     )
     details = body.get("incomplete_details")
     reason = str(details.get("reason") or "")[:40] if isinstance(details, dict) else ""
-    open_now = [Status.SENDING, Status.WAITING, Status.UNCONFIRMED, *IN_FLIGHT]
     is_late = (job.status == Status.CANCELLED and attempt.end_status != "cancelled") or (
         job.status == Status.FAILED and attempt.end_status in ("completed", "incomplete")
     )
-    if not move(
-        job.pk,
-        of=[Status(job.status)] if is_late else open_now,
-        to=to,
-        claim_token=None,
-        finished_at=now,
-        error_code=attempt.error_code if to == Status.FAILED else "",
-        incomplete_reason=reason if to == Status.INCOMPLETE else "",
-    ):
+    code = attempt.error_code if to == Status.FAILED else ""
+    note = attempt.error_code or reason
+    if job.status not in LIVE and not is_late:
         return
-    tell(job.pk, attempt.end_status, attempt_id=attempt.pk, note=attempt.error_code or reason)
+    if not is_late and to in (Status.FAILED, Status.CANCELLED):
+        if go_on(job, end=to, code=code) != to:
+            if is_new_end:
+                tell(job.pk, attempt.end_status, attempt_id=attempt.pk, note=note)
+            return
+    else:
+        move(
+            job.pk,
+            of=[Status(job.status)],
+            to=to,
+            claim_token=None,
+            finished_at=now,
+            error_code=code,
+            incomplete_reason=reason if to == Status.INCOMPLETE else "",
+        )
+        twins.drop_unsent(job)
+    tell(job.pk, attempt.end_status, attempt_id=attempt.pk, note=note)
     keep_answer(job, attempt, content)
     twins.end_unheard(job)
     if content.text:

@@ -3,7 +3,7 @@
 import datetime as dt
 
 from django.db import transaction
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Max, Min, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -83,6 +83,11 @@ def observe_missing(attempt_id: int) -> dt.timedelta | None:
         alarm("expired", f"{job.short_id}: {note}. Its ceiling was booked.", job_id=job.pk)
         _give_up(job, attempt, "expired", reason="expired: upstream no longer holds the response")
         return None
+
+
+def hear(attempts: QuerySet[Attempt]) -> None:
+    """End the rows of misses of attempts of which something else than a 404 was heard."""
+    attempts.filter(misses__gt=0).update(misses=0, missed_since=None)
 
 
 def is_over(attempt: Attempt, now: dt.datetime) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -16,12 +16,14 @@ from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.transition import tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Event, Job
 from jobs.notify import alarm
-from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome, Rejected
+from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
 
 # A killed pump's rows come back after this long.
 VISIBILITY = dt.timedelta(seconds=30)
 FLEET_BUDGET = 300.0  # polls a second over all jobs in flight
 SHORTEST, LONGEST = 2.0, 20.0  # seconds
+# A cancel may have been lost: what still runs so long after it is asked to stop again.
+CANCEL_AGAIN = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,9 +189,10 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
             if status != before[job_id]:
                 tell(job_id, status)
     now = timezone.now()
-    # Misses count in a row: an answer ends the row.
     heard = Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running])
-    heard.filter(misses__gt=0).update(misses=0, missed_since=None)
+    patience.hear(heard)
+    refused = Event.objects.filter(attempt=OuterRef("pk"), kind="cancel_refused")
+    heard.filter(~Exists(refused), cancel_sent_at__lte=now - CANCEL_AGAIN).update(cancel_sent_at=None)
     for attempt in heard.filter(state=AttemptState.KNOWN).select_related("job"):
         if patience.is_over(attempt, now):
             patience.lose_patience(attempt.pk)
@@ -198,24 +201,37 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
 def _not_answered(outcome: Outcome[Poll], *, stretched: float) -> None:
     """A poll error never fails a job; only a 404 that stays is an end."""
     poll, error = outcome.key, outcome.error
-    if isinstance(error, NotFound):
+    if poll.asks_cancel:
+        _not_cancelled(poll, error)
+    elif isinstance(error, NotFound):
         again = patience.observe_missing(poll.attempt_id)
         if again is not None:
             _ask_again(poll, again)
         return
-    if isinstance(error, Blocked):
-        pause_for(poll.connection_id, error)
-    if poll.asks_cancel and isinstance(error, Rejected):
-        # Some servers refuse to cancel what has just ended: from now on it is read.
-        Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
-        tell(poll.job_id, "cancel_refused", attempt_id=poll.attempt_id, note=f"{error.code}: {error.message}")
-    # An end that can never be read must not hold its money for ever.
-    patience.lose_patience(poll.attempt_id)
+    else:
+        # Ten minutes of nothing but 404 are counted: this was something else.
+        patience.hear(Attempt.objects.filter(pk=poll.attempt_id))
+        if isinstance(error, Blocked):
+            pause_for(poll.connection_id, error)
+        # An end that can never be read must not hold its money for ever.
+        patience.lose_patience(poll.attempt_id)
     wait = _wait(poll, stretched=stretched) * 2
     if error is not None and error.retry_after is not None:
         hold_back(poll.connection_id, error.retry_after)
         wait += error.retry_after
     _ask_again(poll, dt.timedelta(seconds=wait))
+
+
+def _not_cancelled(poll: Poll, error: BorderError | None) -> None:
+    """Read next, whatever a cancel met: a cancel that a server cannot do must not hide the end."""
+    Attempt.objects.filter(pk=poll.attempt_id).update(cancel_sent_at=Now())
+    if isinstance(error, NotFound) and poll.age < CANCEL_AGAIN.total_seconds():
+        return  # what was just accepted may not be known there yet
+    # A 404 or 405 for the cancel alone is a server that has none: no fault of the connection.
+    if isinstance(error, Rejected | NotFound) or (isinstance(error, Blocked) and error.status in (404, 405)):
+        tell(poll.job_id, "cancel_refused", attempt_id=poll.attempt_id, note=f"{error.code}: {error.message}")
+    elif isinstance(error, Blocked):
+        pause_for(poll.connection_id, error)
 
 
 def _ask_again(poll: Poll, wait: dt.timedelta) -> None:

@@ -54,20 +54,25 @@ class _Lease:
     def __init__(self, kind: PumpKind, holder: uuid.UUID) -> None:
         self.kind, self.holder = kind, holder
         self.began = self.renewed = time.monotonic()
+        self.is_lost = False
 
     def renew(self) -> None:
+        """Renew it when it is time; notice that another pump took it while this one was held up."""
         if time.monotonic() - self.renewed >= RENEW_EVERY:
             self.renewed = time.monotonic()
-            PumpLease.objects.filter(holder=self.holder).update(expires_at=Now() + LEASE)
+            mine = PumpLease.objects.filter(holder=self.holder)
+            self.is_lost = not mine.update(expires_at=Now() + LEASE)
 
     def goes_on(self, *, is_busy: bool = False) -> bool:
-        """Tell whether to claim another round: not stopping, time left, and something falls due within it.
+        """Tell whether to claim another round: not stopping, lease and time left, something due within it.
 
         A busy pump has something to wait for anyway: it may claim for longer, but only what is due now.
         """
         self.renew()
         left = (CLAIM_BESIDE if is_busy else CLAIM_FOR[self.kind]) - (time.monotonic() - self.began)
-        return not is_stopping() and left > 0 and falls_due(self.kind, within=0 if is_busy else left)
+        if self.is_lost or left <= 0 or is_stopping():
+            return False
+        return falls_due(self.kind, within=0 if is_busy else left)
 
 
 def falls_due(kind: PumpKind, *, within: float) -> bool:

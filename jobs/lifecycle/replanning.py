@@ -1,14 +1,16 @@
 """Holds anew what waits at a price that is no longer in force: nothing is sent that is not held."""
 
+from decimal import Decimal
+
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from jobs import spend
+from jobs import clock, spend
 from jobs.lifecycle.sending import end_unsent
-from jobs.lifecycle.submission import plan_attempt
+from jobs.lifecycle.submission import OverJobLimit, bound_at, plan_attempt
 from jobs.lifecycle.transition import step, tell
-from jobs.models import Attempt, AttemptState, Job, Price, Status, Workspace
+from jobs.models import Attempt, AttemptState, EntryKind, Job, LedgerEntry, Price, Status, Workspace
 from jobs.openai_client import Rejected
 
 MOST_AT_ONCE = 100
@@ -23,10 +25,11 @@ def replan_due() -> int:
 
 
 def replan(job_id: int) -> bool:
-    """Give a waiting job's hold back and hold its ceiling at today's price; True if its price has changed.
+    """Hold a waiting job's ceiling at today's price; True if its price has changed.
 
-    The planned attempt ends unsent, and the next one takes its place. A job whose new ceiling does not fit
-    fails and says so, as one does that has no budget for another attempt; the refusal is recorded.
+    What is held for this month and is enough is kept, and the rest given back. Else the planned attempt ends
+    unsent, and the next one takes its place. A job whose new ceiling does not fit fails and says so, as one
+    does that has no budget for another attempt; the refusal of a budget is recorded.
     """
     with transaction.atomic():
         job = (
@@ -38,10 +41,13 @@ def replan(job_id: int) -> bool:
         planned = Attempt.objects.filter(job=job, state=AttemptState.PLANNED).exclude(price=price).first()
         if job.status != Status.WAITING or price is None or planned is None:
             return False
+        if _is_held(price, job, planned):
+            _keep(price, job, planned)
+            return True
         try:
             with transaction.atomic():
                 _hold_at(price, job, planned)
-        except (spend.BudgetRefused, spend.NoCap) as refused:
+        except (spend.BudgetRefused, spend.NoCap, OverJobLimit) as refused:
             why = str(refused) or "the project has no cap"
             message = f"Its price has changed since it was submitted, and it does not fit any more: {why}"
             error = Rejected(message, code="price_changed")
@@ -49,6 +55,21 @@ def replan(job_id: int) -> bool:
             if isinstance(refused, spend.BudgetRefused):
                 spend.record_refusal(refused, job)
     return True
+
+
+def _is_held(price: Price, job: Job, planned: Attempt) -> bool:
+    """Tell whether what is held covers a send at this price, in the month it would be admitted to."""
+    month = clock.month_of(Workspace.objects.the().today())
+    hold = LedgerEntry.objects.filter(attempt=planned, kind=EntryKind.HOLD, month=month)
+    return hold.exists() and bound_at(price, job) <= spend.held_for(planned)
+
+
+def _keep(price: Price, job: Job, planned: Attempt) -> None:
+    worst = bound_at(price, job)
+    Attempt.objects.filter(pk=planned.pk).update(price=price, worst_case=worst)
+    Job.objects.filter(pk=job.pk).update(worst_case=worst, version=F("version") + 1)
+    _tell(job, planned, worst, before=planned.worst_case)
+    spend.release_part(planned, to=worst, reason="its price changed while it waited")
 
 
 def _hold_at(price: Price, job: Job, planned: Attempt) -> None:
@@ -63,5 +84,9 @@ def _hold_at(price: Price, job: Job, planned: Attempt) -> None:
     number = Attempt.objects.filter(job=job).count() + 1
     attempt = plan_attempt(job, number=number, price=price)
     Job.objects.filter(pk=job.pk).update(worst_case=attempt.worst_case, version=F("version") + 1)
-    note = f"Its price changed: {attempt.worst_case:.4f} USD are held now, {planned.worst_case:.4f} were."
+    _tell(job, attempt, attempt.worst_case, before=planned.worst_case)
+
+
+def _tell(job: Job, attempt: Attempt, now: Decimal, *, before: Decimal) -> None:
+    note = f"Its price changed: {now:.4f} USD are held now, {before:.4f} were."
     tell(job.pk, "held_anew", attempt_id=attempt.pk, note=note)

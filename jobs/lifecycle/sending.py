@@ -14,14 +14,14 @@ from django.db.models import Exists, F, Min, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
-from jobs.lifecycle import twins
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause, pause_for
 from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status, Workspace
+from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, Outcome, OutcomeUnknown, Rejected, Retryable
 
@@ -110,26 +110,10 @@ def end_unsent(
         return
     actor = job.cancel_requested_by if kind == "cancelled" else None
     tell(job.pk, kind, attempt_id=attempt.pk, actor=actor, note=_note(error))
-    others = set(Attempt.objects.filter(job=job).exclude(pk=attempt.pk).values_list("state", flat=True))
-    if not others - {AttemptState.ENDED}:
-        move(
-            job.pk,
-            of=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED],
-            to=status,
-            claim_token=None,
-            next_action_at=None,
-            finished_at=Now(),
-            error_code=error.code[:80] if error and status == Status.FAILED else "",
-        )
-    elif not others - {AttemptState.ENDED, AttemptState.UNCONFIRMED}:
-        move(
-            job.pk,
-            of=[Status.WAITING, Status.SENDING],
-            to=Status.UNCONFIRMED,
-            claim_token=None,
-            next_action_at=None,
-            cancel_requested_at=None,
-        )
+    code = error.code[:80] if error and status == Status.FAILED else ""
+    if go_on(job, end=status, code=code) == Status.UNCONFIRMED:
+        # What was asked to stop has; about the rest a person decides.
+        Job.objects.filter(pk=job.pk).update(cancel_requested_at=None)
     spend.settle(attempt, cost=None, reason=f"{kind}: not accepted")
 
 
@@ -147,17 +131,7 @@ def lose_sight(job: Job, attempt: Attempt, *, code: str, message: str, request_i
         return False
     tell(job.pk, "unconfirmed", attempt_id=attempt.pk, note=f"{code}: {message}")
     alarm("unconfirmed", f"Sent perhaps: {message}", job_id=job.pk)
-    is_asked = move(
-        job.pk,
-        of=[Status.SENDING],
-        to=Status.UNCONFIRMED,
-        claim_token=None,
-        next_action_at=None,
-        error_code=code[:80],
-    )
-    if not is_asked and job.status not in IN_FLIGHT:
-        # Its twin has ended the job meanwhile.
-        twins.end_unheard(job)
+    go_on(job, end=Status.FAILED)
     return True
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import hashlib
+from decimal import Decimal
 
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
@@ -12,6 +13,15 @@ from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, check
 from jobs.lifecycle.transition import tell
 from jobs.models import Attempt, Job, ModelSpec, Price, Prompt, Status
+
+
+class OverJobLimit(Exception):
+    """What a send can cost by now is more than a job of its project may; both in USD."""
+
+    def __init__(self, *, ceiling: Decimal, limit: Decimal) -> None:
+        self.ceiling = ceiling
+        self.limit = limit
+        super().__init__(f"limit per job: {limit:f} USD, {ceiling:f} needed")
 
 
 def submit(wanted: JobSpec) -> Job:
@@ -46,9 +56,23 @@ def submit(wanted: JobSpec) -> Job:
 def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
     """Make the next attempt together with its hold; last before the commit, for it locks the budgets.
 
-    What it can cost is bounded at its own price row, which may be a later one than the job's first.
+    What it can cost is bounded at its own price row, which may be a later one than the job's first. Raises
+    spend.BudgetRefused or NoCap, and OverJobLimit when it is more than the project lets one job cost.
     """
-    worst = pricing.worst_case(
+    worst = bound_at(price, job)
+    limit = job.project.job_limit
+    if limit is not None and worst > limit:
+        raise OverJobLimit(ceiling=worst, limit=limit)
+    attempt = Attempt.objects.create(
+        job=job, number=number, connection=job.project.connection, price=price, worst_case=worst
+    )
+    spend.admit(job, attempt)
+    return attempt
+
+
+def bound_at(price: Price, job: Job) -> Decimal:
+    """Return the most one send of a job can cost at a price row, in USD."""
+    return pricing.worst_case(
         price.rates,
         input_tokens=job.input_bound,
         max_output_tokens=job.max_output_tokens,
@@ -56,11 +80,6 @@ def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
         window=job.window,
         mode_factor=job.model.mode_factor(job.mode),
     )
-    attempt = Attempt.objects.create(
-        job=job, number=number, connection=job.project.connection, price=price, worst_case=worst
-    )
-    spend.admit(job, attempt)
-    return attempt
 
 
 def record(job: Job, wanted: JobSpec) -> Prompt:

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from jobs import spend
 from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.submission import plan_attempt
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import Attempt, AttemptState, Basis, Job, Status, User, Workspace
@@ -39,7 +40,7 @@ def resolve(
     A response id given by hand is believed once the response under it names this job's send; until then
     nothing of it is shown, booked or cancelled, and if it does not the job is unconfirmed again. Raises
     NotUnconfirmed (NotAdoptable for a response id that cannot be its own), and for a resend
-    spend.BudgetRefused when a second hold does not fit.
+    spend.BudgetRefused when a second hold does not fit and OverJobLimit when it is more than a job may cost.
     """
     try:
         with transaction.atomic():
@@ -90,15 +91,7 @@ def _declare(job: Job, attempt: Attempt, decision: Decision, *, by: User | None,
     code = "lost" if decision == Decision.LOST else "assumed_paid"
     step(attempt.pk, of=[AttemptState.UNCONFIRMED], to=AttemptState.ENDED, ended_at=Now(), error_code=code)
     # Of several unconfirmed sends each is decided about: none keeps its hold unasked.
-    if not Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED).exists():
-        move(
-            job.pk,
-            of=[Status.UNCONFIRMED],
-            to=Status.FAILED,
-            finished_at=Now(),
-            next_action_at=None,
-            error_code=code,
-        )
+    go_on(job, end=Status.FAILED, code=code)
     if decision == Decision.LOST:
         spend.settle(attempt, cost=None, reason=f"declared lost: {reason}", actor=by)
         return

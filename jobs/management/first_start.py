@@ -1,7 +1,9 @@
 """Makes an installation ready: catalogue, watchdog, the first operator, connection and project."""
 
 import json
+from collections.abc import Iterable
 from decimal import Decimal
+from itertools import chain, count
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -31,11 +33,12 @@ FIRST_OPERATOR = "admin@localhost"
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 
-def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True) -> str | None:
+def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True, frees_pumps: bool = True) -> str | None:
     """Make what is missing, idempotently; `sandbox_base_url` is where the sandbox would be reached.
 
     Practice connections that exist are pointed there only if the sandbox `moves_sandbox`: on a database that
-    machines share it runs on one of them. Returns a sign-in link's secret as long as no operator can sign in.
+    machines share it runs on one of them. `frees_pumps` is for who starts the workers: no pump of theirs runs
+    yet. Returns a sign-in link's secret as long as no operator can sign in.
     Raises ImproperlyConfigured when the day is shifted while real money could be spent.
     """
     with transaction.atomic():
@@ -51,8 +54,9 @@ def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True) -> str | None:
             raise ImproperlyConfigured(
                 "PONDER_TODAY is for practice only: a connection here spends real money."
             )
-        # Whoever held a lease was of an earlier start and is gone.
-        PumpLease.objects.filter(instance=settings.INSTANCE).update(holder=None, expires_at=Now())
+        if frees_pumps:
+            # Whoever held a lease was of an earlier start and is gone.
+            PumpLease.objects.filter(instance=settings.INSTANCE).update(holder=None, expires_at=Now())
         lifecycle.install_watchdog()
     lifecycle.replay()
     lifecycle.wake()
@@ -77,23 +81,34 @@ def _real_connection() -> None:
     address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
     connection = Connection.objects.filter(key_source=KeySource.ENVIRONMENT).first()
     if connection is None:
+        name = _free("OpenAI", Connection.objects.values_list("name", flat=True))
         connection = Connection.objects.create(
-            name="OpenAI", kind=Kind.OPENAI, base_url=address, key_source=KeySource.ENVIRONMENT
+            name=name, kind=Kind.OPENAI, base_url=address, key_source=KeySource.ENVIRONMENT
         )
     Connection.objects.filter(pk=connection.pk).update(base_url=address)
     if not Project.objects.filter(connection__is_practice=False).exists():
-        project = Project.objects.create(name="General", slug="general", connection=connection)
+        slug = _free("general", Project.objects.values_list("slug", flat=True))
+        project = Project.objects.create(name="General", slug=slug, connection=connection)
         spend.set_cap(FIRST_CAP, project=project)
 
 
 def _practice_connection(address: str) -> None:
+    names = Connection.objects.values_list("name", flat=True)
     connection, is_new = Connection.objects.get_or_create(
         is_practice=True,
-        defaults={"name": "Practice", "base_url": address, "key": Secret.of("sk-practice")},
+        defaults={"name": _free("Practice", names), "base_url": address, "key": Secret.of("sk-practice")},
     )
     if is_new:
-        project = Project.objects.create(name="Practice", slug="practice", connection=connection)
+        slug = _free("practice", Project.objects.values_list("slug", flat=True))
+        project = Project.objects.create(name="Practice", slug=slug, connection=connection)
         spend.set_cap(PRACTICE_CAP, project=project)
+
+
+def _free(wanted: str, taken: Iterable[str]) -> str:
+    """Return a name that nobody has given to something else: `wanted`, or it with a number."""
+    known = {name.lower() for name in taken}
+    numbered = (f"{wanted}-{number}" for number in count(2))
+    return next(name for name in chain([wanted], numbered) if name.lower() not in known)
 
 
 def _operator_link() -> str | None:

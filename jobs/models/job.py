@@ -63,6 +63,11 @@ class JobQuerySet(models.QuerySet["Job"]):
             return self.all()
         return self.filter(project__in=Project.objects.visible_to(user))
 
+    def named(self, short_id: str) -> "JobQuerySet":
+        """The one with a short id, as an address or a form gives it."""
+        # PostgreSQL refuses a NUL even to look for it.
+        return self.none() if "\x00" in short_id else self.filter(short_id=short_id)
+
     def real(self) -> "JobQuerySet":
         """Those that cost real money."""
         return self.filter(project__connection__is_practice=False)
@@ -92,9 +97,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for from here within a time: in flight, or final and still watched."""
-        due = self.filter(next_action_at__lte=Now() + within).exclude(
-            status__in=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
-        )
+        due = self.to_poll_anywhere(within)
         if settings.OPENAI_API_KEY:
             return due
         elsewhere = Attempt.objects.filter(
@@ -103,6 +106,12 @@ class JobQuerySet(models.QuerySet["Job"]):
             connection__key_source=KeySource.ENVIRONMENT,
         )
         return due.exclude(models.Exists(elsewhere))
+
+    def to_poll_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be asked for within a time, whichever installation has the key."""
+        return self.filter(next_action_at__lte=Now() + within).exclude(
+            status__in=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
+        )
 
     def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those whose send has outlived its lease: nobody is sending them any more."""

@@ -52,15 +52,22 @@ class BorderError(Exception):
     """What the API or the way to it answered instead of a Response.
 
     `message` has at most 500 characters and holds neither the key nor the prompt. `retry_after` is in
-    seconds (0 to 3600), None where the API gave no hint.
+    seconds (0 to 3600), None where the API gave no hint. `status` is HTTP's, 0 where none was answered.
     """
 
     def __init__(
-        self, message: str, *, code: str, request_id: str = "", retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int = 0,
+        request_id: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.message = message
         self.code = code
+        self.status = status
         self.request_id = request_id
         self.retry_after = retry_after
 
@@ -148,6 +155,7 @@ def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
         return cls(
             message or _scrub(text, exc) or f"The API answered {status} without an OpenAI error body.",
             code=next((word for word in (code, kind) if _WORD.fullmatch(word)), f"http_{status}"),
+            status=status,
             request_id=request_id_of(headers),
             retry_after=retry_after,
         )

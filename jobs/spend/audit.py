@@ -1,4 +1,4 @@
-"""Recomputes every total from the ledger and says what differs."""
+"""Recomputes every total from the ledger and says what differs, and which jobs nobody will look at again."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import F, Q, Sum
+from django.db.models import Exists, F, OuterRef, Q, Sum
 
 from jobs import pricing
 from jobs.models import (
@@ -22,6 +22,7 @@ from jobs.models import (
     EntryKind,
     Job,
     LedgerEntry,
+    Status,
 )
 from jobs.spend.caps import lock_money
 from jobs.spend.rollup import TOKENS
@@ -33,7 +34,7 @@ _SPENT = Q(kind__in=[EntryKind.CHARGE, EntryKind.ADJUST])
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One total that is not what the ledger says; amounts in USD."""
+    """One total that is not what the ledger says, in USD, or one job that is stuck."""
 
     what: str
     expected: str
@@ -41,14 +42,14 @@ class Finding:
 
 
 def audit() -> list[Finding]:
-    """Compare periods, costs, rollups and holds with the ledger, while nothing moves money.
+    """Compare periods, costs, rollups and holds with the ledger, and find stuck jobs, while no money moves.
 
     Needs the caller's transaction: it holds the money lock until its end.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("an audit reads one consistent state: run it in a transaction")
     lock_money()
-    return [*_periods(), *_costs(), *_holds(), *_daily(), *_daily_tags()]
+    return [*_periods(), *_costs(), *_holds(), *_daily(), *_daily_tags(), *_stuck()]
 
 
 def _periods() -> Iterator[Finding]:
@@ -129,6 +130,15 @@ def _daily_tags() -> Iterator[Finding]:
         yield from _differ(
             "tag rollup " + " ".join(str(part) for part in key), cost[key], stored.get(key, ZERO)
         )
+
+
+def _stuck() -> Iterator[Finding]:
+    """Jobs that go on only by a clock, and have none. The lease of a send is one, and persons have theirs."""
+    sends = Attempt.objects.filter(job=OuterRef("pk"), state=AttemptState.SENDING)
+    by_person = [Status.UNCONFIRMED, Status.REQUIRES_ACTION, Status.AWAITING_APPROVAL]
+    jobs = Job.objects.filter(~Exists(sends), next_action_at=None).exclude(status__in=[*FINAL, *by_person])
+    for pk, status in jobs.order_by("pk").values_list("pk", "status"):
+        yield Finding(f"job {pk}: next look", "a time", f"none, and it is {status}")
 
 
 def _spent_attempts() -> list[dict[str, Any]]:

@@ -133,6 +133,12 @@ def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
             f"Sending again needs {ui.ceiling(refused.ceiling)} more; {ui.money(refused.left)} is left in "
             f"the {refused.budget}. Nothing was sent.",
         )
+    except lifecycle.OverJobLimit as refused:
+        messages.error(
+            request,
+            f"Sending again needs {ui.ceiling(refused.ceiling)}; a job of this project may cost "
+            f"{ui.money(refused.limit)}. Nothing was sent.",
+        )
     except spend.NoCap:
         messages.error(request, "The project has no cap any more, so nothing can be held. Nothing was sent.")
     return redirect(found)

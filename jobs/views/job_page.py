@@ -71,22 +71,21 @@ class Way:
 
 def find(user: Any, short_id: str) -> Job:
     """Return a job the person may see, with all that its head needs; a foreign or unknown one is a 404."""
-    rows = Job.objects.visible_to(user).annotate(usage_awaited=Exists(_USAGE_AWAITED))
+    rows = Job.objects.visible_to(user).named(short_id).annotate(usage_awaited=Exists(_USAGE_AWAITED))
     return get_object_or_404(
         rows.select_related(
             "project__connection", "model", "submitted_by", "cancel_requested_by", "prompt", "answer"
-        ),
-        short_id=short_id,
+        )
     )
 
 
 def find_for_news(user: Any, short_id: str) -> Job:
     """Return a job with just enough to tell whether its page would look different, in one query."""
-    rows = Job.objects.visible_to(user).annotate(usage_awaited=Exists(_USAGE_AWAITED))
+    rows = Job.objects.visible_to(user).named(short_id).annotate(usage_awaited=Exists(_USAGE_AWAITED))
     lean = rows.select_related("project__connection", "model", "answer").defer(
         "answer__text", "answer__html", "answer__parsed", "answer__calls", "answer__validation_errors"
     )
-    return get_object_or_404(lean, short_id=short_id)
+    return get_object_or_404(lean)
 
 
 def answer_of(job: Job) -> Answer | None:

@@ -177,10 +177,8 @@ def _parent(request: HttpRequest, short_id: str) -> Job | None:
     """Return the job to run again, if one is named. Raises Http404 for one the person may not see."""
     if not short_id:
         return None
-    visible = Job.objects.visible_to(person_of(request))
-    return get_object_or_404(
-        visible.select_related("project", "prompt", "model__successor"), short_id=short_id
-    )
+    found = Job.objects.visible_to(person_of(request)).named(short_id)
+    return get_object_or_404(found.select_related("project", "prompt", "model__successor"))
 
 
 def _asked_lately(request: HttpRequest, wanted: JobSpec) -> Job | None:

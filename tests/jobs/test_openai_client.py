@@ -443,6 +443,12 @@ def test_the_wait_a_rate_limit_asks_for(
     assert classify(exc, sending=True).retry_after == expected
 
 
+@pytest.mark.parametrize("status", [302, 404, 405, 500])
+def test_an_error_keeps_the_status_it_came_with(status: int) -> None:
+    assert classify(raised(api(status), sending=False), sending=False).status == status
+    assert classify(TimeoutError(), sending=False).status == 0
+
+
 def test_azures_request_id_is_used_when_there_is_no_other() -> None:
     assert errors.request_id_of({"apim-request-id": "a" * 200}) == "a" * 100
 

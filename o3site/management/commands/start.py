@@ -65,6 +65,8 @@ def _run(parts: Collection[str], host: str, port: int) -> int | str:
         supervisor = Supervisor(say=_say)
     children = _children(parts, host, port, sandbox)
     is_ready = False
+    if "web" in parts:
+        settings.CLOSED_FILE.touch()
     try:
         web = children["web"] if "web" in parts else None
         is_ready = _await(static, records, supervisor, web) and _bring_up(
@@ -105,7 +107,8 @@ def _prepare_records(parts: Collection[str], sandbox: int) -> str | None:
 def _await(static: apart.Work, records: apart.Work, supervisor: Supervisor, web: Child | None) -> bool:
     """Wait for the preparations; tell whether they are done and nobody asked for the end meanwhile.
 
-    The web server is started once its files are there: its imports take as long as making a database does.
+    The web server is started once its files are there: its imports take as long as making a database does. It
+    stays closed until the records are what it knows.
     """
     while True:
         has_files, has_records = static.is_over(), records.is_over()
@@ -115,6 +118,7 @@ def _await(static: apart.Work, records: apart.Work, supervisor: Supervisor, web:
             supervisor.add(web)
             web = None
         if has_files and has_records:
+            settings.CLOSED_FILE.unlink(missing_ok=True)
             return True
         supervisor.tick(0.05)
 

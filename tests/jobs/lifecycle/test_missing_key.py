@@ -8,7 +8,7 @@ from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
-from jobs.models import Attempt, Connection, Job, KeySource, Notice, Status
+from jobs.models import Attempt, Connection, Job, KeySource, Notice, Project, Status
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -88,6 +88,46 @@ def test_a_job_that_nobody_takes_shows_why(
         True,
     )
     assert Notice.objects.get().kind == "connection_paused"
+
+
+def test_a_finished_job_that_nobody_asks_for_its_usage_shows_why(
+    api: FakeApi, submit: Submit, settings: Settings
+) -> None:
+    settings.OPENAI_API_KEY = KEY
+    job = submit()
+    api.run("send")
+    api.put(job, "completed", usage=None)
+    api.run("poll")
+    settings.OPENAI_API_KEY = ""
+    overdue_by(seconds=50)
+    lifecycle.wake()
+    assert the_connection().paused_at is None
+    overdue_by(seconds=70)
+    lifecycle.wake()
+    assert job_status(job) == Status.COMPLETED
+    assert the_connection().paused_reason.startswith("no_key: OPENAI_API_KEY is not set")
+    settings.OPENAI_API_KEY = KEY
+    lifecycle.wake()
+    api.put(job, "completed")
+    api.run("poll")
+    assert (the_connection().paused_at, Job.objects.get().next_action_at) == (None, None)
+
+
+def test_the_connection_it_was_sent_through_is_the_one_that_shows_why(
+    api: FakeApi, submit: Submit, project: Project, settings: Settings
+) -> None:
+    settings.OPENAI_API_KEY = KEY
+    submit()
+    api.run("send")
+    settings.OPENAI_API_KEY = ""
+    sent_through = the_connection()
+    moved_to = Connection.objects.create(
+        name="Elsewhere", base_url="https://elsewhere.example/v1", key_source=KeySource.ENVIRONMENT
+    )
+    Project.objects.filter(pk=project.pk).update(connection=moved_to)
+    overdue_by(seconds=70)
+    lifecycle.wake()
+    assert list(Connection.objects.filter(paused_at__isnull=False)) == [sent_through]
 
 
 def test_a_job_that_waits_for_room_is_nobodys_neglect(

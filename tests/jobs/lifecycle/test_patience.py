@@ -19,7 +19,7 @@ from jobs.models import (
     Notice,
     Status,
 )
-from jobs.openai_client import NotFound, Outcome, OutcomeUnknown, Retryable
+from jobs.openai_client import Blocked, BorderError, NotFound, Outcome, OutcomeUnknown, Retryable
 from tests.fake_api import FakeApi, age
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -205,6 +205,32 @@ def test_misses_count_in_a_row_only(api: FakeApi, job: Job) -> None:
         api.put(job, "in_progress")
         api.run("poll")
     assert (the(job).misses, the(job).missed_since, job.status) == (0, None, Status.IN_PROGRESS)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Retryable("Away.", code="http_503"),
+        Retryable("The API did not answer in time.", code="timeout"),
+        Blocked("Wrong key.", code="invalid_api_key"),
+    ],
+)
+def test_ten_minutes_in_which_something_else_was_answered_are_no_row(
+    api: FakeApi, job: Job, error: BorderError
+) -> None:
+    api.lose(job)
+    miss_for(job, 1)
+    for _ in range(15):
+        api.run("poll")
+    api.lose(job, error)
+    api.run("poll")
+    assert (the(job).misses, the(job).missed_since) == (0, None)
+    lifecycle.resume(the(job).connection_id)
+    age(job, minutes=9)
+    api.lose(job)
+    for _ in range(25):
+        api.run("poll")
+    assert (the(job).misses, job_status(job), booked(job)) == (25, Status.QUEUED, [])
 
 
 def test_an_answer_deleted_before_its_usage_came_is_booked_with_an_alarm(api: FakeApi, job: Job) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.lifecycle import ending, polling
 from jobs.models import Attempt, AttemptState, Connection, Event, Job, Notice, Secret, Status
-from jobs.openai_client import Blocked, NotFound, Outcome, Rejected, Retryable
+from jobs.openai_client import Blocked, BorderError, NotFound, Outcome, Rejected, Retryable
 from tests.fake_api import FakeApi, age
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -225,6 +225,9 @@ def test_a_job_with_nothing_left_to_ask_leaves_the_clock(api: FakeApi, job: Job)
     job.refresh_from_db()
     assert (job.next_action_at, job.claim_token, api.gets) == (None, None, [])
     Attempt.objects.update(state=AttemptState.KNOWN)
+    api.put(job, "completed")
+    Job.objects.update(next_action_at=Now())
+    lifecycle.run_pump("poll")
 
 
 def test_past_its_deadline_upstream_is_asked_to_stop_and_its_word_decides(api: FakeApi, job: Job) -> None:
@@ -242,11 +245,67 @@ def test_past_its_deadline_upstream_is_asked_to_stop_and_its_word_decides(api: F
     assert job.status == Status.CANCELLED
 
 
-def test_a_cancel_that_could_not_be_asked_is_asked_again(api: FakeApi, job: Job) -> None:
+LOST = Retryable("Away.", code="connect_error")
+NO_ROUTE = Blocked("The API answered 404 without an OpenAI error body.", code="http_404", status=404)
+NO_METHOD = Blocked("Method not allowed.", code="method_not_allowed", status=405)
+NO_RESPONSE = NotFound("No such response.", code="not_found", status=404)
+NO_KEY = Blocked("Wrong key.", code="invalid_api_key", status=401)
+
+
+def test_a_cancel_that_was_lost_is_asked_again_when_it_still_runs_a_minute_later(
+    api: FakeApi, job: Job
+) -> None:
     lifecycle.cancel(job.pk)
-    api.on_cancel["resp_1"] = Retryable("Away.", code="connect_error")
+    api.on_cancel["resp_1"] = LOST
+    api.run("poll", "poll", "poll")
+    assert (api.cancels, api.gets) == (["resp_1"], ["resp_1", "resp_1"])
+    age(job, minutes=1)
+    api.lose(job, LOST)
     api.run("poll", "poll")
-    assert len(api.cancels) == 2
+    assert len(api.cancels) == 1, "nobody has said that it still runs"
+    api.put(job, "in_progress")
+    api.run("poll", "poll", "poll")
+    assert (len(api.cancels), len(api.gets)) == (2, 6)
+    assert not Event.objects.filter(kind="cancel_refused").exists()
+
+
+@pytest.mark.parametrize("error", [LOST, NO_ROUTE, NO_METHOD, NO_RESPONSE, NO_KEY])
+def test_a_cancel_that_fails_does_not_hide_the_end(api: FakeApi, job: Job, error: BorderError) -> None:
+    age(job, hours=49)  # a job past its deadline is cancelled by itself; this one would be given up as stuck
+    api.on_cancel["resp_1"] = error
+    api.put(job, "completed")
+    api.run("poll", "poll")
+    job.refresh_from_db()
+    assert (len(api.cancels), len(api.gets)) == (1, 1)
+    assert (job.status, the(job).misses) == (Status.COMPLETED, 0)
+    assert list(Notice.objects.values_list("kind", flat=True)) == ["connection_paused"] * (error is NO_KEY)
+
+
+@pytest.mark.parametrize("error", [NO_ROUTE, NO_METHOD, NO_RESPONSE])
+def test_a_cancel_that_the_server_does_not_know_is_not_repeated_and_said_once(
+    api: FakeApi, job: Job, error: BorderError
+) -> None:
+    age(job, minutes=2)
+    lifecycle.cancel(job.pk)
+    api.on_cancel["resp_1"] = error
+    for _ in range(5):
+        api.run("poll")
+        age(job, minutes=11)
+    job.refresh_from_db()
+    assert (len(api.cancels), len(api.gets), job.status) == (1, 4, Status.QUEUED)
+    assert Event.objects.get(kind="cancel_refused").note == f"{error.code}: {error.message}"
+    assert not Notice.objects.exists()
+
+
+def test_a_cancel_of_what_was_just_accepted_and_is_not_known_yet_is_repeated(api: FakeApi, job: Job) -> None:
+    lifecycle.cancel(job.pk)
+    api.on_cancel["resp_1"] = NO_RESPONSE
+    api.run("poll")
+    age(job, minutes=1)
+    api.on_cancel["resp_1"] = api.body("resp_1", "cancelled")
+    api.run("poll", "poll")
+    job.refresh_from_db()
+    assert (len(api.cancels), job.status) == (2, Status.CANCELLED)
 
 
 def test_a_cancel_that_is_refused_does_not_hide_the_end(api: FakeApi, job: Job) -> None:
@@ -257,13 +316,6 @@ def test_a_cancel_that_is_refused_does_not_hide_the_end(api: FakeApi, job: Job) 
     job.refresh_from_db()
     assert job.status == Status.COMPLETED
     assert Event.objects.get(kind="cancel_refused").note.endswith("Cannot cancel a completed response.")
-
-
-def test_a_cancel_of_what_is_not_found_is_a_miss(api: FakeApi, job: Job) -> None:
-    lifecycle.cancel(job.pk)
-    api.on_cancel["resp_1"] = NotFound("No such response.", code="not_found")
-    api.run("poll")
-    assert the(job).misses == 1
 
 
 def test_a_watched_response_that_is_still_running_is_asked_once_a_minute(api: FakeApi, job: Job) -> None:

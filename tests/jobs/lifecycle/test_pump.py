@@ -142,6 +142,19 @@ def test_a_pump_hands_on_by_ringing_as_it_frees_its_lease(api: FakeApi, submit: 
     assert PumpLease.objects.get().holder is None
 
 
+@pytest.mark.parametrize("kind", ["send", "poll"])
+def test_a_pump_whose_lease_was_taken_over_claims_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, kind: PumpKind
+) -> None:
+    PumpLease.objects.create(kind=kind, instance=settings.INSTANCE, holder=uuid.uuid4())
+    lost = pump._Lease(kind, uuid.uuid4())
+    monkeypatch.setattr(pump, "falls_due", lambda *_, **__: True)
+    assert lost.goes_on(), "it was its own a moment ago"
+    lost.renewed -= pump.RENEW_EVERY
+    assert not lost.goes_on()
+    assert not lost.goes_on(is_busy=True)
+
+
 def test_a_pump_whose_lease_was_taken_over_rings_no_more(api: FakeApi, submit: Submit) -> None:
     submit()
     due_in(10)

@@ -17,6 +17,7 @@ from jobs.models import (
     LedgerEntry,
     ModelSpec,
     Price,
+    Project,
     Refusal,
     Status,
     Workspace,
@@ -28,7 +29,7 @@ from tests.jobs.lifecycle.conftest import Submit
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
 
-def succeed(*, factor: int = 10, days: int = 0, model: str = "gpt-6-sol") -> Price:
+def succeed(*, factor: int | Decimal = 10, days: int = 0, model: str = "gpt-6-sol") -> Price:
     """Put a price row in force, so many times as dear, in so many days."""
     today = Workspace.objects.the().today()
     before = ModelSpec.objects.get(pk=model).price_on(today)
@@ -86,8 +87,83 @@ def test_a_price_that_fell_frees_the_difference(submit: Submit) -> None:
     job = submit()
     today = Workspace.objects.the().today()
     Price.objects.create(model_id="gpt-6-sol", valid_from=today, input=0, output=1, source="test")
+    before, first = job.worst_case, the(job).pk
     assert replanning.replan(job.pk)
-    assert held() < job.worst_case / 5
+    assert not replanning.replan(job.pk)
+    planned = the(job)
+    assert (planned.pk, planned.state, Attempt.objects.count()) == (first, AttemptState.PLANNED, 1)
+    assert planned.price.valid_from == today
+    assert held() == planned.worst_case == job.worst_case < before / 5
+    assert "USD are held now" in Event.objects.get(kind="held_anew").note
+
+
+def test_what_is_held_already_is_enough_whatever_the_caps_have_become(api: FakeApi, submit: Submit) -> None:
+    job = submit()
+    spend.set_cap(job.worst_case / 4, project=job.project)
+    Project.objects.update(job_limit=job.worst_case / 4)
+    cheaper = succeed(factor=Decimal("0.5"))
+    api.run("send")
+    assert (the(job).state, the(job).price, job.status) == (AttemptState.KNOWN, cheaper, Status.QUEUED)
+    assert not Refusal.objects.exists()
+
+
+def test_what_is_held_in_a_month_that_is_over_is_held_anew_in_this_one(
+    submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit()
+    succeed(factor=Decimal("0.5"))
+    today = Workspace.objects.the().today()
+    next_month = (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    monkeypatch.setattr(Workspace, "today", lambda _: next_month)
+    assert replanning.replan(job.pk)
+    assert (the(job).state, the(job, 2).state) == (AttemptState.ENDED, AttemptState.PLANNED)
+    assert dict(BudgetPeriod.objects.values_list("month", "held")) == {
+        today.replace(day=1): 0,
+        next_month: the(job, 2).worst_case,
+    }
+
+
+# The limit per job of a project binds every send, not only the first.
+
+
+def limit(job: Job) -> None:
+    """Let a job cost twice what it can cost now, and its price rise to ten times that."""
+    Project.objects.update(job_limit=2 * job.worst_case)
+    succeed()
+
+
+def test_a_job_that_has_become_dearer_than_its_project_allows_is_not_sent(
+    api: FakeApi, submit: Submit
+) -> None:
+    job = submit()
+    limit(job)
+    api.run("send")
+    assert (the(job).state, job.status, job.error_code) == ("ended", Status.FAILED, "price_changed")
+    assert "limit per job: " in Event.objects.get(kind="price_changed").note
+    assert (held(), api.posts, Refusal.objects.exists()) == (0, [], False)
+
+
+def test_nor_is_another_attempt_of_it(api: FakeApi, submit: Submit) -> None:
+    job = submit()
+    api.run("send")
+    limit(job)
+    api.put(job, "failed", error={"code": "server_error", "message": "Oh."})
+    api.run("poll")
+    assert (the(job).state, job.status, job.error_code) == ("ended", Status.FAILED, "server_error")
+    assert "limit per job: " in Event.objects.get(kind="no_budget").note
+    assert (held(), Attempt.objects.count()) == (0, 1)
+
+
+def test_nor_is_it_sent_again_by_hand(api: FakeApi, submit: Submit) -> None:
+    job = submit()
+    api.replies.append(OutcomeUnknown("The connection broke.", code="connection_lost"))
+    api.run("send")
+    limit(job)
+    with pytest.raises(lifecycle.OverJobLimit) as refused:
+        lifecycle.resolve(job.pk, Decision.RESEND)
+    assert refused.value.limit == 2 * job.worst_case < refused.value.ceiling
+    assert (the(job).state, job.status) == (AttemptState.UNCONFIRMED, Status.UNCONFIRMED)
+    assert Attempt.objects.count() == 1
 
 
 def test_a_price_of_another_day_or_model_changes_nothing(submit: Submit) -> None:

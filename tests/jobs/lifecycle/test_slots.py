@@ -125,7 +125,7 @@ def test_only_an_acceptance_ends_the_row(
         submit()
         api.replies.append(api.body(f"resp_{len(api.posts)}x") if answer is None else answer)
         api.run("send")
-        Job.objects.filter(status=Status.WAITING).update(next_action_at=None)
+        Job.objects.filter(status=Status.WAITING).update(next_action_at=Now() + dt.timedelta(hours=1))
     assert (Connection.objects.get().paused_at is not None) == is_paused
 
 

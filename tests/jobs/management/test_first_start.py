@@ -1,12 +1,15 @@
 """What a start makes, what it leaves alone, and when practice needs the sandbox."""
 
+import uuid
+
 import pytest
+from django.conf import settings
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.management import first_start
-from jobs.models import Budget, Connection, Job, KeySource, Project, SignInLink, Status, User
+from jobs.models import Budget, Connection, Job, KeySource, Project, PumpLease, SignInLink, Status, User
 from tests.factories import PASSWORD, a_person, a_project, a_spec
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +52,26 @@ def test_practice_follows_the_sandbox_that_moved_and_no_other_machines() -> None
     first_start.prepare(sandbox_base_url=ELSEWHERE)
     assert practice().base_url == ELSEWHERE
     assert practice().key.reveal() == "sk-practice"
+
+
+def test_a_start_of_another_part_leaves_the_pumps_that_run_alone() -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    holder = uuid.uuid4()
+    mine = {"kind": "send", "instance": settings.INSTANCE}
+    PumpLease.objects.update_or_create(**mine, defaults={"holder": holder})
+    first_start.prepare(sandbox_base_url=HERE, frees_pumps=False)
+    assert PumpLease.objects.get(**mine).holder == holder
+    first_start.prepare(sandbox_base_url=HERE)
+    assert PumpLease.objects.get(**mine).holder is None
+
+
+def test_a_first_key_finds_its_names_taken_and_takes_others(settings: Settings) -> None:
+    a_project("general")
+    Connection.objects.update(name="OpenAI")
+    settings.OPENAI_API_KEY = KEY
+    first_start.prepare(sandbox_base_url=HERE)
+    real = Connection.objects.get(key_source=KeySource.ENVIRONMENT)
+    assert (real.name, Project.objects.get(connection=real).slug) == ("OpenAI-2", "general-2")
 
 
 def test_a_start_with_the_key_goes_on_with_what_paused_for_want_of_it(settings: Settings) -> None:

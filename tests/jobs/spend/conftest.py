@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import transaction
+from django.db.models.functions import Now
 
 from jobs import spend
 from jobs.models import ApiToken, Attempt, Connection, Job, ModelSpec, Project, User, Workspace
@@ -56,6 +57,7 @@ class Factory:
             worst_case=Decimal(worst_case),
             tags=list(tags),
             fingerprint="f",
+            next_action_at=Now(),
         )
         number = Attempt.objects.filter(job=made).count() + 1
         state = "planned" if number == 1 else "ended"

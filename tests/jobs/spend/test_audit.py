@@ -146,6 +146,24 @@ def test_a_hold_that_was_given_back_twice_is_found(settled: Attempt) -> None:
     assert f"attempt {settled.pk}: held" in findings()
 
 
+@pytest.mark.parametrize("status", [Status.WAITING, Status.SENDING, Status.QUEUED, Status.IN_PROGRESS])
+def test_a_job_that_nobody_will_look_at_again_is_found(settled: Attempt, status: Status) -> None:
+    stuck = Job.objects.exclude(pk=settled.job_id)
+    stuck.update(status=status, next_action_at=None)
+    assert findings() == [f"job {stuck.get().pk}: next look"]
+    # The lease of a send is a clock too.
+    Attempt.objects.exclude(pk=settled.pk).update(state=AttemptState.SENDING)
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    "status", [Status.UNCONFIRMED, Status.REQUIRES_ACTION, Status.AWAITING_APPROVAL, Status.COMPLETED]
+)
+def test_a_job_that_waits_for_a_person_or_nobody_needs_no_clock(settled: Attempt, status: Status) -> None:
+    Job.objects.filter(pk=settled.job_id).update(status=status, next_action_at=None)
+    assert findings() == []
+
+
 def test_a_finding_gives_both_numbers(settled: Attempt) -> None:
     BudgetPeriod.objects.update(spent=Decimal("7.5"))
     with transaction.atomic():

@@ -466,6 +466,15 @@ def test_waiting_on_changes_nothing(signed_in: Client, project: Project, mira: U
     assert Job.objects.get().version == job.version
 
 
+def test_sending_again_above_the_limit_per_job_is_refused_and_says_so(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = doubtful(project, mira)
+    Project.objects.update(job_limit=job.worst_case / 2)
+    assert "a job of this project may cost" in decide(signed_in, job, decision="resend", reason="Urgent")
+    assert Job.objects.get().status == Status.UNCONFIRMED
+
+
 def test_declaring_a_job_lost_needs_a_reason_and_gives_the_hold_back(
     signed_in: Client, project: Project, mira: User
 ) -> None:
