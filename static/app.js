@@ -125,6 +125,13 @@
     else target.focus();
   });
 
+  /* ---- new job: what was typed before htmx listened, or brought back by the browser, is priced as well ---- */
+  addEventListener("pageshow", () => {
+    const fields = [...doc.querySelectorAll("#ask :is(textarea, input)")];
+    const typed = fields.find((el) => el.value !== el.defaultValue || el.checked !== el.defaultChecked);
+    typed?.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
   /* ---- sign-in link: the token travels in the fragment, which no log and no Referer ever holds ---- */
   const field = doc.querySelector("input[data-from-fragment]");
   if (field && location.hash.length > 1) {

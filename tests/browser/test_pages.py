@@ -192,6 +192,13 @@ def test_update_leaves_focus_folds_and_dialogs_alone(
     expect(page.get_by_placeholder("How it should work")).to_be_visible()
     expect(page.locator("details.morem .mcard").first).to_be_visible()
 
+    # What the browser brings back is priced like what is typed.
+    priced = page.locator("#count").inner_text()
+    page.goto("/budget/")
+    page.go_back()
+    expect(typed).to_have_value("Is lemma 4.7 true?")
+    expect(page.locator("#count")).to_have_text(priced)
+
     # A running job: the page is replaced around an open dialog.
     with ponder.asleep():
         job = a_job(project, mira, Status.QUEUED)

@@ -61,6 +61,7 @@ def test_killed_as_it_trims_it_has_lost_nothing_and_hinders_nobody(
     person: User, project: Project, settings: Settings
 ) -> None:
     settings.JOURNAL_DIR = ours.DATA_DIR / "journal"
+    journal.path().unlink(missing_ok=True)
     lifecycle.submit(a_spec(project, person))
     (send,) = sending.claim_sends(1)
     over = uuid.uuid4()

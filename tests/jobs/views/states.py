@@ -1,5 +1,6 @@
 """Makes jobs that stand where a page must show them, with the ledger rows that belong there."""
 
+import datetime as dt
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,8 @@ USAGE = {
 
 # Statuses in which nothing is known at the other side yet.
 _UNSENT = {Status.WAITING: "planned", Status.SENDING: "sending", Status.UNCONFIRMED: "unconfirmed"}
+# Statuses that a job leaves by its clock.
+_CLOCKED = {Status.WAITING, Status.QUEUED, Status.IN_PROGRESS}
 # Statuses in which the money is settled.
 _SETTLED = {*FINAL, Status.REQUIRES_ACTION}
 
@@ -66,7 +69,8 @@ def a_job(
             "status": status,
             "sent_at": now if known else None,
             "finished_at": now if status in _SETTLED else None,
-            "next_action_at": None,
+            # A clock that no pump reaches: what has none is stuck, and the audit says so.
+            "next_action_at": now + dt.timedelta(hours=1) if status in _CLOCKED else None,
             **fields,
         }
     )
