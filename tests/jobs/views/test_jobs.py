@@ -307,7 +307,8 @@ def test_a_status_tab_finds_its_rows_in_order_by_an_index(
             cursor.execute(f"EXPLAIN {page}")
             plan = "\n".join(line for (line,) in cursor.fetchall())
         assert "Index Scan using job_status_newest" in plan
-        assert "Sort" not in plan
+        # What a row asks of its few attempts may be sorted; the jobs never are.
+        assert not re.search(r"Sort Key: .*jobs_job\b", plan)
 
 
 def test_a_poll_without_news_is_304_in_at_most_four_queries(
