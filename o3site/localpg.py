@@ -78,7 +78,14 @@ def start(data_dir: Path, extra: Mapping[str, str] | None = None) -> bool:
         _probe(data_dir)
         if not (_home(data_dir) / "data").is_dir():
             _initialise(data_dir)
-        _launch(data_dir, {**SETTINGS, **(extra or {})})
+        try:
+            _launch(data_dir, {**SETTINGS, **(extra or {})})
+        except KeyboardInterrupt:
+            # The server may be on its way though pg_ctl is gone: whoever stops it looks for its file.
+            until = time.monotonic() + 2
+            while not (_home(data_dir) / "data" / "postmaster.pid").exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            raise
         _create_database(data_dir)
         return True
 
