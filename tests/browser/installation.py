@@ -101,7 +101,8 @@ class Installation:
     def skip_to_next_poll(self) -> None:
         """Let the time pass for which jobs in flight wait to be asked for again."""
         # One that is being asked for keeps its claim: it is due again much later, should its pump be killed.
-        waits = Job.objects.filter(status__in=IN_FLIGHT, next_action_at__lt=Now() + polling.VISIBILITY / 2)
+        soon = Now(), Now() + polling.VISIBILITY / 2
+        waits = Job.objects.filter(status__in=IN_FLIGHT, next_action_at__range=soon)
         waits.update(next_action_at=Now())
 
     @contextmanager

@@ -18,7 +18,7 @@ from tests.browser.installation import Installation, charged, held, period_of
 # shown add up to the total shown.
 USED = {"input": 2_500, "reasoning": 20_000, "answer_tokens": 10_000}
 ASKED = "How many primes are there below a million?\n" + "Show every step of your working. " * 60
-PROMPT = f"{ASKED}\n\n[[sandbox: seconds=4 {' '.join(f'{name}={count}' for name, count in USED.items())}]]"
+PROMPT = f"{ASKED}\n\n[[sandbox: seconds=3 {' '.join(f'{name}={count}' for name, count in USED.items())}]]"
 PASSWORD = "a fine day for lemmas"
 
 
@@ -93,6 +93,7 @@ def test_newcomer_gets_an_answer_and_sees_what_it_cost(ponder: Installation, bro
         expect(page.locator("aside .big").first).to_have_text(f"{ui.ceiling(job.worst_case)} held")
     ponder.wait_for(job, Status.IN_PROGRESS)
     expect(badge).to_have_text("Running")
+    ponder.wait_for(job, Status.COMPLETED)
     expect(badge).to_have_text("Completed")
     answer = page.locator("article.prose")
     expect(answer.locator("h1, h2").first).to_be_visible()

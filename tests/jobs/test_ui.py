@@ -12,6 +12,7 @@ import time_machine
 from django.template import Context, Template
 from django.test import RequestFactory
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from jobs.templatetags.ui import BADGES
 
@@ -299,10 +300,25 @@ def test_an_icon_is_hidden_from_screen_readers() -> None:
         '{% model x "high" %}',
         "{% elapsed 1 x %}",
         "{{ x|initials }}",
+        "{% avatar x %}",
     ],
 )
 def test_what_people_and_models_wrote_is_escaped(markup: str) -> None:
     assert "<script" not in show(markup, x=ATTACK)
+
+
+def test_text_marked_safe_never_stands_for_the_same_text_that_is_not() -> None:
+    """What a list shows again and again is kept."""
+    for markup in ("{% avatar x %}", "{% model x 'high' %}", "{% badge x %}"):
+        show(markup, x=SafeString("<b>kept</b>"))
+        assert "<b>" not in show(markup, x="<b>kept</b>")
+
+
+def test_a_time_of_day_stands_without_its_day() -> None:
+    with timezone.override(ZoneInfo("Europe/Stockholm")):
+        assert (
+            show("{% time_of_day x %}", x=NOON) == '<time datetime="2026-11-22T13:00:07+01:00">13:00</time>'
+        )
 
 
 def test_a_link_knows_whether_the_page_stands_at_it_or_below_it() -> None:
