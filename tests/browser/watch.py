@@ -4,6 +4,13 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Dialog, Page, Request, Response
 
+# What Chromium says of every refused document (of anything else `_response` tells), and of a field
+# with autofocus where a story was quicker than the first frame and already typed elsewhere.
+HARMLESS = (
+    "Failed to load resource: the server responded",
+    "Autofocus processing was blocked because a document already has a focused element",
+)
+
 
 class Watch:
     """Notes what no page of ours may do; only a document itself may be refused (403, 404, 422)."""
@@ -23,8 +30,7 @@ class Watch:
         return sum(request.url.partition("?")[0].endswith("/live/") for request in self.requests)
 
     def _console(self, message: ConsoleMessage) -> None:
-        # Chromium says this of every refused document; of anything else `_response` tells.
-        if not message.text.startswith("Failed to load resource: the server responded"):
+        if not message.text.startswith(HARMLESS):
             self.problems.append(f"console {message.type}: {message.text}")
 
     def _dialog(self, dialog: Dialog) -> None:
