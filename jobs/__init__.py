@@ -1,0 +1,3 @@
+"""What Ponder does."""
+
+VERSION = "0.1.0"

@@ -20,8 +20,11 @@ class Act(StrEnum):
     CANCEL = "cancel"
     RERUN = "rerun"
     RESOLVE = "resolve"  # decide about an unconfirmed job, or end one that waits for an answer
+    JUDGE = "judge"  # say whether an answer is right, or write a note beside a job
+    TAG = "tag"  # change a job's tags, and with them what its cost counts for
     SET_CAP = "set_cap"
     CHANGE_PROJECT = "change_project"
+    CHANGE_MEMBERS = "change_members"  # invite, give roles, remove; anyone may leave
 
 
 # The lowest role that may do an act to anything in the project.
@@ -31,8 +34,11 @@ LOWEST_ROLE: dict[Act, Role] = {
     Act.CANCEL: Role.APPROVER,
     Act.RERUN: Role.SUBMITTER,
     Act.RESOLVE: Role.APPROVER,
+    Act.JUDGE: Role.SUBMITTER,
+    Act.TAG: Role.SUBMITTER,
     Act.SET_CAP: Role.MANAGER,
     Act.CHANGE_PROJECT: Role.MANAGER,
+    Act.CHANGE_MEMBERS: Role.MANAGER,
 }
 
 # The lowest role that may do an act to a job of one's own, where that is less.

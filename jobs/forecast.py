@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs import pricing
-from jobs.models import Job, ModelSpec, Price, Project, Status
+from jobs.models import Attempt, Job, ModelSpec, Price, Project, Status
 
 ENOUGH = 20  # jobs from which history is trusted more than the prior
 LOOK_BACK = 200  # newest jobs that count
@@ -54,6 +54,14 @@ def likely_cost(
 def guess_input_tokens(text: str) -> int:
     """Guess a text's tokens for the likely range: a quarter of its characters, as English runs."""
     return max(8, len(text) // 4)
+
+
+def guess_carried(previous: Job) -> int:
+    """Guess the input tokens that a thread up to a job brings along: what it read and what it answered."""
+    used = Attempt.objects.filter(job=previous, usage__isnull=False).order_by("-number")
+    body = used.values_list("usage", flat=True).first()
+    usage = pricing.Usage.from_wire({"usage": body}) if body else None
+    return usage.input_tokens + usage.answer_tokens if usage else previous.input_bound // 4
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -1,8 +1,58 @@
-"""Tells operators what must not pass unseen: each alarm is a row."""
+"""Tells people what must not pass unseen: operators by alarms, which are rows, and anyone by mail."""
 
-from jobs.models import Notice
+import logging
+import smtplib
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+
+from jobs.models import Invitation, Notice, SignInLink, User
+
+logger = logging.getLogger(__name__)
 
 
 def alarm(kind: str, message: str, *, job_id: int | None = None, connection_id: int | None = None) -> Notice:
     """Raise an alarm about a job or a connection, in the caller's transaction; never content."""
     return Notice.objects.create(kind=kind, message=message[:600], job_id=job_id, connection_id=connection_id)
+
+
+def mail(to: str, subject: str, text: str) -> bool:
+    """Send a mail, or print it where there is no mail server; False, with an alarm, if that fails.
+
+    Takes at most 10 s for each step of the exchange. Neither log nor alarm holds the address or the text.
+    """
+    try:
+        # A name may hold a line break, which no header can.
+        EmailMessage(" ".join(subject.split()), text, to=[to]).send()
+    except (smtplib.SMTPException, OSError) as error:
+        logger.error("A mail could not be sent (%s).", type(error).__name__)
+        alarm("mail_failed", f"The mail server did not take a mail ({type(error).__name__}).")
+        return False
+    return True
+
+
+def mail_sign_in_link(user_id: int) -> None:
+    """Mail someone a new sign-in link, unless they were shut out meanwhile."""
+    person = User.objects.filter(pk=user_id, is_active=True).first()
+    if person is None:
+        return
+    token = SignInLink.objects.make_for(person)
+    mail(
+        person.email,
+        "Your sign-in link for Ponder",
+        f"This link lets you choose a new password. It works once, for 15 minutes:\n\n"
+        f"{settings.PONDER_URL}/enter/#{token}\n\n"
+        "If you did not ask for it, do nothing: your password stays as it is.\n",
+    )
+
+
+def mail_invitation(invitation: Invitation, link: str) -> bool:
+    """Mail an invitation's link to whom it is for; False where no mail server is set, or if it fails."""
+    if not settings.IS_MAIL_SENT:
+        return False
+    place = f"the project {invitation.project.name}" if invitation.project else "Ponder"
+    return mail(
+        invitation.email,
+        f"{invitation.invited_by} invites you to {place}",
+        f"{invitation.invited_by} invites you to {place}. This link works once, for 7 days:\n\n{link}\n",
+    )

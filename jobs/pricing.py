@@ -259,19 +259,26 @@ def fitting_output(
 
 
 def input_bound(
-    *, texts: Iterable[str], messages: int, tools: int, context_window: int, max_tool_calls: int = 0
+    *,
+    texts: Iterable[str],
+    messages: int,
+    tools: int,
+    context_window: int,
+    max_tool_calls: int = 0,
+    earlier: int = 0,
+    files: int = 0,
 ) -> int:
     """Bound a request's input tokens without a tokenizer or the network.
 
     UTF-8 bytes and 1,000 tokens a message and tool, at most the context window; a schema counts as a text
-    and a tool. With built-in tools the model reads its context again after every call: the window times
-    `max_tool_calls` + 1.
+    and a tool; `earlier` tokens are what a thread brings along, `files` what attachments can cost. With
+    built-in tools the model reads its context again after every call: the window times `max_tool_calls` + 1.
     """
     if max_tool_calls:
         return context_window * (max_tool_calls + 1)
     # A lone surrogate, which JSON can carry, is three bytes and must not raise.
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-    return min(size + OVERHEAD_TOKENS * (messages + tools), context_window)
+    return min(size + OVERHEAD_TOKENS * (messages + tools) + earlier + files, context_window)
 
 
 def estimate_cancelled(

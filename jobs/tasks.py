@@ -1,6 +1,6 @@
 """The functions that Django-Q2's workers run; each is safe to run twice or late."""
 
-from jobs import lifecycle
+from jobs import lifecycle, notify
 
 
 def send_due() -> None:
@@ -21,3 +21,18 @@ def render_due() -> None:
 def watchdog() -> None:
     """Ring for overdue work that no pump is doing."""
     lifecycle.wake()
+
+
+def sweep() -> None:
+    """Delete the uploads of a day ago that no job was given."""
+    lifecycle.forget_unused()
+
+
+def test_connection(connection_id: int) -> None:
+    """Test a connection for whoever looks at its page."""
+    lifecycle.test(connection_id)
+
+
+def mail_sign_in_link(user_id: int) -> None:
+    """Mail someone a link that lets them choose a new password."""
+    notify.mail_sign_in_link(user_id)

@@ -16,7 +16,16 @@ from o3site import datadir, localpg
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROLES = ("web", "cluster", "shell")
-KNOWN = {"PONDER_DATA_DIR", "PONDER_KEYS", "PONDER_ROLE", "PONDER_TODAY", "PONDER_URL"}
+KNOWN = {
+    "PONDER_ALLOW_PRIVATE_ADDRESSES",
+    "PONDER_DATA_DIR",
+    "PONDER_KEYS",
+    "PONDER_MAIL",
+    "PONDER_MAIL_FROM",
+    "PONDER_ROLE",
+    "PONDER_TODAY",
+    "PONDER_URL",
+}
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -98,6 +107,39 @@ def day(name: str) -> date | None:
         raise ImproperlyConfigured(f"{name} must be a date such as 2026-11-30.") from None
 
 
+def switch(name: str) -> bool:
+    """Return a variable that is 1, or 0 as when it is not set."""
+    value = environment(name) or "0"
+    if value not in {"0", "1"}:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0.")
+    return value == "1"
+
+
+def mailer(name: str) -> dict[str, object]:
+    """Return MAILERS["default"] for a variable that holds a mail server; mails are printed without one."""
+    value = environment(name)
+    if not value:
+        return {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_server = parts.scheme in {"smtp", "smtps"} and parts.hostname and parts.path in {"", "/"}
+    if not is_server or parts.query or parts.fragment:
+        raise ImproperlyConfigured(f"{name} must be smtp://USER:PASSWORD@HOST:587 or smtps://…:465.")
+    options: dict[str, object] = {
+        "host": parts.hostname,
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        # Only the way to this very machine may go without TLS.
+        "use_tls": parts.scheme == "smtp" and parts.hostname not in {"localhost", "127.0.0.1", "::1"},
+        "use_ssl": parts.scheme == "smtps",
+        "timeout": 10,
+    }
+    return {"OPTIONS": options if port is None else {**options, "port": port}}
+
+
 def database(role: str) -> dict[str, object]:
     """Return DATABASES["default"] for a role: web pools, a cluster keeps its connections, a shell neither."""
     reach, options = database_address() if DATABASE_URL else (localpg.parameters(DATA_DIR), {})
@@ -150,6 +192,12 @@ if PONDER_ROLE not in ROLES:
     raise ImproperlyConfigured("PONDER_ROLE must be web, cluster or shell.")
 PONDER_URL = web_address("PONDER_URL", bare=True)
 PONDER_TODAY = day("PONDER_TODAY")
+PONDER_ALLOW_PRIVATE_ADDRESSES = switch("PONDER_ALLOW_PRIVATE_ADDRESSES")
+MAILERS = {"default": mailer("PONDER_MAIL")}
+IS_MAIL_SENT = bool(environment("PONDER_MAIL"))
+DEFAULT_FROM_EMAIL = environment("PONDER_MAIL_FROM") or "ponder@localhost"
+if IS_MAIL_SENT and not (PONDER_URL and environment("PONDER_MAIL_FROM")):
+    raise ImproperlyConfigured("PONDER_MAIL needs PONDER_MAIL_FROM, and PONDER_URL for the links in mails.")
 OPENAI_API_KEY = visible("OPENAI_API_KEY")
 OPENAI_ADMIN_KEY = visible("OPENAI_ADMIN_KEY")
 OPENAI_BASE_URL = web_address("OPENAI_BASE_URL", bare=False)
@@ -257,7 +305,7 @@ CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 30 * 24 * 3600 if IS_HTTPS else 0
 SILENCED_SYSTEM_CHECKS = [
     "auth.E003",  # e-mail is unique whatever its case, by a constraint that this check cannot read
-    "mail.W001",  # no mailer: nothing here sends mail
+    "mail.E001",  # without PONDER_MAIL mails are printed where Ponder runs, for whoever runs it
     "security.W005",  # HSTS for subdomains: they are not Ponder's to decide about
     "security.W008",  # the proxy that ends TLS redirects; behind it every request arrives as plain http
     "security.W021",  # HSTS preload: likewise the domain owner's decision
@@ -280,7 +328,6 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-MAILERS: dict[str, dict[str, object]] = {}
 
 CLUSTER_NAME = "ponder"
 Q_CLUSTER = {

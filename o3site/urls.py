@@ -14,6 +14,8 @@ def healthz(_: HttpRequest) -> JsonResponse:
     return JsonResponse({"ok": True})
 
 
+handler403 = "jobs.views.errors.forbidden"
+
 urlpatterns = [
     path("healthz", healthz),
     path("admin/", admin.site.urls),

@@ -3,7 +3,6 @@
   "use strict";
   const doc = document;
   const root = doc.documentElement;
-  const script = doc.currentScript;
 
   /* ---- theme ---- */
   const toggleTheme = () => {
@@ -18,16 +17,26 @@
     }
   };
 
-  /* ---- copy: [data-copy="text"], [data-copy-from="#id"], or [data-copy-code] inside a .codebox ---- */
-  const textToCopy = (button) => {
+  /* ---- copy: [data-copy="text"], [data-copy-url], [data-copy-from="#id"], or [data-copy-code] in a .codebox ---- */
+  const textToCopy = async (button) => {
     if (button.dataset.copy !== undefined) return button.dataset.copy;
+    if (button.dataset.copyUrl) {
+      const answer = await fetch(button.dataset.copyUrl);
+      if (!answer.ok) throw new Error("it could not be read");
+      return answer.text();
+    }
     const source = button.dataset.copyFrom
       ? doc.querySelector(button.dataset.copyFrom)
       : button.closest(".codebox")?.querySelector("code");
     return source ? (source.value ?? source.textContent) : "";
   };
-  const write = async (text) => {
-    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const write = async (given) => {
+    /* given as a promise, a text that is still on its way counts as asked for by the click */
+    if (navigator.clipboard) {
+      const part = given.then((text) => new Blob([text], { type: "text/plain" }));
+      return navigator.clipboard.write([new ClipboardItem({ "text/plain": part })]);
+    }
+    const text = await given;
     /* the clipboard API is missing on plain http, where many installs live */
     const area = doc.createElement("textarea");
     area.value = text;
@@ -59,8 +68,7 @@
     const button = event.target.closest("button");
     if (!button) return;
     if ("themeToggle" in button.dataset) toggleTheme();
-    if ("copy" in button.dataset || "copyFrom" in button.dataset || "copyCode" in button.dataset)
-      copy(button);
+    if (["copy", "copyUrl", "copyFrom", "copyCode"].some((name) => name in button.dataset)) copy(button);
   });
 
   /* ---- clocks: [data-elapsed="seconds"] counts on from what the server said last ---- */
@@ -139,58 +147,4 @@
     field.closest("[data-paste]").hidden = true;
     history.replaceState(null, "", location.pathname + location.search);
   }
-
-  /* ---- maths: KaTeX is loaded only where an answer has any, and works block by block near the viewport ---- */
-  let katex;
-  const loadKatex = () =>
-    (katex ??= new Promise((resolve, reject) => {
-      const sheet = Object.assign(doc.createElement("link"), {
-        rel: "stylesheet",
-        href: script.dataset.katexCss,
-      });
-      const code = Object.assign(doc.createElement("script"), { src: script.dataset.katex });
-      /* without its sheet KaTeX shows every formula twice, so wait for both */
-      const both = [sheet, code].map(
-        (el) => new Promise((ok, no) => Object.assign(el, { onload: ok, onerror: no })),
-      );
-      Promise.all(both).then(() => resolve(window.katex), reject);
-      doc.head.append(sheet, code);
-    }));
-  const drawn = (el) => el.querySelector(".katex") !== null;
-  const draw = (engine, el) => {
-    if (drawn(el)) return;
-    /* a formula of more than 20,000 characters freezes the tab for seconds: it stays TeX */
-    if (el.textContent.length > 20000) return;
-    engine.render(el.textContent, el, {
-      displayMode: el.dataset.display === "block",
-      throwOnError: false,
-      errorColor: "currentColor",
-      maxSize: 20,
-      maxExpand: 500,
-      strict: "ignore",
-      trust: false,
-    });
-  };
-  const whenIdle = window.requestIdleCallback ?? ((task) => setTimeout(task, 1));
-  const near = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        near.unobserve(target);
-        loadKatex().then(
-          (engine) => whenIdle(() => draw(engine, target)),
-          () => {},
-        );
-      }
-    },
-    { rootMargin: "600px" },
-  );
-  const watchMaths = () => {
-    for (const el of doc.querySelectorAll(".math")) if (!drawn(el)) near.observe(el);
-  };
-  watchMaths();
-  doc.addEventListener("htmx:after:swap", watchMaths);
-  addEventListener("beforeprint", () => {
-    if (window.katex) for (const el of doc.querySelectorAll(".math")) draw(window.katex, el);
-  });
 })();

@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +22,15 @@ from django_q.tasks import async_task
 
 from jobs import lifecycle, spend
 from jobs.access import Role
+from jobs.attachments import digest_of
 from jobs.models import (
     Answer,
     Attempt,
     Connection,
     Event,
+    Given,
     Job,
+    JobAttachment,
     Membership,
     Notice,
     Project,
@@ -38,6 +42,7 @@ from jobs.models import (
 )
 from tests.cluster_process import ClusterProcess
 from tests.factories import a_person, a_project, a_spec
+from tests.jobs.attachments.files import pdf
 from tests.sandbox_process import SandboxProcess
 from tests.whole import Page, Visitor, Whole
 
@@ -45,12 +50,18 @@ pytest_plugins = ["tests.fixtures"]
 pytestmark = pytest.mark.cluster
 
 # One word for each thing that must not get out, so that a failure names what did.
-CARRIERS = ("prompt", "instructions", "title", "schema", "answer", "key", "webhook", "password", "wrongpass")
+CARRIERS = (
+    "prompt", "instructions", "title", "schema", "answer", "key", "webhook", "password", "wrongpass",
+    "document", "filename",
+)  # fmt: skip
 WORDS = {carrier: f"kanarie0{carrier}0x7q9w" for carrier in CARRIERS}
 KEY = f"sk-{WORDS['key']}"
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(WORDS["webhook"].encode()).decode()
 # Where content lives: everywhere else it has no business.
-PAYLOADS = {"jobs_prompt", "jobs_answer", "jobs_rawresponse"}
+PAYLOADS = {
+    "jobs_prompt", "jobs_answer", "jobs_rawresponse", "jobs_attachmentcontent", "jobs_jobattachment",
+}  # fmt: skip
+DOCUMENT, FILENAME = pdf(WORDS["document"] * 20), f"{WORDS['filename']}.pdf"
 SCHEMA = {
     "type": "object",
     "properties": {"verdict": {"type": "string", "description": WORDS["schema"]}},
@@ -118,6 +129,10 @@ def test_nothing_anyone_wrote_gets_out(
     with Visitor(web.base_url) as visitor:
         errors += sign_in(visitor, token)
         set_key(visitor, real.pk)
+        connect(visitor)
+        invitation = invite(visitor, project)
+        errors.append(upload(visitor, project, b"%PDF-1.7 " + WORDS["document"].encode()))
+        upload(visitor, project, DOCUMENT)
         by_end = {end: send(visitor, project, end) for end in ENDS}
         await_that(lambda: all(job_of(by_end[end]).status in ends for end, (_, ends) in ENDS.items()))
         errors += [visitor.get("/nowhere/"), visitor.post(f"/jobs/{by_end['completed']}/", {})]
@@ -144,7 +159,9 @@ def test_nothing_anyone_wrote_gets_out(
         **{f"the file {path}": path.read_text(errors="replace") for path in files()},
         **{f"the table {name}": rows for name, rows in tables()},
     }
-    hidden = {**WORDS, "link": token, "webhook in base64": WEBHOOK_SECRET[6:]}
+    hidden = {**WORDS, "link": token, "invitation": invitation, "webhook in base64": WEBHOOK_SECRET[6:]}
+    # Also as it stands in a request, from its first byte on.
+    hidden |= {"document in base64": base64.b64encode(DOCUMENT).decode()[:60]}
     found = [(place, what) for place, text in places.items() for what, word in hidden.items() if word in text]
     assert found == []
     # What could have held it was there to be read.
@@ -158,6 +175,7 @@ def test_nothing_anyone_wrote_gets_out(
     assert Notice.objects.filter(kind="connection_paused").exists()
     assert Answer.objects.filter(text__contains=WORDS["answer"]).exists()
     assert Prompt.objects.filter(text__contains=WORDS["prompt"], title=WORDS["title"]).exists()
+    assert JobAttachment.objects.filter(name=FILENAME).count() > len(ENDS)
     assert Connection.objects.get(pk=real.pk).reveal_key() == KEY
 
 
@@ -182,6 +200,35 @@ def set_key(visitor: Visitor, pk: int) -> None:
     assert visitor.post(path, fields).status == 302
 
 
+def connect(visitor: Visitor) -> None:
+    """Add a connection on the product's own page, which has a worker test it at once."""
+    path = "/settings/connections/new/"
+    fields = visitor.get(path).fields(path)
+    fields |= {"name": "Added", "base_url": "https://api.invalid/v1", "new_key": KEY}
+    answer = visitor.post(path, fields)
+    if settings.PONDER_TODAY:  # real money is refused while the date is shifted
+        assert answer.status == 422
+        return
+    assert answer.status == 302
+    await_that(Connection.objects.filter(last_test_result__startswith="connect_error").exists)
+
+
+def invite(visitor: Visitor, project: Project) -> str:
+    """Invite someone and return the secret, which stands in this one page."""
+    path = f"/projects/{project.slug}/members/"
+    page = visitor.post(path, visitor.get(path).fields(path) | {"email": "eve@example.com", "role": "1"})
+    found = re.search(r"/join/#([\w-]+)<", page.text)
+    assert found
+    return found[1]
+
+
+def upload(visitor: Visitor, project: Project, data: bytes) -> Page:
+    """Add a file to a job that is being written; return an error page about another project."""
+    fields = {"project": project.slug, "model": "o3-pro"}
+    assert FILENAME in visitor.upload("/attachments/", fields, {FILENAME: data}).text
+    return visitor.upload("/attachments/", {"project": "nowhere"}, {FILENAME: data})
+
+
 def form_of(visitor: Visitor, project: Project, end: str) -> dict[str, str]:
     directive = ENDS[end][0].format(**WORDS)
     return visitor.get("/jobs/new/").fields("/jobs/new/") | {
@@ -191,6 +238,7 @@ def form_of(visitor: Visitor, project: Project, end: str) -> dict[str, str]:
         "title": WORDS["title"],
         "schema_name": "verdict",
         "schema": json.dumps(SCHEMA) if end != "refused" else "",
+        "attachments": f"{digest_of(DOCUMENT)} {FILENAME}",
     }
 
 
@@ -212,6 +260,7 @@ def ask_the_echo(base_url: str, boss: User) -> None:
     )
     project = Project.objects.create(name="Echo", slug="echo", connection=connection_)
     spend.set_cap(Decimal(1000), project=project)
+    kept = lifecycle.keep_file(DOCUMENT, project=project, by=boss)
     for code, ends in ((400, {Status.FAILED}), (500, {Status.UNCONFIRMED}), (401, {Status.WAITING})):
         job = lifecycle.submit(
             a_spec(
@@ -221,6 +270,7 @@ def ask_the_echo(base_url: str, boss: User) -> None:
                 instructions=WORDS["instructions"],
                 schema_name="verdict",
                 schema=SCHEMA,
+                attachments=(Given(kept, FILENAME),),
             )
         )
         await_that(

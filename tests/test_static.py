@@ -63,7 +63,8 @@ def test_a_page_loads_at_most_14_kb_of_css(sheet: str) -> None:
 
 
 def test_a_page_that_uses_several_sheets_stays_within_the_budget_too() -> None:
-    assert weight(*SHARED_SHEETS, "page-job.css", "page-choices.css", "page-result.css") <= 14 * KILOBYTE
+    for more in ("page-result.css", "page-action.css"):
+        assert weight(*SHARED_SHEETS, "page-job.css", "page-choices.css", more) <= 14 * KILOBYTE
 
 
 def test_our_scripts_weigh_at_most_8_kb() -> None:

@@ -133,11 +133,19 @@ def test_the_month_meter_shows_spent_of_cap_and_never_leaves_its_bar() -> None:
     assert " of $" not in frame(month={**month, "cap": None, "percent": None})
 
 
-def test_only_operators_see_the_admin_console_and_the_connections() -> None:
-    assert not re.search("/admin/|/settings/", frame(practice=True))
+def test_only_operators_see_the_admin_console_and_the_way_to_a_connection() -> None:
+    assert not re.search("/admin/|/settings/connections/", frame(practice=True))
     page = frame(Person("", is_staff=True), practice=True)
     assert 'href="/admin/"' in page
-    assert "Connect OpenAI" in page
+    assert '<a href="/settings/connections/new/">Connect OpenAI</a>' in page
+    page = frame(Person("", is_staff=True), practice=True, is_connected=True)
+    assert '<a href="/projects/new/">Make a real project</a>' in page
+
+
+def test_everyone_gets_to_their_settings_and_sees_the_version() -> None:
+    page = frame(version="1.2.3", path="/settings/profile/")
+    assert '<a href="/settings/" aria-current="true">' in page
+    assert "Ponder 1.2.3" in page
 
 
 def test_the_person_can_sign_out_by_post_only() -> None:

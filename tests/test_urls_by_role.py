@@ -17,7 +17,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from jobs.access import Role
-from jobs.models import Job, Project, SignInLink, Status, User
+from jobs.attachments import Found
+from jobs.models import Attachment, Given, Invitation, Job, Project, Prompt, SignInLink, Status, User
 from tests.factories import PASSWORD, a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 
@@ -35,34 +36,87 @@ SIGNED_IN_READ = "login ok ok ok ok ok ok ok"
 NOT_ASKED_SO = "login " + "method " * 7
 NEVER_ASKED_SO = "method " * 8
 OPERATORS = "login lost lost lost lost lost lost "
+NOT_WITHOUT_SESSION = "reload " + "method " * 7
+SUBMITTERS_DO = "reload lost no go go go go go"
+MANAGERS_READ = "login lost no no no no ok ok"
+MANAGERS_DO = "login lost no no no no go go"
 
 # Route → what GET and what POST answer, role by role.
 TABLE: dict[str, tuple[str, str]] = {
     "": ("login go go go go go go go", NOT_ASKED_SO),
     "healthz": (EVERYONE, NEVER_ASKED_SO),
     "login/": ("ok go go go go go go go", "go go go go go go go go"),
+    "login/forgot/": (EVERYONE, "go " * 8),
     "logout/": (NOT_ASKED_SO, "login go go go go go go go"),
     "enter/": (EVERYONE, "gone " * 8),
+    "join/": (EVERYONE, "gone " * 8),
     "jobs/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "notices/live/": ("reload ok ok ok ok ok ok ok", NEVER_ASKED_SO),
     "jobs/live/": ("reload ok ok ok ok ok ok ok", NEVER_ASKED_SO),
     # Who may send to no project is shown why, and nothing to send with.
     "jobs/new/": (SIGNED_IN_READ, "login wrong ok go go go go go"),
     "jobs/estimate/": ("reload " + "method " * 7, "reload ok none ok ok ok ok ok"),
+    "attachments/": ("reload " + "method " * 7, "reload lost no ok ok ok ok ok"),
     "jobs/<str:short_id>/": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/attachments/<int:position>/": (MEMBERS_READ, NOT_ASKED_SO),
     "jobs/<str:short_id>/live/": ("reload lost ok ok ok ok ok ok", NEVER_ASKED_SO),
     "jobs/<str:short_id>/prompt/": (MEMBERS_READ, NOT_ASKED_SO),
     "jobs/<str:short_id>/activity/": (MEMBERS_READ, NOT_ASKED_SO),
     "jobs/<str:short_id>/raw/": (MEMBERS_READ, NOT_ASKED_SO),
     "jobs/<str:short_id>/cancel/": (NOT_ASKED_SO, "login lost no no go go go go"),
+    "jobs/<str:short_id>/cancel/price/": ("reload lost no no ok ok ok ok", NEVER_ASKED_SO),
+    "jobs/<str:short_id>/again/": (NOT_ASKED_SO, "login lost no go go go go go"),
+    "jobs/<str:short_id>/follow-up/": (
+        "login lost no go go go go go",
+        "login lost no wrong wrong wrong wrong wrong",
+    ),
+    "jobs/<str:short_id>/follow-up/price/": (NOT_WITHOUT_SESSION, "reload lost no ok ok ok ok ok"),
+    # None of the jobs waits for replies: who may answer is told so.
+    "jobs/<str:short_id>/replies/": ("login lost no no go go go go", "login lost no no go go go go"),
+    "jobs/<str:short_id>/replies/price/": (NOT_WITHOUT_SESSION, "reload lost no no none none none none"),
     "jobs/<str:short_id>/rerun/": ("login lost no go go go go go", "login lost no go go go go go"),
     "jobs/<str:short_id>/resolve/": (NOT_ASKED_SO, "login lost no no go go go go"),
     "jobs/<str:short_id>/finish/": (NOT_ASKED_SO, "login lost no no go go go go"),
+    "jobs/<str:short_id>/answer/rest/": ("reload lost " + "reload " * 6, NEVER_ASKED_SO),
+    "jobs/<str:short_id>/answer.md": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/answer.txt": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/answer.json": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/answer.csv": (MEMBERS_READ, NOT_ASKED_SO),
+    "jobs/<str:short_id>/verdict/": (NOT_WITHOUT_SESSION, SUBMITTERS_DO),
+    "jobs/<str:short_id>/tags/": (NOT_WITHOUT_SESSION, SUBMITTERS_DO),
+    "jobs/<str:short_id>/notes/": (NOT_WITHOUT_SESSION, SUBMITTERS_DO),
+    "jobs/<str:short_id>/notes/<int:pk>/remove/": (NOT_WITHOUT_SESSION, SUBMITTERS_DO),
+    "results/<slug:slug>/<slug:schema>/": (MEMBERS_READ, NOT_ASKED_SO),
     "projects/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "projects/new/": (OPERATORS + "ok", OPERATORS + "go"),
     "projects/<slug:slug>/": (MEMBERS_READ, NOT_ASKED_SO),
+    "projects/<slug:slug>/archive/": (NOT_ASKED_SO, MANAGERS_DO),
+    "projects/<slug:slug>/unarchive/": (NOT_ASKED_SO, MANAGERS_DO),
+    "projects/<slug:slug>/settings/": (MANAGERS_READ, MANAGERS_DO),
+    # The last manager is told so; an operator is in no project.
+    "projects/<slug:slug>/leave/": (NOT_ASKED_SO, "login lost go go go go go lost"),
+    "projects/<slug:slug>/members/": (MANAGERS_READ, MANAGERS_READ),
+    "projects/<slug:slug>/members/<int:pk>/role/": (NOT_ASKED_SO, MANAGERS_DO),
+    "projects/<slug:slug>/members/<int:pk>/remove/": (NOT_ASKED_SO, MANAGERS_DO),
+    "projects/<slug:slug>/invitations/<int:pk>/withdraw/": (NOT_ASKED_SO, MANAGERS_DO),
     "projects/<slug:slug>/cap/": (NOT_ASKED_SO, "login lost no no no no go go"),
     "budget/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "settings/": ("login go go go go go go go", NOT_ASKED_SO),
+    "settings/profile/": (SIGNED_IN_READ, "login " + "wrong " * 7),
+    "settings/password/": (NOT_ASKED_SO, "login " + "wrong " * 7),
+    "settings/models/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "settings/models/<str:model>/succeed/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/people/": (OPERATORS + "ok", OPERATORS + "ok"),
+    "settings/people/<int:pk>/deactivate/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/people/<int:pk>/reactivate/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/invitations/<int:pk>/withdraw/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/": (OPERATORS + "ok", NOT_ASKED_SO),
+    "settings/connections/new/": (OPERATORS + "ok", OPERATORS + "wrong"),
+    "settings/connections/pause/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/connections/<int:pk>/": (OPERATORS + "ok", OPERATORS + "go"),
+    "settings/connections/<int:pk>/live/": ("reload lost lost lost lost lost lost ok", NEVER_ASKED_SO),
+    "settings/connections/<int:pk>/test/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/connections/<int:pk>/relieve/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/pause/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/resume/": (NOT_ASKED_SO, OPERATORS + "go"),
 }
@@ -136,9 +190,20 @@ class World:
 
     def paths(self, route: str) -> list[str]:
         """Return the addresses of a route that lead to the project in question, one for each of its jobs."""
-        known = {"slug": self.project.slug, "pk": self.project.connection_id}
+        known = {"slug": self.project.slug, "pk": self.row_of(route), "model": "o3-pro", "position": 1}
+        known |= {"schema": "terms"}
         jobs = self.jobs if "<str:short_id>" in route else self.jobs[:1]
+        if "/answer" in route or "/verdict/" in route or "/follow-up/" in route:
+            jobs = [job for job in self.jobs if hasattr(job, "answer")]
         return [address(route, {**known, "short_id": job.short_id}) for job in jobs]
+
+    def row_of(self, route: str) -> int:
+        """Return the row that a route is about: a connection, a person, or an invitation."""
+        if "/invitations/" in route:
+            return Invitation.objects.get(project=self.project).pk
+        if "/members/" in route or "/people/" in route:
+            return self.job.submitted_by_id
+        return self.project.connection_id
 
     def fields(self, route: str) -> dict[str, Any]:
         """Return what is posted to a route: what a member could send there."""
@@ -153,11 +218,29 @@ class World:
         }
         return {
             "login/": {"email": "operator@example.com", "password": PASSWORD},
+            "login/forgot/": {"email": "viewer@example.com"},
             "enter/": {"token": "not-a-link"},
+            "join/": {"token": "not-a-link"},
             "jobs/new/": new,
             "jobs/estimate/": new,
+            "attachments/": {"project": self.project.slug},
             "jobs/<str:short_id>/resolve/": {"decision": "wait"},
+            "jobs/<str:short_id>/verdict/": {"value": "right"},
+            "jobs/<str:short_id>/notes/": {"note": "Read it."},
+            "jobs/<str:short_id>/tags/": {"tags": "checked"},
             "projects/<slug:slug>/cap/": {"cap": "50"},
+            "projects/new/": {"name": "Tilings", "cap": "50", "connection": self.project.connection_id},
+            "projects/<slug:slug>/settings/": {
+                "name": self.project.name,
+                "connection": self.project.connection_id,
+                "default_mode": "standard",
+                "default_max_output_tokens": "20,000",
+            },
+            "projects/<slug:slug>/members/": {"email": "new@example.com", "role": "1"},
+            "projects/<slug:slug>/members/<int:pk>/role/": {"role": "1"},
+            "settings/people/": {"email": "new@example.com", "role": "1"},
+            "settings/connections/<int:pk>/": {"name": "practice", "max_in_flight": "5"},
+            "settings/connections/<int:pk>/relieve/": {"through": self.project.connection_id},
             "settings/connections/<int:pk>/pause/": {"reason": "for a while"},
         }.get(route, {})
 
@@ -184,12 +267,16 @@ def world(db: None) -> World:
     outsider, owner = people["outsider"], people["owner"]
     assert outsider
     assert owner
+    Invitation.objects.make("invited@example.com", project=project, role=Role.VIEWER, by=people["manager"])
     mine = a_project("mine", members={outsider: Role.MANAGER})
     a_job(mine, outsider, Status.COMPLETED, answer={"text": "my own"})
     a_job(mine, outsider)
-    spec = {"prompt": "Does the cobalt lattice hold?", "tags": ("zephyr-tag",)}
+    plan = Found(media_type="image/png", size=4, digest="d1" * 32, width=9, height=9)
+    given = Given(Attachment.objects.keep(project, b"zephyr plan", plan, by=owner), "zephyr-plan.png")
+    spec = {"prompt": "Does the cobalt lattice hold?", "tags": ("zephyr-tag",), "attachments": (given,)}
     done = a_job(project, owner, Status.COMPLETED, answer={"text": "the pearl answer"}, spec=spec)
     unsure = a_job(project, owner, Status.UNCONFIRMED, spec=spec)
+    Prompt.objects.filter(job=done).update(schema_name="terms")
     return World(project, [a_job(project, owner, spec=spec), done, unsure], people)
 
 
@@ -285,7 +372,11 @@ def test_a_foreign_id_and_an_unknown_one_cannot_be_told_apart(world: World):
         if "<" not in route:
             continue
         foreign = world.paths(route)[0]
-        unknown = address(route, {"short_id": "j_00000000", "slug": "no-such-one", "pk": 999_999})
+        unknown = address(
+            route,
+            {"short_id": "j_00000000", "slug": "no-such-one", "pk": 999_999, "model": "x", "position": 7}
+            | {"schema": "none"},
+        )
         for method in ("get", "post"):
             ask_for = getattr(client, method)
             first, second = ask_for(foreign, world.fields(route)), ask_for(unknown, world.fields(route))

@@ -51,13 +51,22 @@ def test_no_page_loads_the_sdk_into_the_web_process(
                 *("/budget/?format=csv", f"/projects/{project.slug}/", "/settings/connections/"),
                 *("/admin/", "/admin/jobs/job/", "/admin/jobs/connection/", "/admin/jobs/connection/add/"),
                 *(f"/admin/jobs/connection/{project.connection_id}/change/", "/admin/django_q/ormq/"),
+                *(
+                    "/settings/profile/",
+                    "/settings/people/",
+                    "/settings/models/",
+                    "/settings/connections/new/",
+                ),
+                *(f"/projects/{project.slug}/members/", f"/projects/{project.slug}/settings/"),
+                *(f"/settings/connections/{project.connection_id}/live/", "/projects/new/", "/join/"),
                 "/nowhere/",
             )
         }
         cancelled = visitor.post(f"{job}cancel/", {}).status
         again = visitor.post(f"{job}rerun/", {}).status
+        tested = visitor.post(f"/settings/connections/{project.connection_id}/test/", {}).status
     assert {path: status for path, status in opened.items() if status != 200} == {"/": 302, "/nowhere/": 404}
-    assert (cancelled, again) == (302, 302)
+    assert (cancelled, again, tested) == (302, 302, 302)
     assert [process for process in web.processes() if loads_the_sdk(process)] == []
     # The sign does show where the SDK is loaded.
     assert loads_the_sdk(psutil.Process(cluster.pid))

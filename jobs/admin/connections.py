@@ -9,7 +9,6 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
-from django.utils import timezone
 
 from jobs.admin.base import Kept
 from jobs.admin.people import ModelForm
@@ -123,7 +122,7 @@ class ConnectionAdmin(Kept):
             for name in STATE:
                 setattr(obj, name, getattr(now, name))
         if form.cleaned_data.get("new_key"):
-            obj.key, obj.key_set_at = Secret.of(form.cleaned_data["new_key"]), timezone.now()
+            obj.set_key(form.cleaned_data["new_key"], by=request.user)
         if form.cleaned_data.get("new_webhook_secret"):
             obj.previous_webhook_secret = obj.webhook_secret
             obj.webhook_secret = Secret.of(form.cleaned_data["new_webhook_secret"])

@@ -1,42 +1,95 @@
 """The life of a job: submit, send, poll, finish, cancel, run again, adopt; alone moves a status."""
 
-from jobs.lifecycle.cancelling import NotCancellable, cancel, finish_without_answering
-from jobs.lifecycle.connections import pause, resume
-from jobs.lifecycle.doorbell import install_watchdog, ring
+from jobs.lifecycle.answering import (
+    Card,
+    NotWaiting,
+    answer,
+    cards,
+    finish_without_answering,
+    reply_spec,
+    save_replies,
+)
+from jobs.lifecycle.attaching import forget_unused, given_as, given_with, keep_file
+from jobs.lifecycle.calls import Call, Reply, replies_in
+from jobs.lifecycle.cancelling import NotCancellable, cancel
+from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause_all, relieve, resume, test
+from jobs.lifecycle.doorbell import install_watchdog, ring, ring_for
+from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
+from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
 from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
-from jobs.lifecycle.submission import OverJobLimit, record, submit, successor_spec
+from jobs.lifecycle.submission import (
+    OverJobLimit,
+    asked,
+    follow_up,
+    record,
+    submit,
+    successor_spec,
+    worst_case,
+)
 from jobs.lifecycle.text import render_due, usual_seconds
+from jobs.lifecycle.threads import Turn, can_be_followed, outline
 from jobs.lifecycle.unconfirmed import Decision, NotAdoptable, NotUnconfirmed, resolve
 from jobs.lifecycle.waking import wake
 
 __all__ = [
+    "TEST_PATIENCE",
+    "Call",
+    "Card",
     "Decision",
     "JobSpec",
     "NotAdoptable",
     "NotCancellable",
     "NotUnconfirmed",
+    "NotWaiting",
+    "NothingToJudge",
     "OverJobLimit",
+    "Reply",
     "SpecError",
+    "Turn",
+    "add_note",
+    "answer",
+    "ask_for_test",
+    "asked",
+    "can_be_followed",
     "cancel",
+    "cards",
     "ceiling_at",
     "ceiling_of",
     "finish_without_answering",
+    "follow_up",
+    "forget_unused",
+    "given_as",
+    "given_with",
     "install_watchdog",
+    "judge",
+    "keep_file",
+    "outline",
     "pause",
+    "pause_all",
     "problems_of",
     "record",
+    "relieve",
+    "remove_note",
     "render_due",
     "replay",
+    "replies_in",
+    "reply_spec",
     "resolve",
     "resume",
+    "retag",
     "ring",
+    "ring_for",
     "run_pump",
+    "save_replies",
     "sends_in_progress",
     "submit",
     "successor_spec",
+    "test",
+    "used_by",
     "usual_seconds",
     "wake",
+    "worst_case",
 ]

@@ -47,12 +47,3 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
             ring("poll")
     job.refresh_from_db()
     return job
-
-
-def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:
-    """End a job that waits for answers to its calls as completed; True if this call did it."""
-    with transaction.atomic():
-        done = move(job_id, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED)
-        if done:
-            tell(job_id, "finished_without_answering", actor=by)
-    return done

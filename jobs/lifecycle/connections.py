@@ -1,26 +1,33 @@
-"""Pauses and resumes connections: their jobs wait meanwhile, nothing is lost."""
+"""Pauses, resumes, tests and relieves connections: their jobs wait meanwhile, nothing is lost."""
 
 import datetime as dt
+import time
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from jobs.lifecycle.doorbell import ring
+from jobs import openai_client
+from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.models import (
     Attempt,
     AttemptState,
     Connection,
     Job,
     KeySource,
+    ModelSpec,
+    Project,
     SecretUnreadable,
     Status,
     User,
 )
+from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
 
+# A test takes at most 10 s; after this long without a word no worker is there to do it.
+TEST_PATIENCE = dt.timedelta(seconds=30)
 # A job that is due for so long while its connection has nothing under way is nobody's.
 LEFT_LYING = dt.timedelta(minutes=1)
 
@@ -41,6 +48,7 @@ def endpoint_of(connection: Connection) -> Endpoint:
         key=key,
         organization=connection.organization,
         project=connection.openai_project,
+        is_guarded=not (connection.is_trusted or settings.PONDER_ALLOW_PRIVATE_ADDRESSES),
     )
 
 
@@ -52,7 +60,16 @@ def pause(connection_id: int, reason: str, *, by: User | None = None) -> bool:
         )
         if paused and by is None:
             alarm("connection_paused", reason, connection_id=connection_id)
+        elif paused and by is not None:
+            note(by, Connection.objects.get(pk=connection_id), f"Paused: {reason}" if reason else "Paused")
     return bool(paused)
+
+
+def pause_all(reason: str, *, by: User) -> int:
+    """Send nothing more at all until someone resumes the connections; return how many this call paused."""
+    with transaction.atomic():
+        found = Connection.objects.filter(paused_at=None).order_by("pk").values_list("pk", flat=True)
+        return sum(pause(connection_id, reason, by=by) for connection_id in list(found))
 
 
 def pause_for(connection_id: int, error: BorderError) -> None:
@@ -60,7 +77,7 @@ def pause_for(connection_id: int, error: BorderError) -> None:
     pause(connection_id, f"{error.code}: {error.message}")
 
 
-def resume(connection_id: int) -> bool:
+def resume(connection_id: int, *, by: User | None = None) -> bool:
     """Go on sending through a connection; True if it was paused.
 
     What was unknown there is asked for afresh: whoever resumes has looked.
@@ -73,7 +90,79 @@ def resume(connection_id: int) -> bool:
             missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)
             missing.update(misses=0, missed_since=None)
             ring("send")
+        if resumed and by is not None:
+            note(by, Connection.objects.get(pk=connection_id), "Resumed")
     return bool(resumed)
+
+
+@transaction.atomic
+def relieve(connection_id: int, *, by: User, through: int) -> int:
+    """Let all projects of a connection send through another of the same side; return how many.
+
+    What waits goes there too; what was sent is followed where it is.
+    """
+    both = Connection.objects.select_for_update().in_bulk([connection_id, through])
+    if len(both) < 2 or both[connection_id].is_practice != both[through].is_practice:
+        return 0
+    projects = list(Project.objects.select_for_update().filter(connection=connection_id))
+    Project.objects.filter(connection=connection_id).update(connection=through)
+    for project in projects:
+        note(by, project, f"Connection: {both[connection_id]} → {both[through]}")
+    ring("send")
+    return len(projects)
+
+
+def ask_for_test(connection_id: int) -> bool:
+    """Have a worker test a connection; False where a test is under way."""
+    free = Q(test_asked_at=None) | Q(test_asked_at__lte=F("last_test_at"))
+    free |= Q(test_asked_at__lte=Now() - TEST_PATIENCE)
+    with transaction.atomic():
+        asked = Connection.objects.filter(free, pk=connection_id).update(test_asked_at=Now())
+        if asked:
+            ring_for("test_connection", connection_id)
+    return bool(asked)
+
+
+def test(connection_id: int) -> None:
+    """Ask a connection for its models and keep what became of it; takes at most 10 s.
+
+    The result is dropped if the connection was changed, or another test asked for, meanwhile.
+    """
+    connection = Connection.objects.filter(pk=connection_id).exclude(test_asked_at=None).first()
+    if connection is None:
+        return
+    try:
+        endpoint, began = endpoint_of(connection), time.monotonic()
+        models = openai_client.models(endpoint)
+    except BorderError as error:
+        is_good, result = False, f"{error.code}: {error.message}"
+    else:
+        is_good, result = True, _seen(models, seconds=time.monotonic() - began)
+    Connection.objects.filter(pk=connection_id, test_asked_at=connection.test_asked_at).update(
+        last_test_at=Now(), last_test_result=result[:600], is_last_test_good=is_good
+    )
+
+
+def _seen(models: list[dict[str, str | None]], *, seconds: float) -> str:
+    """Say what a list of models tells: how many, and which of the catalogue's are to be shut down."""
+    ending: dict[dt.date, list[str]] = {}
+    known = set(ModelSpec.objects.values_list("pk", flat=True))
+    for model in models:
+        day = _day(model["shutdown_date"])
+        if model["id"] in known and day:
+            ending.setdefault(day, []).append(str(model["id"]))
+    said = [f"Key accepted in {seconds * 1000:.0f} ms, {len(models)} model{'s' * (len(models) != 1)} seen."]
+    for day, names in sorted(ending.items()):
+        listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        said.append(f"{listed} shut{'s' * (len(names) == 1)} down on {day:%-d %b %Y}.")
+    return " ".join(said)
+
+
+def _day(text: str | None) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text or "")
+    except ValueError:
+        return None
 
 
 def mind_key() -> None:

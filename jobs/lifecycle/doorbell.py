@@ -14,6 +14,7 @@ from jobs.rendering import RENDERER_VERSION
 type PumpKind = Literal["send", "poll"]
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
+_EVERY = {"watchdog": 1, "sweep": 60}  # minutes
 _OVERDUE = dt.timedelta(seconds=2)
 # Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
 # message is then delivered a second time meanwhile; that one finds the lease taken.
@@ -25,6 +26,11 @@ def ring(kind: Literal["send", "poll", "render"]) -> None:
     options = {"timeout": SEND_TIMEOUT} if kind == "send" else {}
     # Without a cluster named, a task started inside a worker would go to that worker's own.
     async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
+
+
+def ring_for(task: Literal["test_connection", "mail_sign_in_link"], row_id: int) -> None:
+    """Ask the cluster to do something for one row, in the caller's transaction."""
+    async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME)
 
 
 def ring_overdue() -> None:
@@ -46,14 +52,14 @@ def ring_overdue() -> None:
 
 
 def install_watchdog() -> None:
-    """Make sure that the one-minute watchdog exists, once."""
-    found = Schedule.objects.filter(name="watchdog")
-    if not found.exists():
-        schedule(
-            "jobs.tasks.watchdog",
-            name="watchdog",
-            cluster=settings.CLUSTER_NAME,
-            schedule_type=Schedule.MINUTES,
-            minutes=1,
-            repeats=-1,
-        )
+    """Make sure that the one-minute watchdog and the hourly sweep exist, once."""
+    for task, minutes in _EVERY.items():
+        if not Schedule.objects.filter(name=task).exists():
+            schedule(
+                f"jobs.tasks.{task}",
+                name=task,
+                cluster=settings.CLUSTER_NAME,
+                schedule_type=Schedule.MINUTES,
+                minutes=minutes,
+                repeats=-1,
+            )

@@ -146,6 +146,22 @@ def go_on(job: Job, *, end: Status, code: str = "") -> Status | None:
     return to
 
 
+def used_by(job: Job, attempt: Attempt, moment: dt.datetime) -> Decimal:
+    """Estimate what an attempt has cost by a moment, USD: the time it ran at the model's usual speed."""
+    usual = job.model.usual(job.effort)
+    tokens = float(usual["reasoning"][1]) + float(usual["answer"][1])
+    return pricing.estimate_cancelled(
+        attempt.price.rates,
+        elapsed_seconds=max(0.0, (moment - (attempt.sent_at or attempt.created_at)).total_seconds()),
+        tokens_per_second=tokens / max(1.0, float(usual["seconds"][1])),
+        input_tokens=attempt.input_tokens if attempt.input_tokens is not None else job.input_bound,
+        max_output_tokens=job.max_output_tokens,
+        bound=attempt.worst_case,
+        window=job.window,
+        mode_factor=job.model.mode_factor(job.mode),
+    )
+
+
 def locked(attempt_id: int) -> tuple[Job, Attempt]:
     """Lock the job of an attempt and read both."""
     job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
@@ -230,7 +246,7 @@ def _settle_without_usage(job: Job, attempt: Attempt, ended: dt.datetime, now: d
     if status == "cancelled":
         spend.settle(
             attempt,
-            cost=_estimate(job, attempt, ended),
+            cost=used_by(job, attempt, ended),
             basis=Basis.ESTIMATE,
             price=attempt.price,
             reason="cancelled without usage: time run × usual speed",
@@ -258,21 +274,6 @@ def _price_for(job: Job, attempt: Attempt, body: dict[str, Any]) -> tuple[Price,
         return row, {}
     odd = f"answered by {name[:80]!r}, which has no price; {job.model_id}'s was used."
     return attempt.price, {"unknown_model": odd}
-
-
-def _estimate(job: Job, attempt: Attempt, ended: dt.datetime) -> Decimal:
-    usual = job.model.usual(job.effort)
-    tokens = float(usual["reasoning"][1]) + float(usual["answer"][1])
-    return pricing.estimate_cancelled(
-        attempt.price.rates,
-        elapsed_seconds=max(0.0, (ended - (attempt.sent_at or attempt.created_at)).total_seconds()),
-        tokens_per_second=tokens / max(1.0, float(usual["seconds"][1])),
-        input_tokens=attempt.input_tokens if attempt.input_tokens is not None else job.input_bound,
-        max_output_tokens=job.max_output_tokens,
-        bound=attempt.worst_case,
-        window=job.window,
-        mode_factor=job.model.mode_factor(job.mode),
-    )
 
 
 def _try_again(job: Job, attempt: Attempt) -> bool:

@@ -154,7 +154,8 @@ class _Sends:
         """Claim what is due and there is room for, and begin to send it."""
         until = time.monotonic() + sending.LEASE.total_seconds()
         busy = Counter(send.connection_id for send in self._open)
-        for send in sending.claim_sends(SENDS_AT_ONCE - busy.total(), busy):
+        under_way = sum(send.size for send in self._open)
+        for send in sending.claim_sends(SENDS_AT_ONCE - busy.total(), busy, under_way=under_way):
             self._open[send] = until
             self._session.create(send, send.endpoint, send.body, bound=send.bound)
 

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from jobs import clock, spend
 from jobs.lifecycle.sending import end_unsent
-from jobs.lifecycle.submission import OverJobLimit, bound_at, plan_attempt
+from jobs.lifecycle.submission import OverJobLimit, plan_attempt, worst_case
 from jobs.lifecycle.transition import step, tell
 from jobs.models import Attempt, AttemptState, EntryKind, Job, LedgerEntry, Price, Status, Workspace
 from jobs.openai_client import Rejected
@@ -61,11 +61,11 @@ def _is_held(price: Price, job: Job, planned: Attempt) -> bool:
     """Tell whether what is held covers a send at this price, in the month it would be admitted to."""
     month = clock.month_of(Workspace.objects.the().today())
     hold = LedgerEntry.objects.filter(attempt=planned, kind=EntryKind.HOLD, month=month)
-    return hold.exists() and bound_at(price, job) <= spend.held_for(planned)
+    return hold.exists() and worst_case(job, price) <= spend.held_for(planned)
 
 
 def _keep(price: Price, job: Job, planned: Attempt) -> None:
-    worst = bound_at(price, job)
+    worst = worst_case(job, price)
     Attempt.objects.filter(pk=planned.pk).update(price=price, worst_case=worst)
     Job.objects.filter(pk=job.pk).update(worst_case=worst, version=F("version") + 1)
     _tell(job, planned, worst, before=planned.worst_case)

@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from django.db.models import Exists, F, Min, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
+from jobs.attachments import MOST_BYTES_A_JOB
+from jobs.lifecycle import attaching
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause, pause_for
 from jobs.lifecycle.doorbell import ring
@@ -23,12 +25,23 @@ from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace
 from jobs.notify import alarm
-from jobs.openai_client import Blocked, BorderError, Endpoint, Outcome, OutcomeUnknown, Rejected, Retryable
+from jobs.openai_client import (
+    THREAD_FORGOTTEN,
+    Blocked,
+    BorderError,
+    Endpoint,
+    Outcome,
+    OutcomeUnknown,
+    Rejected,
+    Retryable,
+)
 
 # Longer than a POST (60 s) and the count before it (10 s) can take; after it nobody is sending any more.
 LEASE = dt.timedelta(seconds=90)
 FIRST_POLL = dt.timedelta(seconds=1)
 BACK_OFF_LIMIT = 120.0  # seconds
+# Of attachments on the wire at once: 49 MB took 230 MB of memory while they were counted and sent.
+MOST_BYTES_AT_ONCE = MOST_BYTES_A_JOB
 # Sends in a row that nobody knows about until their connection pauses: each may be paid for twice, and each
 # takes a person to decide.
 UNKNOWN_LIMIT = 5
@@ -48,14 +61,16 @@ class Send:
     bound: int
     endpoint: Endpoint = field(repr=False)
     body: dict[str, Any] = field(repr=False)
+    size: int = 0  # bytes of attachments in the body
 
 
-def claim_sends(room: int, busy: Mapping[int, int] | None = None) -> list[Send]:
+def claim_sends(room: int, busy: Mapping[int, int] | None = None, *, under_way: int = 0) -> list[Send]:
     """Claim due jobs for up to `room` free slots: attempts are 'sending' and committed before this returns.
 
     `busy` has the slots that connections hold already. None gets more than it leaves free, and the one that
     holds least comes first, then the one whose job has waited longest: an API that hangs starves no other.
     The row of a connection is locked while its jobs in flight are counted, so `max_in_flight` is exact.
+    `under_way` are the bytes of attachments that are being sent already; what is too much for now stays due.
     """
     claimed: list[Send] = []
     held = busy or {}
@@ -65,7 +80,8 @@ def claim_sends(room: int, busy: Mapping[int, int] | None = None) -> list[Send]:
         if share <= 0:
             continue
         try:
-            claimed += _claim_on(connection_id, share)
+            weight = under_way + sum(send.size for send in claimed)
+            claimed += _claim_on(connection_id, share, weight)
         except Error as error:
             if not claimed:
                 raise
@@ -88,6 +104,9 @@ def write_back(outcome: Outcome[Send]) -> None:
         elif isinstance(error, Blocked):
             pause_for(send.connection_id, error)
             _back_to_waiting(job, attempt, error, wait=dt.timedelta(0), tries=0)
+        elif isinstance(error, Rejected) and error.code == THREAD_FORGOTTEN and _can_replay(job):
+            Job.objects.filter(pk=job.pk).update(replays_thread=True)
+            _back_to_waiting(job, attempt, error, wait=dt.timedelta(0), tries=attempt.tries, kind="replayed")
         elif isinstance(error, Rejected):
             # This job will never work: nothing is billed, everything is given back.
             end_unsent(job, attempt, status=Status.FAILED, kind="rejected", error=error)
@@ -162,7 +181,7 @@ def sends_in_progress() -> int:
     return Attempt.objects.filter(live).count()
 
 
-def _claim_on(connection_id: int, room: int) -> list[Send]:
+def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
     claim = uuid.uuid4()
     with transaction.atomic():
         # Not the key itself: a new attempt that names the connection must not wait for a claim.
@@ -172,8 +191,8 @@ def _claim_on(connection_id: int, room: int) -> list[Send]:
         except Blocked as error:
             pause_for(connection_id, error)
             return []
-        sends = Attempt.objects.filter(connection=connection, end_seen_at=None)
-        open_now = sends.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN]).count()
+        sends = Attempt.objects.open().filter(connection=connection)
+        open_now = sends.count()
         room = min(room, connection.max_in_flight - open_now)
         if connection.unknown_in_a_row:
             # In doubt about it no more are on the wire than it would be paused for.
@@ -189,7 +208,8 @@ def _claim_on(connection_id: int, room: int) -> list[Send]:
             .order_by("next_action_at")
             .select_for_update(skip_locked=True, of=("self",))
         )
-        ids = list(due.values_list("pk", flat=True)[:room])
+        sizes = _those_with_room(due.only("pk", "root")[:room], under_way)
+        ids = list(sizes)
         Job.objects.filter(pk__in=ids).update(
             status=Status.SENDING, version=F("version") + 1, claim_token=claim, next_action_at=Now() + LEASE
         )
@@ -201,7 +221,7 @@ def _claim_on(connection_id: int, room: int) -> list[Send]:
             lease_expires_at=Now() + LEASE,
         )
         attempts = Attempt.objects.filter(job__in=ids, state=AttemptState.SENDING).select_related(
-            "job__prompt"
+            "job__prompt", "job__previous"
         )
         return [
             Send(
@@ -212,10 +232,29 @@ def _claim_on(connection_id: int, room: int) -> list[Send]:
                 nonce=attempt.nonce,
                 bound=attempt.job.input_bound,
                 endpoint=endpoint,
-                body=request_body(attempt.job, attempt.nonce),
+                body=request_body(attempt.job, attempt.nonce, connection),
+                size=sizes[attempt.job_id],
             )
             for attempt in attempts
         ]
+
+
+def _those_with_room(due: Iterable[Job], under_way: int) -> dict[int, int]:
+    """Return the due jobs whose attachments fit beside the bytes under way, each with its own bytes.
+
+    A job alone is sent whatever it weighs. Behind one that has to wait no other with attachments is sent, so
+    that many light ones cannot keep it waiting.
+    """
+    jobs = list(due)
+    sizes, is_full = attaching.bytes_sent(jobs), False
+    found: dict[int, int] = {}
+    for job in jobs:
+        size = sizes.get(job.pk, 0)
+        is_full = is_full or bool(size and under_way and under_way + size > MOST_BYTES_AT_ONCE)
+        if not (size and is_full):
+            found[job.pk] = size
+            under_way += size
+    return found
 
 
 def _locked(job_id: int) -> Job:
@@ -272,8 +311,8 @@ def _unknown(job: Job, attempt: Attempt, error: OutcomeUnknown) -> None:
 
 def _give_back_uncounted(job: Job, attempt: Attempt, input_tokens: int | None) -> None:
     """Release what was held for input that the exact count shows is not there."""
-    # Of a mode that bills several passes the count is only the first one's.
-    is_whole = job.model.mode_factor(job.mode) == 1
+    # Of a mode that bills several passes, and of tools that make it read again, it counts only the first.
+    is_whole = job.model.mode_factor(job.mode) == 1 and not job.max_tool_calls
     if input_tokens is None or input_tokens >= job.input_bound or not is_whole:
         return
     exact = pricing.worst_case(
@@ -286,6 +325,11 @@ def _give_back_uncounted(job: Job, attempt: Attempt, input_tokens: int | None) -
     spend.release_part(attempt, to=exact, reason=f"input counted: {input_tokens} tokens")
 
 
+def _can_replay(job: Job) -> bool:
+    """Tell whether a thread was left to the API's memory, and its items can be sent instead."""
+    return job.previous_id is not None and not job.replays_thread
+
+
 def _put_off(job: Job, attempt: Attempt, error: Retryable) -> None:
     """Surely not accepted: wait and send the same attempt again, with full jitter."""
     back_off = random.uniform(0, min(BACK_OFF_LIMIT, 2.0 ** min(attempt.tries + 1, 10)))  # noqa: S311 - jitter
@@ -296,7 +340,13 @@ def _put_off(job: Job, attempt: Attempt, error: Retryable) -> None:
 
 
 def _back_to_waiting(
-    job: Job, attempt: Attempt, error: BorderError, *, wait: dt.timedelta, tries: int
+    job: Job,
+    attempt: Attempt,
+    error: BorderError,
+    *,
+    wait: dt.timedelta,
+    tries: int,
+    kind: str = "put_off",
 ) -> None:
     """Plan an attempt anew that was surely not accepted, unless it is not wanted any more."""
     if job.cancel_requested_at is not None:
@@ -326,7 +376,7 @@ def _back_to_waiting(
         next_action_at=Now() + wait,
         error_code="",
     )
-    tell(job.pk, "put_off", attempt_id=attempt.pk, note=_note(error))
+    tell(job.pk, kind, attempt_id=attempt.pk, note=_note(error))
 
 
 def _said(error: BorderError | None) -> dict[str, str]:

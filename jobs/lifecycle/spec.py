@@ -1,16 +1,19 @@
 """Says what makes a job sendable: one check on the JobSpec value that forms, API and shell all meet."""
 
+import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from jobs import pricing, schemas
 from jobs.access import Act
-from jobs.models import ApiToken, Job, ModelSpec, Price, Project, User, Workspace
+from jobs.lifecycle import attaching, calls, threads, tools
+from jobs.lifecycle.calls import Reply
+from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, User, Workspace
 
 PROMPT_LIMIT = 4_000_000  # characters; far above any context window, so that the refusal can name the window
 TITLE_LIMIT = 120
@@ -45,6 +48,11 @@ class JobSpec:
     tags: tuple[str, ...] = ()
     token: ApiToken | None = None
     rerun_of: Job | None = None
+    attachments: tuple[Given, ...] = ()
+    previous: Job | None = None  # the ended job of its project that it goes on from
+    replies: tuple[Reply, ...] = field(default=(), repr=False)  # to the calls of `previous`
+    tools: tuple[Any, ...] = field(default=(), repr=False)  # as in the API, flat
+    max_tool_calls: int | None = None  # of the tools that the API runs itself
     submission_key: str = ""
     accepts_undocumented: bool = (
         False  # the person clicked through 'OpenAI documents no xhigh for this model'
@@ -69,19 +77,39 @@ class JobSpec:
             self.mode,
             self.schema,
         ]
+        more = [
+            self.previous.pk if self.previous else None,
+            [dataclasses.astuple(reply) for reply in self.replies],
+            tools.normalised(self.tools),
+            self.max_tool_calls,
+            [given.attachment.digest for given in self.attachments],
+        ]
+        if any(more):
+            parts += more
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
-    def input_bound(self, context_window: int) -> int:
+    def input_bound(self, spec: ModelSpec) -> int:
         """The most input tokens it can be charged for, without asking anyone."""
         texts = [self.prompt, self.instructions]
         if self.schema is not None:
             texts.append(json.dumps(self.schema))
+        texts += [json.dumps(tool, ensure_ascii=False) for tool in tools.normalised(self.tools)]
+        replies = [json.dumps(item, ensure_ascii=False) for item in self.reply_items()]
+        carried = threads.carried_bound(self.previous, model=self.model) if self.previous else 0
         return pricing.input_bound(
-            texts=texts,
-            messages=1 + bool(self.instructions),
-            tools=int(self.schema is not None),
-            context_window=context_window,
+            texts=[*texts, *replies],
+            messages=1 + bool(self.instructions) + len(replies),
+            tools=int(self.schema is not None) + len(self.tools),
+            # A thread that nobody can measure may fill the whole window.
+            earlier=spec.context_window if carried is None else carried,
+            files=sum(given.attachment.tokens_at_most(spec) for given in self.attachments),
+            context_window=spec.context_window,
+            max_tool_calls=(self.max_tool_calls or 0) if tools.built_in(self.tools) else 0,
         )
+
+    def reply_items(self) -> list[dict[str, Any]]:
+        """Return the input items that answer the calls of `previous`, in words where nobody answered."""
+        return calls.items_for(calls.calls_of(self.previous), self.replies) if self.previous else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +120,7 @@ class Ceiling:
     price: Price
     input_bound: int
     worst_case: Decimal
+    tool_calls: Mapping[str, int]  # those with a fee that it may make
 
 
 def ceiling_of(wanted: JobSpec) -> Ceiling | None:
@@ -104,16 +133,19 @@ def ceiling_of(wanted: JobSpec) -> Ceiling | None:
 
 def ceiling_at(wanted: JobSpec, spec: ModelSpec, price: Price) -> Ceiling | None:
     """Return the ceiling at a price row: what is shown before a send and what is held by it."""
-    if wanted.max_output_tokens < 1:
+    has_no_limit = bool(tools.built_in(wanted.tools)) and (wanted.max_tool_calls or 0) < 1
+    if wanted.max_output_tokens < 1 or has_no_limit:
         return None
-    bound = wanted.input_bound(spec.context_window)
+    bound = wanted.input_bound(spec)
+    billed = tools.billed_calls(wanted.tools, wanted.max_tool_calls, price.rates.tool_fees)
     worst = pricing.worst_case(
         price.rates,
         input_tokens=bound,
         max_output_tokens=wanted.max_output_tokens,
         mode_factor=spec.mode_factor(wanted.mode),
+        tool_calls=billed,
     )
-    return Ceiling(spec, price, bound, worst)
+    return Ceiling(spec, price, bound, worst, billed)
 
 
 def check(wanted: JobSpec) -> Ceiling:
@@ -127,7 +159,12 @@ def check(wanted: JobSpec) -> Ceiling:
 
 def problems_of(wanted: JobSpec) -> dict[str, str]:
     """Return what is in the way of sending a spec: field name → a plain sentence; empty when nothing is."""
-    found = {**_project_problems(wanted), **_prompt_problems(wanted), **_model_problems(wanted)}
+    found = {
+        **_project_problems(wanted),
+        **_thread_problems(wanted),
+        **_prompt_problems(wanted),
+        **_model_problems(wanted),
+    }
     if not found and wanted.project.job_limit is not None:
         ceiling = ceiling_of(wanted)
         if ceiling and ceiling.worst_case > wanted.project.job_limit:
@@ -146,9 +183,23 @@ def _project_problems(wanted: JobSpec) -> dict[str, str]:
     return {}
 
 
+def _thread_problems(wanted: JobSpec) -> dict[str, str]:
+    """Return what keeps it from going on from `previous`, and from answering its calls."""
+    previous = wanted.previous
+    if previous is None:
+        return {"replies": "There is no job whose calls these would answer."} if wanted.replies else {}
+    if previous.project_id != wanted.project.pk:
+        return {"previous": "A thread stays in its project."}
+    if not threads.can_be_followed(previous):
+        return {"previous": "That job has not ended yet. It can be followed up when it has."}
+    if not threads.is_stored(previous):
+        return {"previous": "A prompt of this thread is no longer stored, so it cannot go on."}
+    return calls.problems(calls.calls_of(previous), wanted.replies) if wanted.replies else {}
+
+
 def _prompt_problems(wanted: JobSpec) -> dict[str, str]:
     found = {}
-    if not wanted.prompt.strip():
+    if not wanted.prompt.strip() and not wanted.replies:
         found["prompt"] = "Write what it should think about."
     elif len(wanted.prompt) + len(wanted.instructions) > PROMPT_LIMIT:
         found["prompt"] = f"Too long: at most {PROMPT_LIMIT:,} characters."
@@ -156,8 +207,7 @@ def _prompt_problems(wanted: JobSpec) -> dict[str, str]:
         found["prompt"] = "A prompt cannot contain NUL characters or halves of a surrogate pair."
     if UNSTORABLE.search(wanted.title):
         found["title"] = "A title cannot contain NUL characters or halves of a surrogate pair."
-    if any(len(tag) > 60 or not tag.strip() or UNSTORABLE.search(tag) for tag in wanted.tags):
-        found["tags"] = "A tag has 1 to 60 characters."
+    found |= tag_problems(wanted.tags)
     if wanted.schema is not None:
         if not schemas.name_ok(wanted.schema_name):
             found["schema_name"] = "Use 1 to 64 letters, digits, - or _."
@@ -166,6 +216,13 @@ def _prompt_problems(wanted: JobSpec) -> dict[str, str]:
             more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
             found["schema"] = f"{problems[0].message}{more}"
     return found
+
+
+def tag_problems(tags: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with the tags of a job, by the name of their field."""
+    if any(len(tag) > 60 or not tag.strip() or UNSTORABLE.search(tag) for tag in tags):
+        return {"tags": "A tag has 1 to 60 characters."}
+    return {}
 
 
 def _model_problems(wanted: JobSpec) -> dict[str, str]:
@@ -177,7 +234,8 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
         living = spec.living_successor(today)
         hint = f" Its successor is {living.pk}." if living else ""
         return {"model": f"{spec.pk} was shut down on {spec.shutdown_date:%-d %B %Y}.{hint}"}
-    if spec.price_on(today) is None:
+    price = spec.price_on(today)
+    if price is None:
         return {"model": f"{spec.pk} has no price yet, so its cost cannot be bounded."}
     allowed = list(wanted.project.allowed_models.values_list("pk", flat=True))
     if allowed and spec.pk not in allowed:
@@ -195,18 +253,23 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
         found["max_output_tokens"] = (
             f"{MIN_OUTPUT_TOKENS} to {spec.max_output_tokens:,} tokens for {spec.pk}."
         )
-    return found
+    kind = wanted.project.connection.kind
+    found |= tools.problems(wanted.tools, wanted.max_tool_calls, spec=spec, price=price, kind=kind)
+    return found | attaching.problems(wanted.attachments, by=wanted.by, spec=spec)
 
 
-def request_body(job: Job, nonce: Any) -> dict[str, Any]:
-    """Return the body of a create: explicit in everything that money or recovery depends on."""
+def request_body(job: Job, nonce: Any, connection: Connection) -> dict[str, Any]:
+    """Return the body of a create: explicit in everything that money or recovery depends on.
+
+    Instructions and tools of earlier jobs are not carried over by the API: each job sends its own.
+    """
     prompt = job.prompt
     reasoning = {"effort": job.effort}
     if job.mode != "standard":
         reasoning["mode"] = job.mode
     body: dict[str, Any] = {
         "model": job.model_id,
-        "input": prompt.input_items or [{"role": "user", "content": prompt.text}],
+        **threads.continuation(job, connection),
         "reasoning": reasoning,
         "max_output_tokens": job.max_output_tokens,
         "background": True,
@@ -226,4 +289,8 @@ def request_body(job: Job, nonce: Any) -> dict[str, Any]:
                 "strict": True,
             }
         }
+    if prompt.tools:
+        body["tools"] = prompt.tools
+    if job.max_tool_calls:
+        body["max_tool_calls"] = job.max_tool_calls
     return body

@@ -3,16 +3,20 @@
 import dataclasses
 import datetime as dt
 import hashlib
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from jobs import pricing, spend
+from jobs.lifecycle import attaching, tools
+from jobs.lifecycle.calls import replies_in
 from jobs.lifecycle.doorbell import ring
-from jobs.lifecycle.spec import Ceiling, JobSpec, check
+from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check
 from jobs.lifecycle.transition import tell
-from jobs.models import Attempt, Job, ModelSpec, Price, Prompt, Status
+from jobs.models import Attempt, Job, ModelSpec, Price, Project, Prompt, Status, User, Workspace
 
 
 class OverJobLimit(Exception):
@@ -24,13 +28,14 @@ class OverJobLimit(Exception):
         super().__init__(f"limit per job: {limit:f} USD, {ceiling:f} needed")
 
 
-def submit(wanted: JobSpec) -> Job:
+def submit(wanted: JobSpec, *, along: Callable[[Job], object] | None = None) -> Job:
     """Make a job that is waiting to be sent, with its worst case held.
 
     Raises SpecError with field names, or spend.BudgetRefused, which is recorded. A second call with the same
-    submission key returns the first one's job.
+    submission key returns the first one's job. `along` gets the job in the transaction that makes it; what it
+    raises undoes all.
     """
-    earlier = _submitted_before(wanted)
+    earlier = submitted_before(wanted)
     if earlier is not None:
         return earlier
     ceiling = check(wanted)
@@ -39,6 +44,8 @@ def submit(wanted: JobSpec) -> Job:
         with transaction.atomic():
             job.save(force_insert=True)
             record(job, wanted)
+            if along is not None:
+                along(job)
             tell(job.pk, "submitted", actor=wanted.by)
             ring("send")
             plan_attempt(job, number=1, price=ceiling.price)
@@ -46,7 +53,7 @@ def submit(wanted: JobSpec) -> Job:
         spend.record_refusal(refused, job)
         raise
     except IntegrityError:
-        twin = _submitted_before(wanted)
+        twin = submitted_before(wanted)
         if twin is None:
             raise
         return twin
@@ -59,7 +66,7 @@ def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
     What it can cost is bounded at its own price row, which may be a later one than the job's first. Raises
     spend.BudgetRefused or NoCap, and OverJobLimit when it is more than the project lets one job cost.
     """
-    worst = bound_at(price, job)
+    worst = worst_case(job, price)
     limit = job.project.job_limit
     if limit is not None and worst > limit:
         raise OverJobLimit(ceiling=worst, limit=limit)
@@ -70,20 +77,25 @@ def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
     return attempt
 
 
-def bound_at(price: Price, job: Job) -> Decimal:
-    """Return the most one send of a job can cost at a price row, in USD."""
+def worst_case(job: Job, price: Price, *, max_output_tokens: int | None = None) -> Decimal:
+    """Return the most one send of a job can cost at a price row, in USD; by its own limit unless given."""
     return pricing.worst_case(
         price.rates,
         input_tokens=job.input_bound,
-        max_output_tokens=job.max_output_tokens,
+        max_output_tokens=job.max_output_tokens if max_output_tokens is None else max_output_tokens,
         service_tier=job.service_tier,
         window=job.window,
         mode_factor=job.model.mode_factor(job.mode),
+        tool_calls=tools.billed_calls(
+            job.prompt.tools or [] if job.max_tool_calls else [], job.max_tool_calls, price.rates.tool_fees
+        ),
     )
 
 
 def record(job: Job, wanted: JobSpec) -> Prompt:
-    """Store what the job asks."""
+    """Store what the job asks. Raises SpecError if an attachment has gone meanwhile."""
+    if not attaching.attach(job, wanted.attachments):
+        raise SpecError({"attachments": attaching.GONE})
     return Prompt.objects.create(
         job=job,
         title=wanted.shown_title,
@@ -91,7 +103,50 @@ def record(job: Job, wanted: JobSpec) -> Prompt:
         instructions=wanted.instructions,
         schema_name=wanted.schema_name if wanted.schema is not None else "",
         schema=wanted.schema,
+        tools=tools.normalised(wanted.tools) or None,
+        input_items=wanted.reply_items() or None,
     )
+
+
+def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
+    """Return what a job asked, as someone's own: its settings, its place in the thread and its replies."""
+    prompt = job.prompt
+    wanted = JobSpec(
+        project=project or job.project,
+        by=by,
+        prompt=prompt.text,
+        instructions=prompt.instructions,
+        schema_name=prompt.schema_name,
+        schema=prompt.schema,
+        tags=tuple(job.tags),
+        model=job.model_id,
+        mode=job.mode,
+        effort=job.effort,
+        max_output_tokens=job.max_output_tokens,
+        tools=tuple(prompt.tools or ()),
+        max_tool_calls=job.max_tool_calls,
+        previous=job.previous,
+        replies=replies_in(prompt.input_items or ()),
+        attachments=attaching.given_with(job),
+    )
+    # A title that was made from the prompt is made again, also from a changed one.
+    return dataclasses.replace(wanted, title="" if prompt.title == wanted.shown_title else prompt.title)
+
+
+def follow_up(job: Job, *, by: User, prompt: str = "", **changes: Any) -> JobSpec:
+    """Return a spec that goes on from a job with its settings, on the successor of a model that is gone."""
+    wanted = dataclasses.replace(
+        asked(job, by=by),
+        prompt=prompt,
+        title="",
+        previous=job,
+        replies=(),
+        attachments=(),
+        # Whoever began the thread has confirmed its effort.
+        accepts_undocumented=True,
+    )
+    today = Workspace.objects.the().today()
+    return dataclasses.replace(successor_spec(wanted, job.model, today), **changes)
 
 
 def successor_spec(wanted: JobSpec, spec: ModelSpec, day: dt.date) -> JobSpec:
@@ -120,8 +175,11 @@ def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
         effort=wanted.effort,
         mode=wanted.mode,
         max_output_tokens=wanted.max_output_tokens,
+        max_tool_calls=wanted.max_tool_calls,
         tags=sorted({tag.strip() for tag in wanted.tags}),
         rerun_of=wanted.rerun_of,
+        previous=wanted.previous,
+        root_id=(wanted.previous.root_id or wanted.previous.pk) if wanted.previous else None,
         status=Status.WAITING,
         next_action_at=Now(),
         input_bound=ceiling.input_bound,
@@ -131,7 +189,8 @@ def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
     )
 
 
-def _submitted_before(wanted: JobSpec) -> Job | None:
+def submitted_before(wanted: JobSpec) -> Job | None:
+    """Return the job that the same form made when it was sent before, if it was."""
     key = _key(wanted)
     return Job.objects.filter(submission_key=key).first() if key else None
 

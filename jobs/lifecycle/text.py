@@ -12,6 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from jobs import rendering, schemas
+from jobs.lifecycle.calls import kept
 from jobs.models import Answer, Attempt, Job, ModelSpec, Prompt
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
@@ -20,8 +21,6 @@ RENDER_REST = 1.0  # seconds a process that rendered for that long leaves to oth
 # One renderer at a time: the other workers are for pumps and the beat.
 _RENDER_LOCK = 7_066_372
 _rests_until = 0.0  # monotonic seconds
-
-_CALLS = {"function_call": "name", "mcp_approval_request": "name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,8 @@ def content_of(body: dict[str, Any]) -> Content:
     for item in output if isinstance(output, list) else []:
         if not isinstance(item, dict):
             continue
-        if item.get("type") in _CALLS:
-            calls.append(
-                {key: item[key] for key in ("type", "id", "call_id", "name", "arguments") if key in item}
-            )
+        if call := kept(item):
+            calls.append(call)
         parts = item.get("content")
         for part in parts if item.get("type") == "message" and isinstance(parts, list) else []:
             if not isinstance(part, dict):

@@ -1,5 +1,6 @@
 """The records, their QuerySets and what the database itself enforces."""
 
+from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAttachment
 from jobs.models.attempt import Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
@@ -26,8 +27,10 @@ from jobs.models.money import (
     Refusal,
     Scope,
 )
-from jobs.models.people import SignInFailure, SignInLink, User
-from jobs.models.projects import ApiToken, Membership, Project, Workspace
+from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignInLink, User
+from jobs.models.projects import ApiToken, LastManager, Membership, Project, Workspace
+from jobs.models.reading import JobNote, JobText, Verdict, VerdictValue
+from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "UNFINISHED",
     "Answer",
     "ApiToken",
+    "Attachment",
+    "AttachmentContent",
     "Attempt",
     "AttemptState",
     "Basis",
@@ -46,9 +51,16 @@ __all__ = [
     "DailyTagSpend",
     "EntryKind",
     "Event",
+    "Given",
+    "Invitation",
+    "InvitationGone",
     "Job",
+    "JobAttachment",
+    "JobNote",
+    "JobText",
     "KeySource",
     "Kind",
+    "LastManager",
     "LedgerEntry",
     "Membership",
     "ModelSpec",
@@ -59,6 +71,7 @@ __all__ = [
     "PumpLease",
     "RawResponse",
     "Refusal",
+    "SavedReplies",
     "Scope",
     "Secret",
     "SecretUnreadable",
@@ -66,5 +79,7 @@ __all__ = [
     "SignInLink",
     "Status",
     "User",
+    "Verdict",
+    "VerdictValue",
     "Workspace",
 ]

@@ -30,6 +30,10 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         planned = self.filter(state=AttemptState.PLANNED).annotate(in_force=models.Subquery(in_force))
         return planned.filter(in_force__isnull=False).exclude(price_id=models.F("in_force"))
 
+    def open(self) -> "AttemptQuerySet":
+        """Those that take a slot of their connection: on the wire, or running upstream."""
+        return self.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None)
+
 
 class Attempt(models.Model):
     """One send of a job, made together with its hold."""

@@ -69,6 +69,11 @@ class ModelSpec(models.Model):
     prior = models.JSONField(
         default=dict, blank=True, help_text="Effort → P10, P50, P90 of tokens and seconds."
     )
+    image_rule = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How it counts a picture: base and tile, or budget and multiplier.",
+    )
     objects = ModelSpecQuerySet.as_manager()
 
     class Meta:
@@ -106,6 +111,14 @@ class ModelSpec(models.Model):
             seen.add(spec.pk)
             spec = spec.successor
         return spec
+
+    def heir(self, day: dt.date) -> "tuple[ModelSpec, str] | None":
+        """Return what takes this model's place on `day`: a living model and its mode."""
+        found = self.living_successor(day)
+        if found is None:
+            return None
+        mode = self.successor_mode or "standard"
+        return found, mode if mode in found.modes else found.modes[0]
 
     def usual(self, effort: str) -> Mapping[str, Sequence[float]]:
         """The catalogue's prior for an effort: tokens and seconds as [P10, P50, P90]."""

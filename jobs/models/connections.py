@@ -1,13 +1,17 @@
 """Connections: where jobs are sent, with which key, and whether that is paused."""
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs.models.secret import Secret, SecretField
+
+if TYPE_CHECKING:
+    from jobs.models.people import User
 
 
 class Kind(models.TextChoices):
@@ -50,6 +54,9 @@ class Connection(models.Model):
     key = SecretField()
     key_source = models.CharField(max_length=12, choices=KeySource, default=KeySource.STORED)
     key_set_at = models.DateTimeField(null=True, blank=True, editable=False)
+    key_set_by = models.ForeignKey(
+        "jobs.User", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     organization = models.CharField(max_length=100, blank=True)
     openai_project = models.CharField("OpenAI project", max_length=100, blank=True)
     webhook_slug = models.CharField(max_length=64, unique=True, default=make_slug, editable=False)
@@ -72,6 +79,10 @@ class Connection(models.Model):
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="Asked to wait until then (Retry-After)."
     )
+    test_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_test_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_test_result = models.CharField(max_length=600, blank=True, editable=False)
+    is_last_test_good = models.BooleanField(default=False, editable=False)
     unknown_in_a_row = models.PositiveSmallIntegerField(
         default=0, editable=False, help_text="Sends in a row that perhaps were accepted."
     )
@@ -86,8 +97,28 @@ class Connection(models.Model):
             before = Connection.objects.filter(pk=self.pk).values("kind", "base_url", "key").first()
             moved = before and (before["kind"], before["base_url"]) != (self.kind, self.base_url)
             if before and moved and before["key"] == self.key:
-                self.key, self.key_set_at = Secret(""), None
+                self.key, self.key_set_at, self.key_set_by = Secret(""), None, None
         super().save(*args, **kwargs)
+
+    def set_key(self, plain: str, *, by: "User") -> None:
+        """Keep a key, encrypted, and who set it; what an earlier one was told in a test holds no more."""
+        self.key, self.key_set_at, self.key_set_by = Secret.of(plain), timezone.now(), by
+        self.forget_test()
+
+    def forget_test(self) -> None:
+        """Drop what the last test said: it was of another key or address."""
+        self.test_asked_at = self.last_test_at = None
+        self.last_test_result, self.is_last_test_good = "", False
+
+    @property
+    def is_set_here(self) -> bool:
+        """Whether people set its address and key here, rather than `start` from the environment."""
+        return self.key_source == KeySource.STORED and not self.is_practice
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its address was chosen where Ponder runs, so that it may lead into a private network."""
+        return not self.is_set_here
 
     def reveal_key(self) -> str:
         """Return the key to send. Raises SecretUnreadable."""

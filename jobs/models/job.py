@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Coalesce, Now, NullIf
@@ -18,6 +19,7 @@ from jobs.models.connections import KeySource
 from jobs.models.projects import Project, Someone
 
 SHORT_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing to misread
+MOST_AHEAD = 1_000  # jobs in line beyond which the exact place says nothing more
 
 
 class Status(models.TextChoices):
@@ -117,6 +119,48 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Those whose send has outlived its lease: nobody is sending them any more."""
         return self.filter(attempt__state=AttemptState.SENDING, attempt__lease_expires_at__lte=Now() + within)
 
+    def thread_of(self, job: "Job") -> "JobQuerySet":
+        """The jobs of the thread that a job belongs to, with all its branches, oldest first."""
+        first = job.root_id or job.pk
+        return self.filter(models.Q(pk=first) | models.Q(root=first)).order_by("created_at", "pk")
+
+    def chain_to(self, job: "Job") -> list["Job"]:
+        """Return what a job builds on and itself, first to last; one query."""
+        thread = {one.pk: one for one in self.thread_of(job)}
+        chain, link = [], thread.get(job.pk)
+        while link is not None:
+            chain.append(link)
+            link = thread.get(link.previous_id or 0)
+        return chain[::-1]
+
+    def with_place(self) -> "JobQuerySet":
+        """With a waiting job's place: how many go out before it on its connection, and its slots in use.
+
+        `ahead` stops at MOST_AHEAD; both are None for a job that does not wait, for which nothing is counted.
+        """
+        before = Job.objects.filter(
+            status=Status.WAITING,
+            cancel_requested_at=None,
+            project__connection=models.OuterRef("project__connection"),
+            next_action_at__lt=models.OuterRef("next_action_at"),
+        )
+        counted = ArraySubquery(before.order_by().values("pk")[:MOST_AHEAD])
+        open_now = Attempt.objects.open().filter(connection=models.OuterRef("project__connection"))
+        slots = models.Subquery(
+            open_now.order_by().values("connection").annotate(count=models.Count("pk")).values("count")
+        )
+        number = models.IntegerField()
+        ahead = models.Func(counted, function="cardinality", output_field=number)
+        waits = models.Q(status=Status.WAITING)
+        return self.annotate(
+            ahead=models.Case(models.When(waits, then=ahead), output_field=number),
+            slots_in_use=models.Case(models.When(waits, then=Coalesce(slots, 0)), output_field=number),
+        )
+
+    def asked_with(self, schema_name: str) -> "JobQuerySet":
+        """Those that asked for a structured result by a schema of this name."""
+        return self.filter(prompt__schema_name=schema_name).exclude(prompt__schema_name="")
+
     def for_list(self) -> "JobQuerySet":
         """With what a row of a list shows of other records, read beside it: no rows of theirs are made."""
         return self.annotate(
@@ -155,11 +199,23 @@ class Job(models.Model):
     effort = models.CharField(max_length=16)
     mode = models.CharField(max_length=16, default="standard")
     max_output_tokens = models.PositiveIntegerField()
+    max_tool_calls = models.PositiveSmallIntegerField(null=True, blank=True)
     service_tier = models.CharField(max_length=16, default="default")
     window = models.CharField(max_length=16, default="soonest")
     tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
     previous = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="following"
+    )
+    root = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="thread",
+        help_text="The first job of its thread; empty for the first itself.",
+    )
+    replays_thread = models.BooleanField(
+        default=False, help_text="The API has forgotten what came before: all of it is sent again."
     )
     rerun_of = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="reruns"
@@ -268,6 +324,14 @@ class Prompt(models.Model):
     schema_name = models.CharField(max_length=64, blank=True)
     schema = models.JSONField(null=True, blank=True)
     tools = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            # All results of one schema, newest first; most prompts have none.
+            models.Index(
+                fields=["schema_name", "-job"], name="prompt_schema", condition=~models.Q(schema_name="")
+            )
+        ]
 
     def __str__(self) -> str:
         return f"prompt of {self.job_id}"

@@ -4,14 +4,21 @@ import datetime as dt
 import hashlib
 import secrets
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
+from jobs.access import Role
+from jobs.models import trail
+
+if TYPE_CHECKING:
+    from jobs.models.projects import Project
+
 LINK_LIFETIME = dt.timedelta(minutes=15)
+INVITATION_LIFETIME = dt.timedelta(days=7)
 
 
 class UserManager(BaseUserManager["User"]):
@@ -28,6 +35,11 @@ class UserManager(BaseUserManager["User"]):
         """Make an operator: staff, who may do everything."""
         return self.create_user(email, password, is_staff=True, is_superuser=True, **extra)
 
+    def matching(self, text: str) -> "models.QuerySet[User]":
+        """Return those whose address or name holds `text`, by address, each with their memberships."""
+        rows = self.filter(models.Q(email__icontains=text) | models.Q(name__icontains=text))
+        return rows.prefetch_related("membership_set__project").order_by("email")
+
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email__iexact=(username or "").strip())
 
@@ -38,6 +50,11 @@ class User(AbstractUser):
     username = None  # type: ignore[assignment]
     email = models.EmailField("e-mail", max_length=254)
     name = models.CharField(max_length=150, blank=True)
+    wants_mail = models.BooleanField(
+        "mail when a job ends",
+        default=False,
+        help_text="For one's own jobs that took longer than two minutes.",
+    )
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]
 
@@ -59,6 +76,18 @@ class User(AbstractUser):
 
     def can_sign_in_by_password(self) -> bool:
         return self.has_usable_password()
+
+    @transaction.atomic
+    def deactivate(self, *, by: "User") -> None:
+        """Shut someone out at once; what they did, and their jobs under way, stay."""
+        if User.objects.filter(pk=self.pk, is_active=True).update(is_active=False):
+            trail.note(by, self, "Deactivated")
+
+    @transaction.atomic
+    def reactivate(self, *, by: "User") -> None:
+        """Let someone in again, with the roles they had."""
+        if User.objects.filter(pk=self.pk, is_active=False).update(is_active=True):
+            trail.note(by, self, "Reactivated")
 
 
 class SignInLinkQuerySet(models.QuerySet["SignInLink"]):
@@ -92,6 +121,90 @@ class SignInLink(models.Model):
 
     def __str__(self) -> str:
         return f"sign-in link for {self.user}"
+
+
+class InvitationGone(Exception):
+    """An invitation was used, withdrawn or replaced, is too old, or leads nowhere any more."""
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    """Invitations: made, looked at, and used once."""
+
+    def pending(self) -> "InvitationQuerySet":
+        """Those that can still be used; whoever was shut out has left no way back in."""
+        return self.filter(
+            used_at=None, expires_at__gt=Now(), project__archived_at=None, invited_by__is_active=True
+        )
+
+    @transaction.atomic
+    def make(self, email: str, *, project: "Project | None", role: Role, by: User) -> str:
+        """Invite an address for 7 days and return the secret; an earlier invitation there ends.
+
+        Without a project it only makes an account.
+        """
+        email, token = email.strip().lower(), secrets.token_urlsafe(32)
+        self.filter(email=email, project=project, used_at=None).delete()
+        made = self.create(
+            email=email,
+            project=project,
+            role=role,
+            digest=_digest(token),
+            invited_by=by,
+            expires_at=timezone.now() + INVITATION_LIFETIME,
+        )
+        trail.note(by, project or made, f"{email} invited" + (f" as {role.name.lower()}" if project else ""))
+        return token
+
+    @transaction.atomic
+    def withdraw(self, pk: int, *, project: "Project | None", by: User) -> None:
+        """End an invitation before it was used."""
+        for found in self.pending().filter(pk=pk, project=project):
+            trail.note(by, project or found, f"Invitation of {found.email} withdrawn")
+            found.delete()
+
+    def peek(self, token: str) -> "Invitation | None":
+        """Return what an invitation offers, without using it up; None if its owner was shut out."""
+        found = self.pending().filter(digest=_digest(token)).select_related("project", "invited_by").first()
+        is_shut_out = found and User.objects.filter(email__iexact=found.email, is_active=False).exists()
+        return None if is_shut_out else found
+
+    @transaction.atomic
+    def accept(
+        self, token: str, *, person: User | None = None, name: str = "", password: str | None = None
+    ) -> User:
+        """Use an invitation up: let `person` in, or make the account it is for. Raises InvitationGone.
+
+        Whoever calls this has made sure that `person` is the owner of the invitation's address.
+        """
+        found = self.peek(token)
+        # The UPDATE comes first: of two who use it at once one goes on, before anything is made.
+        if found is None or not self.filter(pk=found.pk, used_at=None).update(used_at=Now()):
+            raise InvitationGone
+        if person is None:
+            person = User.objects.create_user(found.email, password, name=name)
+            trail.note(found.invited_by, person, "Joined by an invitation", is_new=True)
+        if found.project is not None:
+            found.project.members.add(person, through_defaults={"role": found.role})
+            said = f"{person} joined as {found.get_role_display().lower()}, invited by {found.invited_by}"
+            trail.note(person, found.project, said)
+        return person
+
+
+class Invitation(models.Model):
+    """A single-use way into a project for someone who may be new here; the secret is never stored."""
+
+    email = models.EmailField("e-mail", max_length=254)
+    project = models.ForeignKey("jobs.Project", on_delete=models.CASCADE, null=True, blank=True)
+    role = models.PositiveSmallIntegerField(choices=[(role.value, role.name.capitalize()) for role in Role])
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+    objects = InvitationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"invitation for {self.email}"
 
 
 class SignInFailureQuerySet(models.QuerySet["SignInFailure"]):

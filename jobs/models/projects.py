@@ -6,17 +6,28 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.utils import timezone
 
 from jobs import access, clock
 from jobs.access import Act, Role
+from jobs.models import trail
 
 if TYPE_CHECKING:
     from jobs.models.catalogue import ModelSpec
     from jobs.models.people import User
 
 type Someone = "User | AnonymousUser"
+
+# Words that stand in an address where a slug would.
+RESERVED = frozenset({"new"})
+
+
+class LastManager(Exception):
+    """A project would be left without anyone who may manage it."""
 
 
 class WorkspaceManager(models.Manager["Workspace"]):
@@ -25,6 +36,28 @@ class WorkspaceManager(models.Manager["Workspace"]):
     def the(self) -> "Workspace":
         """Return the workspace, making it on first use."""
         return self.get_or_create(pk=1)[0]
+
+    @transaction.atomic
+    def let_inherit(self, retiring: "ModelSpec", *, by: "User") -> "ModelSpec | None":
+        """Default to what takes a model's place wherever the default is that model, and return it.
+
+        A project that allows some models only gets this one added. None if nothing living takes its place.
+        """
+        workspace = self.the()
+        heir = retiring.heir(retiring.shutdown_date or workspace.today())
+        if heir is None:
+            return None
+        spec, mode = heir
+        said = f"Default model: {retiring.pk} → {spec.pk}, {mode}"
+        if self.filter(default_model=retiring).update(default_model=spec, default_mode=mode):
+            trail.note(by, workspace, said)
+        for project in Project.objects.select_for_update(of=("self",)).filter(default_model=retiring):
+            project.default_model, project.default_mode = spec, mode
+            project.save(update_fields=["default_model", "default_mode"])
+            if project.allowed_models.exists():
+                project.allowed_models.add(spec)
+            trail.note(by, project, said)
+        return spec
 
 
 class Workspace(models.Model):
@@ -35,6 +68,7 @@ class Workspace(models.Model):
     default_model = models.ForeignKey(
         "jobs.ModelSpec", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
+    default_mode = models.CharField(max_length=16, default="standard")
     next_time_zone = models.CharField(max_length=64, blank=True)
     next_time_zone_on = models.DateField(
         null=True, blank=True, help_text="First day of the month it applies."
@@ -88,6 +122,11 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         # In one call: a second filter on members would ask for anyone's role there.
         return found.filter(membership__user=user, membership__role__gte=access.LOWEST_ROLE[Act.SUBMIT])
 
+    def with_allowed_names(self) -> "ProjectQuerySet":
+        """Each with the ids of the models it allows as `allowed_names`, none where it allows all."""
+        through = Project.allowed_models.through.objects.filter(project=models.OuterRef("pk"))
+        return self.annotate(allowed_names=ArraySubquery(through.order_by("modelspec").values("modelspec")))
+
     def real(self) -> "ProjectQuerySet":
         """Those whose money is real."""
         return self.filter(connection__is_practice=False)
@@ -103,6 +142,7 @@ class Project(models.Model):
     default_model = models.ForeignKey(
         "jobs.ModelSpec", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
+    default_mode = models.CharField(max_length=16, default="standard")
     default_effort = models.CharField(max_length=16, blank=True)
     default_max_output_tokens = models.PositiveIntegerField(default=40_000)
     allowed_models = models.ManyToManyField(
@@ -136,19 +176,64 @@ class Project(models.Model):
     def get_absolute_url(self) -> str:
         return f"/projects/{self.slug}/"
 
+    def clean(self) -> None:
+        """Refuse a slug that is the address of another page."""
+        if self.slug in RESERVED:
+            raise ValidationError({"slug": "This word is taken by a page."})
+
     @property
     def is_practice(self) -> bool:
         return self.connection.is_practice
 
-    def default_choice(self, day: dt.date, fallback: "ModelSpec | None" = None) -> "Choice | None":
+    @property
+    def has_jobs(self) -> bool:
+        return self.job_set.exists()
+
+    @transaction.atomic
+    def archive(self, *, by: "User") -> None:
+        """Take no more jobs; those that are under way go on."""
+        if Project.objects.filter(pk=self.pk, archived_at=None).update(archived_at=timezone.now()):
+            trail.note(by, self, "Archived")
+
+    @transaction.atomic
+    def unarchive(self, *, by: "User") -> None:
+        """Take jobs again."""
+        if Project.objects.filter(pk=self.pk).exclude(archived_at=None).update(archived_at=None):
+            trail.note(by, self, "Taken out of the archive")
+
+    @transaction.atomic
+    def change_role(self, person: "User", role: Role, *, by: "User") -> None:
+        """Give a member another role. Raises LastManager, and Membership.DoesNotExist."""
+        before = self._locked_membership(person, leaves_managing=role < Role.MANAGER)
+        if before.role != role:
+            Membership.objects.filter(pk=before.pk).update(role=role)
+            said = f"{person}: {before.get_role_display().lower()} → {role.name.lower()}"
+            trail.note(by, self, said)
+
+    @transaction.atomic
+    def remove(self, person: "User", *, by: "User") -> None:
+        """End a membership; what the person did stays. Raises LastManager, and Membership.DoesNotExist."""
+        self._locked_membership(person, leaves_managing=True).delete()
+        trail.note(by, self, f"{person} left" if person == by else f"{person} removed")
+
+    def _locked_membership(self, person: "User", *, leaves_managing: bool) -> "Membership":
+        # The project's row is locked, so that of two managers who leave at once one stays.
+        Project.objects.select_for_update().get(pk=self.pk)
+        found = Membership.objects.get(project=self, user=person)
+        managers = Membership.objects.filter(project=self, role=Role.MANAGER, user__is_active=True)
+        if leaves_managing and found.role == Role.MANAGER and not managers.exclude(user=person).exists():
+            raise LastManager
+        return found
+
+    def default_choice(self, day: dt.date, workspace: Workspace | None = None) -> "Choice | None":
         """Return what a new job starts from on `day`: the default model, or its living successor.
 
-        `fallback` is the workspace's default model, where a caller has it at hand.
+        `workspace` is for a caller that has it at hand.
         """
-        spec = self.default_model or fallback or Workspace.objects.the().default_model
-        mode, effort = "standard", self.default_effort
-        while spec is not None and spec.is_off(day):
-            mode, spec = spec.successor_mode or "standard", spec.living_successor(day)
+        source = self if self.default_model else workspace or Workspace.objects.the()
+        spec, mode, effort = source.default_model, source.default_mode, self.default_effort
+        if spec is not None and spec.is_off(day):
+            spec, mode = spec.heir(day) or (None, mode)
         if spec is None:
             return None
         if effort not in spec.efforts:

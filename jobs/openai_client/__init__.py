@@ -1,11 +1,22 @@
 """Speak the Responses API on the wire: create, retrieve, cancel, count, models; alone imports openai."""
 
 from .endpoint import Endpoint, models
-from .errors import Blocked, BorderError, NotFound, OutcomeUnknown, Rejected, Retryable, classify
+from .errors import (
+    THREAD_FORGOTTEN,
+    Blocked,
+    BorderError,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    Retryable,
+    classify,
+)
+from .guard import is_private_host
 from .sdk import load
 from .session import Outcome, Session
 
 __all__ = [
+    "THREAD_FORGOTTEN",
     "Blocked",
     "BorderError",
     "Endpoint",
@@ -16,6 +27,7 @@ __all__ = [
     "Retryable",
     "Session",
     "classify",
+    "is_private_host",
     "load",
     "models",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import sdk
 from .errors import Blocked, Retryable, classify
+from .guard import Guard
 
 if TYPE_CHECKING:
     import openai
@@ -23,7 +24,8 @@ class Endpoint:
     """Where requests go and as whom.
 
     Azure is spoken to at its v1 address (`https://RESOURCE.openai.azure.com/openai/v1/`), which takes
-    the plain client. An empty organization or project sends no such header.
+    the plain client. An empty organization or project sends no such header. A guarded endpoint is never
+    reached in a private network.
     """
 
     kind: str  # openai, azure or compatible
@@ -31,6 +33,7 @@ class Endpoint:
     key: str = field(repr=False)
     organization: str = ""
     project: str = ""
+    is_guarded: bool = False
 
 
 def models(endpoint: Endpoint) -> list[dict[str, str | None]]:
@@ -94,6 +97,7 @@ def connect(endpoint: Endpoint, tls: ssl.SSLContext) -> "openai.AsyncOpenAI":
         raise Blocked(
             "The key, organization or project has a character that no header can carry.", code="bad_endpoint"
         )
+    limits = sdk.httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
     client = sdk.openai.AsyncOpenAI(
         # The SDK insists on a key, and would take OPENAI_API_KEY for an empty one.
         api_key=endpoint.key or "none",
@@ -105,7 +109,8 @@ def connect(endpoint: Endpoint, tls: ssl.SSLContext) -> "openai.AsyncOpenAI":
             trust_env=False,
             follow_redirects=False,
             timeout=time_limit(READ_LIMIT),
-            limits=sdk.httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            limits=limits,
+            transport=Guard(tls, limits) if endpoint.is_guarded else None,
         ),
     )
     # As arguments, None would mean OPENAI_ORG_ID and OPENAI_PROJECT_ID of the environment.

@@ -35,10 +35,14 @@ _MODEL_CODES = frozenset({"model_not_found", "DeploymentNotFound"})
 _NAMES_MODEL = re.compile(r"\bmodel\b(?![.\w])|\bdeployment\b", re.IGNORECASE)
 # OpenAI's and Azure's 404 for a path that does not exist: the base URL is wrong.
 _WRONG_ADDRESS = re.compile(r"^(invalid url|resource not found)", re.IGNORECASE)
+# The response a request goes on from, or a call in it, is not known (any more): all of it can be sent again.
+THREAD_FORGOTTEN = "previous_response_not_found"
+_FORGOTTEN = re.compile(r"^(previous response\b|no tool (call|output) found for )", re.IGNORECASE)
 # One request above a limit per minute: no waiting helps, though the code is rate_limit_exceeded.
 _NEVER_FITS = re.compile(r"^request too large", re.IGNORECASE)
 
 _WORD = re.compile(r"[\w.\-]{1,64}")
+_BYTES_LIKE = re.compile(r"[A-Za-z0-9+/]{64,}")  # no word and no id is as long
 _KEY_LIKE = re.compile(r"\b(?:sk|sess)-[\w*.\-]+")
 _RESET = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _RESET_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -148,6 +152,8 @@ def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
     error = _error_body(exc)
     code, kind, param, text = (_text(error, name) for name in ("code", "type", "param", "message"))
     retry_after = retry_after_of(headers)
+    if sending and status in (400, 404) and (param == "previous_response_id" or _FORGOTTEN.search(text)):
+        code, status = THREAD_FORGOTTEN, 400
     if status == 429 and retry_after is None:
         retry_after = _reset_of(headers)
 
@@ -202,7 +208,12 @@ def _scrub(text: str, exc: "openai.APIStatusError") -> str:
     # The key of a local server may be a plain word, which is no secret.
     for part in [key, *sent] if len(key) >= _SECRET else sent:
         text = text.replace(part, _HIDDEN)
-    text = _KEY_LIKE.sub(_HIDDEN, text)[:MESSAGE_LIMIT]
+    # Bytes of a file are looked for beyond the limit, where they would be cut too short to be known as such.
+    text = _KEY_LIKE.sub(_HIDDEN, text)[: 2 * MESSAGE_LIMIT]
+    for part in _BYTES_LIKE.findall(text):
+        if part.encode() in exc.request.content:
+            text = text.replace(part, _HIDDEN)
+    text = text[:MESSAGE_LIMIT]
     # What is left may repeat a part of it, cut short or between escapes; 0.3 ms a character and MB sent.
     haystack, kept, at = "\n".join(sent), "", 0
     while at < len(text):

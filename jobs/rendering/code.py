@@ -28,6 +28,7 @@ COLOURED = frozenset(
 )
 LONGEST = 50_000  # characters of one block that are coloured at all
 BUDGET = 1.0  # seconds of CPU for all blocks of one answer
+CHECKED = 50  # tokens between two looks at the clock
 # Several lexers take a minute for one match over 20,000 blanks.
 BLANKS = re.compile(r"\s{400}")
 
@@ -63,13 +64,13 @@ def _coloured(code: str, language: str, env: EnvType) -> str:
 def _spans(code: str, lexer: Lexer, deadline: float) -> str:
     parts: list[str] = []
     done = 0
-    for start, kind, text in lexer.get_tokens_unprocessed(code):
+    for count, (start, kind, text) in enumerate(lexer.get_tokens_unprocessed(code)):
         if start != done:
             return escape(code)  # a lexer that skips or moves text would show what nobody wrote
         done += len(text)
         css_class = _css_class(kind)
         parts.append(f'<span class="{css_class}">{escape(text)}</span>' if css_class else escape(text))
-        if time.thread_time() > deadline:
+        if count % CHECKED == 0 and time.thread_time() > deadline:
             break
     return "".join([*parts, escape(code[done:])])
 

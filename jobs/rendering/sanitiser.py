@@ -6,6 +6,7 @@ import nh3
 
 from jobs.rendering.code import COLOURED
 from jobs.rendering.links import SCHEMES
+from jobs.rendering.outline import ANCHOR
 
 HEADINGS = {"h2", "h3", "h4", "h5", "h6"}
 TAGS = HEADINGS | set(
@@ -14,7 +15,7 @@ TAGS = HEADINGS | set(
 )
 ATTRIBUTES: dict[str, set[str]] = {
     "*": set(),  # else title and lang pass everywhere
-    "a": {"href"},
+    "a": {"href", "aria-label"},
     "ol": {"start"},
     "span": {"data-display", "tabindex"},
     "div": {"tabindex"},
@@ -23,6 +24,7 @@ ATTRIBUTES: dict[str, set[str]] = {
     **{heading: {"id"} for heading in HEADINGS},
 }
 CLASSES = {
+    "a": {"anchor"},
     "span": {"math"} | COLOURED,
     "div": {"tscroll"},
     "figure": {"codebox"},
@@ -33,6 +35,7 @@ CLASSES = {
 }
 # Our own attributes carry no text of the answer's: any other value was not written by us.
 VALUES = {
+    "aria-label": re.compile(ANCHOR),
     "data-display": re.compile("inline|block"),
     "data-copy-code": re.compile(""),
     "tabindex": re.compile("0"),
@@ -40,6 +43,8 @@ VALUES = {
     "id": re.compile(r"h-\d{1,6}"),
     "start": re.compile(r"\d{1,9}"),
 }
+# The only addresses without a scheme: places in the answer itself.
+ANCHORS = re.compile(r"#h-[0-9]{1,6}")
 
 
 def clean(html: str) -> str:
@@ -52,6 +57,10 @@ def _checked(_tag: str, attribute: str, value: str) -> str | None:
     return value if rule is None or rule.fullmatch(value) else None
 
 
+def _own_anchor(url: str) -> str | None:
+    return url if ANCHORS.fullmatch(url) else None
+
+
 CLEANER = nh3.Cleaner(
     tags=TAGS,
     clean_content_tags=set(),
@@ -59,6 +68,6 @@ CLEANER = nh3.Cleaner(
     attribute_filter=_checked,
     link_rel="noopener noreferrer nofollow",
     url_schemes=SCHEMES,
-    url_relative="deny",
+    url_relative=_own_anchor,
     allowed_classes=CLASSES,
 )

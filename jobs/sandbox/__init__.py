@@ -35,6 +35,9 @@ fault=             reset_before (nothing accepted), reset_after, garbage, hang (
                    first; hang=N seconds, default 600)
 times=N            http, fault, outcome, status and missing hold for the first N POSTs of this text only
 answer="..."       the answer's text
+calls=N            the response stops for N calls of its functions; approvals=N, for N calls of its MCP
+                   server: one that is approved comes back as an mcp_call
+searches=N         web searches, at most max_tool_calls: the input is charged N + 1 times, each has its fee
 webhook=           drop, duplicate, reorder, delay:N; several joined by commas
 ================== =====================================================================================
 
@@ -43,9 +46,10 @@ webhook=           drop, duplicate, reorder, delay:N; several joined by commas
 - POST /sandbox/faults: any of `down` (every connection to /v1 is reset), `http`, `post_http`, `get_http`
   (words as above), `retry_after`, `post_delay` and `get_delay` (seconds, before anything happens). Those not
   named stay as they are.
-- GET /sandbox/log: `responses` (id, created_at, cancelled_at, deleted_at, metadata, status, `posts` = POSTs
-  with the same text, `gets`, `cancels`, `bill` or null until it is due) and `posts` (at, result, response_id,
-  metadata; `result` is accepted, reset_before or the HTTP status). Both survive a kill, gets and cancels not.
+- GET /sandbox/log: `responses` (id, created_at, cancelled_at, deleted_at, metadata, `files` = type,
+  media_type, detail, bytes and sha256 of each picture and file, status, `posts` = POSTs with the same text,
+  `gets`, `cancels`, `bill` or null until it is due) and `posts` (at, result, response_id, metadata; `result`
+  is accepted, reset_before or the HTTP status). Both survive a kill, gets and cancels not.
 - GET /sandbox/stats: posts, gets, cancels, deletes, counts (input_tokens), others, max_concurrent,
   max_concurrent_posts; since the start or the last reset.
 - POST /sandbox/reset: forget all of it.

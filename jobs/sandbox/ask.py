@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from jobs.sandbox import catalogue
+from jobs.sandbox import catalogue, files
 from jobs.sandbox.catalogue import Model
 from jobs.sandbox.directives import strip
 from jobs.sandbox.errors import bad_request, model_gone, unknown_model
@@ -17,6 +17,7 @@ from jobs.sandbox.parameters import (
     check_metadata,
     check_names_and_types,
     check_output_limit,
+    check_tool_limit,
     check_tools,
     invalid_type,
     reasoning_of,
@@ -25,6 +26,7 @@ from jobs.sandbox.parameters import (
 )
 
 _WITH_STATUS = ("function_call", "function_call_output")
+USUAL_TOOL_CALLS = 20  # where a request names no limit; the sandbox's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,18 @@ class Ask:
     def functions(self) -> list[dict[str, Any]]:
         """Return the function tools of the request."""
         return [tool for tool in self.body.get("tools") or [] if tool.get("type") == "function"]
+
+    @property
+    def mcp_servers(self) -> list[dict[str, Any]]:
+        """Return the MCP tools of the request."""
+        return [tool for tool in self.body.get("tools") or [] if tool.get("type") == "mcp"]
+
+    @property
+    def tool_limit(self) -> int:
+        """Return how often the tools that run by themselves may run; 0 without such tools."""
+        if all(tool.get("type") == "function" for tool in self.body.get("tools") or []):
+            return 0
+        return self.body.get("max_tool_calls") or USUAL_TOOL_CALLS
 
     @property
     def must_call(self) -> bool:
@@ -172,10 +186,11 @@ def check(body: dict[str, Any], today: date) -> Ask:
         )
     check_format((body.get("text") or {}).get("format"))
     check_tools(body.get("tools") or [])
+    check_tool_limit(body.get("max_tool_calls"))
     return Ask(
         body=body,
         model=model,
-        items=items_of(body),
+        items=files.check(items_of(body)),
         prompt="\n".join(strip(text) for text in texts(body)).strip(),
         effort=effort,
         is_pro=is_pro,
@@ -206,7 +221,7 @@ def check_countable(body: dict[str, Any], today: date) -> list[dict[str, Any]]:
     if body.get("model"):
         model_called(body["model"], today)
     check_tools(body.get("tools") or [])
-    return items_of(body)
+    return files.check(items_of(body))
 
 
 def _message(role: str, text: str) -> dict[str, Any]:

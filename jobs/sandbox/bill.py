@@ -12,6 +12,7 @@ from jobs.sandbox.prices import LONG_CONTEXT_ABOVE, WINDOW_FACTORS, price_of, ti
 
 MILLION = Decimal(1_000_000)
 DAY = 86_400
+WEB_SEARCH = Decimal("0.01")  # USD a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Line:
     amount: Decimal
 
 
-def lines(model: str, usage: Usage, *, tier: str, window: str, day: date) -> list[Line]:
-    """Price a usage on that day, for an alias, in USD; lines without tokens are left out."""
+def lines(model: str, usage: Usage, *, tier: str, window: str, day: date, searches: int = 0) -> list[Line]:
+    """Price a usage and web searches on that day, for an alias, in USD; lines of nothing are left out."""
     price = price_of(model, day)
     is_long = usage.input > LONG_CONTEXT_ABOVE
     factor = tier_factor(price, tier) * WINDOW_FACTORS[window] / MILLION
@@ -36,7 +37,10 @@ def lines(model: str, usage: Usage, *, tier: str, window: str, day: date) -> lis
         ("cached_input_tokens", usage.cached, cached * input_factor),
         ("output_tokens", usage.output, price.output * output_factor),
     )
-    return [Line(f"{model}, {name}", count, count * rate) for name, count, rate in parts if count]
+    found = [Line(f"{model}, {name}", count, count * rate) for name, count, rate in parts if count]
+    if searches:
+        found.append(Line("web search calls", searches, searches * WEB_SEARCH))
+    return found
 
 
 def total(of: Iterable[Line]) -> Decimal:

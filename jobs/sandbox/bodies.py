@@ -56,5 +56,7 @@ def _response(record: Record, state: State) -> dict[str, Any]:
     }
     if asked.get("background_options"):
         body["background_options"] = asked["background_options"]
+    if state.usage and plan.searches:
+        body["tool_usage"] = {"web_search": {"num_requests": plan.searches}}
     body["text"].setdefault("format", {"type": "text"})
     return body

@@ -73,6 +73,7 @@ async def log(request: web.Request) -> web.StreamResponse:
                     "cancelled_at": row["cancelled_at"],
                     "deleted_at": row["deleted_at"],
                     "metadata": json.loads(row["request"]).get("metadata") or {},
+                    "files": json.loads(row["request"]).get("sandbox_files") or [],
                     "status": _status(request, row["id"], now),
                     "posts": row["posts"],
                     "gets": server.counters.gets_of[row["id"]],

@@ -72,6 +72,9 @@ class Directives:
     fault: str | None = None
     hang: float = 600.0
     answer: str | None = None
+    calls: int | None = None
+    approvals: int = 0
+    searches: int = 0
     webhook: str | None = None
 
     def on_post(self, number: int) -> "Directives":
@@ -105,7 +108,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "tier": ("default", "flex", "priority", "scale"),
 }
 _NUMBERS = ("seconds", "missing", "late_usage", "after", "hang")
-_COUNTS = ("reasoning", "answer_tokens", "input", "cached", "times")
+_COUNTS = (
+    "reasoning", "answer_tokens", "input", "cached", "times", "calls", "approvals", "searches",
+)  # fmt: skip
 _WORDS = ("code", "status", "retry_after", "answer", "webhook")
 
 

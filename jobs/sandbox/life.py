@@ -93,6 +93,7 @@ class Plan:
     then_completes_after: float | None = None
     ignores_cancel: bool = False
     webhook_fault: str | None = None
+    searches: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -134,7 +135,9 @@ def plan(
     every bound.
     """
     reasoning = wishes.reasoning if wishes.reasoning is not None else _draw_reasoning(ask, rng)
-    outcome = wishes.outcome or ("function_call" if ask.must_call else "completed")
+    stops = ask.must_call or bool(wishes.calls or wishes.approvals)
+    outcome = wishes.outcome or ("function_call" if stops else "completed")
+    searches = min(wishes.searches, ask.tool_limit)
     text = wishes.answer if wishes.answer is not None else ""
     if outcome in ("completed", "incomplete", "stuck", "cancelled") and wishes.answer is None:
         text = _answer(ask)
@@ -156,7 +159,8 @@ def plan(
         answer_tokens = ask.limit - reasoning
         text = text.encode()[: answer_tokens * 4].decode(errors="ignore")
     usage = Usage(
-        input=input_tokens,
+        # After every search the whole context is read again.
+        input=input_tokens * (searches + 1),
         cached=min(wishes.cached or 0, input_tokens),
         output=reasoning + answer_tokens,
         reasoning=reasoning,
@@ -173,7 +177,7 @@ def plan(
         status=outcome if outcome in ("incomplete", "failed") else "completed",
         model=ask.model.snapshot,
         service_tier=wishes.tier or ask.tier,
-        output=_output(ask, outcome, text, response_id),
+        output=_output(ask, outcome, text, response_id, wishes=wishes, searches=searches),
         usage=usage,
         shows_usage=wishes.usage == "full" if outcome == "failed" else wishes.usage != "none",
         usage_after_cancel=wishes.usage == "full",
@@ -187,6 +191,7 @@ def plan(
         then_completes_after=wishes.after if wishes.cancelled_then else None,
         ignores_cancel=wishes.cancel == "ignored",
         webhook_fault=wishes.webhook,
+        searches=searches,
     )
 
 
@@ -247,13 +252,23 @@ def _error(code: str | None) -> dict[str, str]:
     return {"code": code, "message": MESSAGES.get(code, f"The response failed with {code}.")}
 
 
-def _output(ask: Ask, outcome: str, text: str, response_id: str) -> list[dict[str, Any]]:
+def _output(
+    ask: Ask, outcome: str, text: str, response_id: str, *, wishes: Directives, searches: int
+) -> list[dict[str, Any]]:
     if outcome == "failed":
         return []
     tail = response_id.removeprefix("resp_")
     items: list[dict[str, Any]] = [{"id": f"rs_{tail}", "type": "reasoning", "summary": []}]
+    items += [_search(ask, f"ws_{tail}{number:02}") for number in range(searches)]
+    items += [
+        _approved(item, f"mcp_{tail}{number:02}")
+        for number, item in enumerate(ask.items)
+        if item["type"] == "mcp_approval_response" and item.get("approve")
+    ]
     if outcome == "function_call":
-        return [*items, _call(ask, tail)]
+        calls = wishes.calls if wishes.calls is not None else int(not wishes.approvals)
+        items += [_call(ask, tail, number) for number in range(calls)]
+        return items + [_approval(ask, f"mcpr_{tail}{number:02}") for number in range(wishes.approvals)]
     if not text and outcome == "incomplete":
         return items
     part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
@@ -271,20 +286,55 @@ def _output(ask: Ask, outcome: str, text: str, response_id: str) -> list[dict[st
     return items
 
 
-def _call(ask: Ask, tail: str) -> dict[str, Any]:
+def _call(ask: Ask, tail: str, number: int) -> dict[str, Any]:
     named = ask.body.get("tool_choice")
     wanted = named.get("name") if isinstance(named, dict) else None
     tools = [tool for tool in ask.functions if wanted in (None, tool["name"])]
-    tool: dict[str, Any] = tools[0] if tools else {"name": "look_up", "parameters": None}
+    tool: dict[str, Any] = tools[number % len(tools)] if tools else {"name": "look_up", "parameters": None}
     try:
         arguments = fill(tool.get("parameters") or {"type": "object"}, answers.first_words(ask.prompt, 5))
     except Unfillable:
         arguments = {}
     return {
-        "id": f"fc_{tail}",
+        "id": f"fc_{tail}{number:02}",
         "type": "function_call",
-        "call_id": f"call_{tail[:24]}",
+        "call_id": f"call_{tail[:24]}{number:02}",
         "name": tool["name"],
         "arguments": json.dumps(arguments),
         "status": "completed",
+    }
+
+
+def _approval(ask: Ask, item_id: str) -> dict[str, Any]:
+    servers = ask.mcp_servers
+    return {
+        "id": item_id,
+        "type": "mcp_approval_request",
+        "server_label": servers[0]["server_label"] if servers else "practice",
+        "name": "look_up",
+        "arguments": json.dumps({"words": answers.first_words(ask.prompt, 5)}),
+    }
+
+
+def _approved(item: dict[str, Any], item_id: str) -> dict[str, Any]:
+    """Return the call that an approval let pass; what it found is made up."""
+    return {
+        "id": item_id,
+        "type": "mcp_call",
+        "server_label": "practice",
+        "name": "look_up",
+        "arguments": "{}",
+        "output": "The practice server found nothing.",
+        "error": None,
+        "status": "completed",
+        "approval_request_id": item["approval_request_id"],
+    }
+
+
+def _search(ask: Ask, item_id: str) -> dict[str, Any]:
+    return {
+        "id": item_id,
+        "type": "web_search_call",
+        "status": "completed",
+        "action": {"type": "search", "query": answers.first_words(ask.prompt, 5)},
     }

@@ -52,6 +52,13 @@ _TYPES: dict[str, tuple[type, str]] = {
     "previous_response_id": (str, "a string"),
 }
 MIN_OUTPUT = 16
+# The tools it pretends to have, and what each needs.
+_TOOLS = {
+    "function": ("name",),
+    "web_search": (),
+    "file_search": ("vector_store_ids",),
+    "mcp": ("server_label", "server_url"),
+}
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -103,6 +110,17 @@ def check_output_limit(limit: int | None, model: Model) -> None:
             f"{model.max_output}, but got {limit} instead.",
             param="max_output_tokens",
             code="integer_above_max_value",
+        )
+
+
+def check_tool_limit(limit: int | None) -> None:
+    """Refuse a max_tool_calls below 1."""
+    if limit is not None and limit < 1:
+        raise bad_request(
+            f"Invalid 'max_tool_calls': integer below minimum value. Expected a value >= 1, but got {limit} "
+            "instead.",
+            param="max_tool_calls",
+            code="integer_below_min_value",
         )
 
 
@@ -236,18 +254,24 @@ def check_format(text_format: Any) -> None:
 
 
 def check_tools(tools: list[Any]) -> None:
-    """Refuse tools without a type or name, and strict functions with a schema that is not strict."""
+    """Refuse tools without what their type needs, and strict functions with a schema that is not strict."""
     for number, tool in enumerate(tools):
         where = f"tools[{number}]"
         if not isinstance(tool, dict):
             raise invalid_type(where, "an object", tool)
-        for key in ("type", "name") if tool.get("type") == "function" else ("type",):
+        for key in ("type", *_TOOLS.get(str(tool.get("type")), ())):
             if not tool.get(key):
                 raise bad_request(
                     f"Missing required parameter: '{where}.{key}'.",
                     param=f"{where}.{key}",
                     code="missing_required_parameter",
                 )
+        if tool["type"] not in _TOOLS:
+            raise bad_request(
+                f"Invalid value: '{tool['type']}'. Supported values are: {_listed(tuple(_TOOLS))}.",
+                param=f"{where}.type",
+                code="invalid_value",
+            )
         parameters = tool.get("parameters")
         if tool["type"] == "function" and tool.get("strict") and parameters is not None:
             problem = strict.problem(parameters)

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from jobs.sandbox import ask as asks
-from jobs.sandbox import bill, bodies, directives, errors, life, tokens
+from jobs.sandbox import bill, bodies, directives, errors, files, life, tokens
 from jobs.sandbox.ask import Ask
 from jobs.sandbox.directives import Directives
 from jobs.sandbox.server import SERVER, Server, answer, body_of, cut, key_id, key_of
@@ -170,6 +170,12 @@ def _chain(server: Server, body: dict[str, Any], items: list[dict[str, Any]]) ->
     earlier = previous.plan.output if previous else []
     calls = [item["call_id"] for item in [*earlier, *items] if item.get("type") == "function_call"]
     outputs = [item.get("call_id") for item in items if item.get("type") == "function_call_output"]
+    asked = [item["id"] for item in [*earlier, *items] if item.get("type") == "mcp_approval_request"]
+    for item in items:
+        if item.get("type") == "mcp_approval_response" and item.get("approval_request_id") not in asked:
+            raise errors.bad_request(
+                f"No approval request found with id {item.get('approval_request_id')}.", param="input"
+            )
     for call in calls:
         if call not in outputs:
             raise errors.bad_request(f"No tool output found for function call {call}.", param="input")
@@ -200,12 +206,12 @@ def _accept(
         prompt_hash=digest,
         # The effort is not always in the body; a poll must not look the model up again.
         request={key: value for key, value in ask.body.items() if key != "input"}
-        | {"sandbox_effort": ask.effort},
+        | {"sandbox_effort": ask.effort, "sandbox_files": files.listed(ask.items)},
         plan=plan,
     )
     items = [
         item if "id" in item else {"id": f"{_prefix(item)}_{tail}{number:02}", **item}
-        for number, item in enumerate(ask.items)
+        for number, item in enumerate(map(files.without_bytes, ask.items))
     ]
     day = server.calendar_day()
     is_free = plan.status == "failed" and not plan.shows_usage
@@ -218,7 +224,14 @@ def _accept(
         completion_window=ask.window,
         day=day.isoformat(),
         usage=usage,
-        lines=bill.lines(ask.model.id, usage, tier=plan.service_tier, window=ask.window, day=day),
+        lines=bill.lines(
+            ask.model.id,
+            usage,
+            tier=plan.service_tier,
+            window=ask.window,
+            day=day,
+            searches=0 if is_free else plan.searches,
+        ),
         counts_from=None if plan.is_stuck else now + plan.seconds,
     )
     events: list[Event] = []
@@ -256,6 +269,7 @@ def _cancel(server: Server, record: Record, now: float) -> None:
             tier=old.service_tier,
             window=old.completion_window,
             day=date.fromisoformat(old.day),
+            searches=plan.searches,
         ),
         counts_from=counts_from,
     )
@@ -277,7 +291,13 @@ def _event(server: Server, record: Record, status: str, at: float) -> Event:
 
 
 def _prefix(item: dict[str, Any]) -> str:
-    return {"message": "msg", "function_call": "fc", "function_call_output": "fco"}.get(item["type"], "item")
+    prefixes = {
+        "message": "msg",
+        "function_call": "fc",
+        "function_call_output": "fco",
+        "mcp_approval_response": "mcpa",
+    }
+    return prefixes.get(item["type"], "item")
 
 
 async def _answer_post(

@@ -1,14 +1,14 @@
 """Counts the input of a request by a plain rule: bytes / 4, and 7 more for every message.
 
-The count never exceeds the UTF-8 bytes plus 1,000 a message, which is the bound clients reserve.
+Of text the count never exceeds the UTF-8 bytes plus 1,000 a message, which is the bound clients reserve.
 """
 
 import json
 from typing import Any
 
+from jobs.sandbox import files
+
 PER_MESSAGE = 7
-PER_IMAGE = 225  # base and one tile of the o-series formula; pictures are not opened here
-PER_FILE_BY_REFERENCE = 900
 
 
 def of_text(text: str) -> int:
@@ -21,12 +21,12 @@ def of_request(items: list[dict[str, Any]], body: dict[str, Any], chain: int) ->
 
     `chain` is the number of tokens the previous responses bring along.
     """
-    count = chain
+    count, model = chain, str(body.get("model") or "")
     instructions = body.get("instructions")
     if instructions:
         count += of_text(instructions) + PER_MESSAGE
     for item in items:
-        count += _of_item(item) + PER_MESSAGE
+        count += _of_item(item, model) + PER_MESSAGE
     for tool in body.get("tools") or []:
         count += _of_json(tool) + PER_MESSAGE
     text_format = (body.get("text") or {}).get("format") or {}
@@ -35,25 +35,18 @@ def of_request(items: list[dict[str, Any]], body: dict[str, Any], chain: int) ->
     return count
 
 
-def _of_item(item: dict[str, Any]) -> int:
+def _of_item(item: dict[str, Any], model: str) -> int:
     content = item.get("content")
     if item.get("type") != "message" or not isinstance(content, list):
         return _of_json(item)
-    return sum(_of_part(part) for part in content)
+    return sum(_of_part(part, model) for part in content)
 
 
-def _of_part(part: dict[str, Any]) -> int:
-    match part.get("type"):
-        case "input_image":
-            return PER_IMAGE
-        case "input_file":
-            data = part.get("file_data")
-            if isinstance(data, str):
-                return of_text(part.get("filename") or "") + len(data) * 3 // 16  # base64 decoded, then / 4
-            return PER_FILE_BY_REFERENCE
-        case _:
-            text = part.get("text")
-            return of_text(text) if isinstance(text, str) else _of_json(part)
+def _of_part(part: dict[str, Any], model: str) -> int:
+    if part.get("type") in ("input_image", "input_file"):
+        return files.tokens_of(part, model)
+    text = part.get("text")
+    return of_text(text) if isinstance(text, str) else _of_json(part)
 
 
 def _of_json(value: Any) -> int:

@@ -120,16 +120,21 @@ def _daily() -> Iterator[Finding]:
 
 def _daily_tags() -> Iterator[Finding]:
     cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
+    jobs: dict[tuple[object, ...], int] = defaultdict(int)
     for row in _spent_attempts():
         for tag in set(row["tags"]):
-            cost[row["spent_on"], row["project"], row["user"], tag] += row["total"]
-    stored: dict[tuple[object, ...], Decimal] = {
-        (row.spent_on, row.project_id, row.user_id, row.tag): row.cost for row in DailyTagSpend.objects.all()
+            counts_for = row["spent_on"], row["project"], row["user"], tag
+            cost[counts_for] += row["total"]
+            jobs[counts_for] += row["counted"] is not None
+    stored: dict[tuple[object, ...], tuple[Decimal, int]] = {
+        (row.spent_on, row.project_id, row.user_id, row.tag): (row.cost, row.jobs)
+        for row in DailyTagSpend.objects.all()
     }
     for key in sorted(cost.keys() | stored.keys(), key=str):
-        yield from _differ(
-            "tag rollup " + " ".join(str(part) for part in key), cost[key], stored.get(key, ZERO)
-        )
+        name = "tag rollup " + " ".join(str(part) for part in key)
+        found, counted = stored.get(key, (ZERO, jobs[key]))
+        yield from _differ(name, cost[key], found)
+        yield from _differ(f"{name}: jobs", Decimal(jobs[key]), Decimal(counted))
 
 
 def _stuck() -> Iterator[Finding]:

@@ -55,18 +55,24 @@ def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
                 "change": change,
             },
         )
-        for tag in sorted(set(job.tags)):
-            cursor.execute(
-                _DAILY_TAG,
-                {
-                    "spent_on": spent_on,
-                    "project": job.project_id,
-                    "user": job.submitted_by_id,
-                    "tag": tag,
-                    "cost": delta,
-                    "jobs": newly,
-                },
-            )
+    for tag in sorted(set(job.tags)):
+        add_to_tag(job, tag, spent_on=spent_on, cost=delta, jobs=newly)
+
+
+def add_to_tag(job: Job, tag: str, *, spent_on: dt.date, cost: Decimal, jobs: int) -> None:
+    """Add USD and a number of counted charges to a day's row of one tag of a job."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DAILY_TAG,
+            {
+                "spent_on": spent_on,
+                "project": job.project_id,
+                "user": job.submitted_by_id,
+                "tag": tag,
+                "cost": cost,
+                "jobs": jobs,
+            },
+        )
 
 
 _DAILY = """

@@ -1,8 +1,9 @@
 """Reads a job's ledger rows as a bill: what is held, what was charged for what, and on what that rests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from jobs import pricing
 from jobs.models import Attempt, Basis, EntryKind, Job, LedgerEntry, Price
@@ -32,7 +33,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """What one attempt was charged, USD; the shares and `rest` add up to `amount`."""
+    """What one attempt was charged, USD; the shares and `rest` add up to `amount`.
+
+    `rest` is what was adjusted by hand, and the fees of tools whose calls are not known any more.
+    """
 
     attempt: Attempt
     amount: Decimal
@@ -76,15 +80,30 @@ def held_by(rows: Iterable[LedgerEntry], attempt: Attempt) -> Decimal:
     return _total(rows, attempt, EntryKind.HOLD, EntryKind.RELEASE)
 
 
-def bill_of(job: Job, attempts: Iterable[Attempt], rows: Sequence[LedgerEntry]) -> Bill:
-    """Make the bill of a job from its attempts and all its ledger rows, oldest first."""
-    lines = [line for attempt in attempts if (line := _charged(job, attempt, rows)) is not None]
+def bill_of(
+    job: Job,
+    attempts: Iterable[Attempt],
+    rows: Sequence[LedgerEntry],
+    bodies: Mapping[int, Mapping[str, Any]] | None = None,
+) -> Bill:
+    """Make the bill of a job from its attempts and all its ledger rows, oldest first.
+
+    `bodies` are the raw responses by attempt, which say what tools were called; without them the fees of
+    tools are not named.
+    """
+    lines = [
+        line
+        for attempt in attempts
+        if (line := _charged(job, attempt, rows, (bodies or {}).get(attempt.pk, {}))) is not None
+    ]
     held = sum((row.amount for row in rows if row.kind in (EntryKind.HOLD, EntryKind.RELEASE)), ZERO)
     charged = sum((row.amount for row in rows if row.kind in (EntryKind.CHARGE, EntryKind.ADJUST)), ZERO)
     return Bill(charged=charged, held=held, lines=lines)
 
 
-def _charged(job: Job, attempt: Attempt, rows: Sequence[LedgerEntry]) -> Charged | None:
+def _charged(
+    job: Job, attempt: Attempt, rows: Sequence[LedgerEntry], body: Mapping[str, Any]
+) -> Charged | None:
     spent = [
         row
         for row in rows
@@ -94,7 +113,7 @@ def _charged(job: Job, attempt: Attempt, rows: Sequence[LedgerEntry]) -> Charged
         return None
     amount = sum((row.amount for row in spent), ZERO)
     last = spent[-1]
-    shares = _shares(job, attempt, last)
+    shares = _shares(job, attempt, last, body)
     return Charged(
         attempt=attempt,
         amount=amount,
@@ -107,9 +126,9 @@ def _charged(job: Job, attempt: Attempt, rows: Sequence[LedgerEntry]) -> Charged
     )
 
 
-def _shares(job: Job, attempt: Attempt, row: LedgerEntry) -> list[Share]:
+def _shares(job: Job, attempt: Attempt, row: LedgerEntry, body: Mapping[str, Any]) -> list[Share]:
     """Split a charge that rests on usage by the price row it rests on."""
-    usage = Usage.from_wire({"usage": attempt.usage}) if attempt.usage else None
+    usage = Usage.from_wire({**body, "usage": attempt.usage}) if attempt.usage else None
     if row.basis != Basis.USAGE or row.price is None or usage is None:
         return []
     charge = pricing.charge(

@@ -12,7 +12,7 @@ from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
-from jobs import clock
+from jobs import VERSION, clock
 from jobs.models import BudgetPeriod, Connection, Job, ModelSpec, Project, Scope, User, Workspace
 from jobs.views import news
 from jobs.views.words import paused_because
@@ -95,6 +95,15 @@ class Frame:
     def practice(self) -> bool:
         """Whether all the person can see is practice."""
         return bool(self._seen) and all(project.is_practice for project in self._seen)
+
+    @cached_property
+    def is_connected(self) -> bool:
+        """Whether real money can be spent through any connection."""
+        return Connection.objects.filter(is_practice=False).exists()
+
+    @property
+    def version(self) -> str:
+        return VERSION
 
     @cached_property
     def month(self) -> Month | None:

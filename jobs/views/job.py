@@ -1,7 +1,6 @@
 """One job's pages, and what a person may do to it."""
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,13 +9,15 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from jobs import lifecycle, spend
 from jobs.access import Act
-from jobs.forms import ResolveForm
+from jobs.forms import ResolveForm, submission_key_in
 from jobs.lifecycle import Decision
 from jobs.lifecycle.unconfirmed import NotAdoptable
-from jobs.models import Attempt, Event, Job, RawResponse
+from jobs.models import Attempt, Event, JobAttachment, RawResponse
 from jobs.templatetags import ui
-from jobs.views import job_page
-from jobs.views.frame import fragment, person_of
+from jobs.views import job_page, ways
+from jobs.views.frame import fragment, frame_of, person_of
+from jobs.views.quote import REFUSALS, in_words
+from jobs.views.states import stop_of
 from jobs.views.timeline import lines_of
 
 
@@ -50,7 +51,12 @@ def job_prompt(request: HttpRequest, short_id: str) -> HttpResponse:
     return render(
         request,
         "job_prompt.html",
-        {**context, "schema_json": "" if schema is None else job_page.pretty(schema)},
+        {
+            **context,
+            "schema_json": "" if schema is None else job_page.pretty(schema),
+            "attachments": JobAttachment.objects.of(found),
+            "replies": job_page.replies_of(found),
+        },
     )
 
 
@@ -65,7 +71,7 @@ def job_activity(request: HttpRequest, short_id: str) -> HttpResponse:
         "job_activity.html",
         {
             **context,
-            "timeline": lines_of(found, events, context["api"]),
+            "timeline": lines_of(found, events, context["api"], context["now"]),
             "attempts": Attempt.objects.filter(job=found).select_related("connection").order_by("number"),
         },
     )
@@ -86,7 +92,7 @@ def job_raw(request: HttpRequest, short_id: str) -> HttpResponse:
 @require_POST
 def job_cancel(request: HttpRequest, short_id: str) -> HttpResponse:
     """Cancel a job, or ask upstream to."""
-    found = _allowed(request, short_id, Act.CANCEL)
+    found = job_page.allowed(request, short_id, Act.CANCEL)
     try:
         after = lifecycle.cancel(found.pk, by=person_of(request))
     except lifecycle.NotCancellable:
@@ -98,17 +104,45 @@ def job_cancel(request: HttpRequest, short_id: str) -> HttpResponse:
     return redirect(found)
 
 
+@require_safe
+@fragment
+def job_stop(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Say what a cancel comes to at this moment."""
+    found = job_page.allowed(request, short_id, Act.CANCEL)
+    context = job_page.head(found, request, tab="")
+    attempt = Attempt.objects.filter(job=found).select_related("price").order_by("-number").first()
+    if found.is_in_flight and attempt is not None:
+        context["stop"] = stop_of(found, attempt, spend.held_for(attempt), context["now"])
+    return render(request, "_job_stop.html", context)
+
+
+@require_POST
+def job_again(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Run a job again the way that was chosen, with its settings but for what that way changes."""
+    found = job_page.allowed(request, short_id, Act.RERUN)
+    way = ways.way_of(found, request.POST.get("way", ""), frame_of(request).today)
+    if way is None:
+        messages.info(request, "That way is not open any more. Nothing was sent.")
+        return redirect(found)
+    wanted = way.spec(found, by=person_of(request), submission_key=submission_key_in(request.POST))
+    try:
+        return redirect(lifecycle.submit(wanted))
+    except REFUSALS as refusal:
+        messages.error(request, f"{in_words(refusal)} Nothing was sent.")
+    return redirect(found)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def job_rerun(request: HttpRequest, short_id: str) -> HttpResponse:
     """Go to a new job that starts from this one's prompt and settings."""
-    found = _allowed(request, short_id, Act.RERUN)
+    found = job_page.allowed(request, short_id, Act.RERUN)
     return redirect(f"/jobs/new/?from={found.short_id}")
 
 
 @require_POST
 def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
     """Carry out a decision about a job of which nobody knows whether it was accepted."""
-    found = _allowed(request, short_id, Act.RESOLVE)
+    found = job_page.allowed(request, short_id, Act.RESOLVE)
     form = ResolveForm(request.POST)
     if not form.is_valid():
         return render(request, "job.html", job_page.body(found, request, form), status=422)
@@ -147,15 +181,7 @@ def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
 @require_POST
 def job_finish(request: HttpRequest, short_id: str) -> HttpResponse:
     """End a job that waits for answers to its calls."""
-    found = _allowed(request, short_id, Act.RESOLVE)
+    found = job_page.allowed(request, short_id, Act.RESOLVE)
     if not lifecycle.finish_without_answering(found.pk, by=person_of(request)):
         messages.info(request, "It was not waiting any more: this is where the job is now.")
     return redirect(found)
-
-
-def _allowed(request: HttpRequest, short_id: str, act: Act) -> Job:
-    """Return a job the person may do this to: 404 if they may not see it, 403 if they may not change it."""
-    found = job_page.find(person_of(request), short_id)
-    if not found.may(person_of(request), act):
-        raise PermissionDenied
-    return found

@@ -1,19 +1,20 @@
 """Gathers what the pages of one job show, and says how long such a page goes on asking for news."""
 
 import datetime as dt
-import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Exists, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from jobs import access, forecast, lifecycle, pricing
-from jobs.access import Act
+from jobs import access, lifecycle
+from jobs.access import Act, Role
 from jobs.forms import ResolveForm
 from jobs.models import (
     IN_FLIGHT,
@@ -23,17 +24,33 @@ from jobs.models import (
     Connection,
     Event,
     Job,
+    JobAttachment,
     Kind,
     LedgerEntry,
+    Membership,
+    RawResponse,
     Status,
 )
-from jobs.rendering import RENDERER_VERSION
-from jobs.views import causes, news, words
-from jobs.views.bill import bill_of, held_by
+from jobs.rendering import RENDERER_VERSION, results
+from jobs.views import news, states, words
+from jobs.views.answer import remarks_on, shown
+from jobs.views.bill import bill_of
 from jobs.views.frame import frame_of, person_of
+from jobs.views.pace import pace_of
+from jobs.views.states import Story
 from jobs.views.timeline import lines_of
 
-TABS = (("", "Answer"), ("prompt/", "Prompt"), ("activity/", "Activity"), ("raw/", "Raw JSON"))
+# What the card of a thread shows of each job.
+TURN_FIELDS = ("short_id", "status", "model", "cost", "previous", "created_at", "prompt__title")
+ACTS = (Act.SUBMIT, Act.CANCEL, Act.RERUN, Act.RESOLVE, Act.JUDGE, Act.TAG)
+# What the first tab shows, where that is no answer.
+FIRST_TABS = {
+    Status.AWAITING_APPROVAL: "Status",
+    Status.UNCONFIRMED: "Status",
+    Status.REQUIRES_ACTION: "Calls",
+    Status.FAILED: "What happened",
+    Status.CANCELLED: "What happened",
+}
 
 _USAGE_AWAITED = Attempt.objects.filter(
     job=OuterRef("pk"), state=AttemptState.KNOWN, end_status__in=[Status.COMPLETED, Status.INCOMPLETE]
@@ -41,47 +58,49 @@ _USAGE_AWAITED = Attempt.objects.filter(
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Where a running job stands among those like it: seconds, and places on a bar of 100 units."""
+class Tab:
+    """One page of a job, with how much is on it where that says something."""
 
-    low: float
-    high: float
-    low_at: float
-    width: float
-    high_at: float
-    now_at: float
-    is_slow: bool
-
-    @property
-    def words(self) -> str:
-        """The usual time in words."""
-        return words.usually(self.low, self.high)
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A way on from a job that stopped too early: settings for a new one, and its ceiling in USD."""
-
-    title: str
-    why: str
-    query: str
-    button: str
-    ceiling: Decimal | None
+    path: str
+    name: str
+    count: int | None = None
 
 
 def find(user: Any, short_id: str) -> Job:
     """Return a job the person may see, with all that its head needs; a foreign or unknown one is a 404."""
-    rows = Job.objects.visible_to(user).named(short_id).annotate(usage_awaited=Exists(_USAGE_AWAITED))
+    role = Membership.objects.filter(project=OuterRef("project"), user=user).values("role")
+    rows = Job.objects.visible_to(user).named(short_id).with_place()
+    rows = rows.annotate(
+        usage_awaited=Exists(_USAGE_AWAITED),
+        my_role=Subquery(role[:1]),
+        event_count=_count_of(Event),
+        attachment_count=_count_of(JobAttachment),
+    )
     return get_object_or_404(
         rows.select_related(
-            "project__connection", "model", "submitted_by", "cancel_requested_by", "prompt", "answer"
+            "project__connection",
+            "model",
+            "submitted_by",
+            "cancel_requested_by",
+            "prompt",
+            "answer",
+            "verdict__by",
         )
     )
 
 
+def allowed(request: HttpRequest, short_id: str, act: Act) -> Job:
+    """Return a job the person may do this to: 404 if they may not see it, 403 if they may not do it."""
+    found = find(person_of(request), short_id)
+    if act not in acts_open(found, person_of(request)):
+        raise PermissionDenied
+    return found
+
+
 def find_for_news(user: Any, short_id: str) -> Job:
     """Return a job with just enough to tell whether its page would look different, in one query."""
-    rows = Job.objects.visible_to(user).named(short_id).annotate(usage_awaited=Exists(_USAGE_AWAITED))
+    rows = Job.objects.visible_to(user).named(short_id).with_place()
+    rows = rows.annotate(usage_awaited=Exists(_USAGE_AWAITED))
     lean = rows.select_related("project__connection", "model", "answer").defer(
         "answer__text", "answer__html", "answer__parsed", "answer__calls", "answer__validation_errors"
     )
@@ -106,28 +125,13 @@ def interval(job: Job, now: dt.datetime) -> int | None:
     return news.wait(age)
 
 
-def pace_of(job: Job, now: dt.datetime) -> Pace:
-    """Place a job in flight among those of its model and effort."""
-    low, high = lifecycle.usual_seconds(job.model, job.effort)
-    taken = job.seconds_taken(now)
-    whole = max(high * 1.4, taken * 1.05, 1.0)
-    return Pace(
-        low=low,
-        high=high,
-        low_at=low / whole * 100,
-        width=(high - low) / whole * 100,
-        high_at=high / whole * 100,
-        now_at=taken / whole * 100,
-        is_slow=job.status in IN_FLIGHT and taken > high,
-    )
-
-
 def tag_of(job: Job, now: dt.datetime) -> str:
-    """Return what tells one look of a job's page from the next: its version, and what the clock changes."""
+    """Return what tells one look of a job's page from the next: its version, and what changes without it."""
     connection = job.project.connection
     paused = connection.paused_at.timestamp() if connection.paused_at else 0
     slow = int(job.is_in_flight and pace_of(job, now).is_slow)
-    return f"{job.version}.{interval(job, now) or 0}.{slow}.{paused:.0f}"
+    place = f"{getattr(job, 'ahead', None)}/{getattr(job, 'slots_in_use', None)}"
+    return f"{job.version}.{interval(job, now) or 0}.{slow}.{paused:.0f}.{place}"
 
 
 def other_side(connection: Connection) -> str:
@@ -138,15 +142,18 @@ def other_side(connection: Connection) -> str:
 
 
 def acts_open(job: Job, user: Any) -> set[Act]:
-    """Return what the person may do to a job, for one look at their role."""
-    role = job.project.role_of(user)
+    """Return what the person that `find` found the job for may do to it."""
+    mine: int | None = getattr(job, "my_role", None)
+    role, is_own = Role(mine) if mine else None, job.submitted_by_id == user.pk
     return {
-        act
-        for act in (Act.CANCEL, Act.RERUN, Act.RESOLVE)
-        if access.allowed(
-            act, role=role, is_operator=user.is_superuser, is_own=job.submitted_by_id == user.pk
-        )
+        act for act in ACTS if access.allowed(act, role=role, is_operator=user.is_superuser, is_own=is_own)
     }
+
+
+def may_follow(job: Job, acts: Collection[Act]) -> bool:
+    """Tell whether the page offers to ask on: from a job that is over, in a project that takes jobs."""
+    is_open = job.project.archived_at is None and hasattr(job, "prompt")
+    return Act.SUBMIT in acts and is_open and job.is_final and lifecycle.can_be_followed(job)
 
 
 def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
@@ -161,25 +168,47 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
         "badge": "slow" if is_slow and not job.is_cancelling else job.status,
         "api": other_side(job.project.connection),
         "tab": tab,
-        "tabs": TABS,
+        "tabs": _tabs(job),
         "may_cancel": Act.CANCEL in acts and job.can_be_cancelled,
         "may_rerun": Act.RERUN in acts,
         "may_resolve": Act.RESOLVE in acts,
+        "acts": acts,
         "page_url": request.build_absolute_uri(job.get_absolute_url()),
         "now": now,
     }
 
 
 def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dict[str, Any]:
-    """Return what a job's first page shows: its state with the next step, its bill and its timeline."""
+    """Return what a job's first page shows: its state with the next step, its bill and its thread."""
     found = head(job, request, tab="")
-    now, api = found["now"], found["api"]
-    attempts = list(Attempt.objects.filter(job=job).select_related("price", "connection").order_by("number"))
+    now, person = found["now"], person_of(request)
+    rows = list(
+        LedgerEntry.objects.filter(job=job)
+        .select_related("price", "attempt__price", "attempt__connection")
+        .order_by("pk")
+    )
+    # Every attempt has its hold in the ledger, and is read with it.
+    made = {row.attempt.pk: row.attempt for row in rows if row.attempt}
+    attempts = sorted(made.values(), key=lambda attempt: attempt.number)
     events = list(Event.objects.filter(job=job).select_related("actor"))
-    rows = list(LedgerEntry.objects.filter(job=job).select_related("price").order_by("pk"))
+    turns = thread_of(job, person)
     attempt = _shown(job, attempts)
+    bill = bill_of(job, attempts, rows, _bodies(job, attempts))
+    story = Story(
+        job=job,
+        api=found["api"],
+        now=now,
+        frame=frame_of(request),
+        attempts=attempts,
+        attempt=attempt,
+        events=events,
+        rows=rows,
+        bill=bill,
+        previous=next((turn.job for turn in turns if turn.job.pk == job.previous_id), None),
+        may_rerun=found["may_rerun"],
+    )
+    answer = answer_of(job)
     connection = attempt.connection if attempt else job.project.connection
-    bill = bill_of(job, attempts, rows)
     found |= {
         "state_template": _template_of(job),
         "paused_because": words.paused_because(connection),
@@ -187,67 +216,70 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         "attempt": attempt,
         "connection": connection,
         "bill": bill,
-        "timeline": lines_of(job, events, api),
-        "answer": answer_of(job),
-        "is_rendered": getattr(answer_of(job), "renderer_version", 0) == RENDERER_VERSION,
+        "timeline": lines_of(job, events, found["api"], now),
+        "turns": turns if len(turns) > 1 else (),
+        "is_followed": any(turn.job.previous_id == job.pk for turn in turns),
+        "may_follow": may_follow(job, found["acts"]),
+        "submission_key": uuid.uuid4(),
+        "tools": words.tools_given(getattr(found["prompt"], "tools", None) or ()),
+        "answer": answer,
         "poll": interval(job, now),
         "tag": tag_of(job, now),
     }
-    answer = found["answer"]
+    found |= shown(job, answer, request.GET)
+    noted = any(event.kind == "noted" for event in events)
+    found |= remarks_on(job, answer, by=person, acts=found["acts"], has_notes=noted)
     if answer is not None:
-        # Read from the text again: the database does not keep the order of the fields.
-        is_json = answer.parsed is not None and not answer.is_refusal
-        found |= {
-            "answer_json": pretty(answer.text) if is_json else "",
-            "calls": [{**call, "arguments": pretty(call.get("arguments", ""))} for call in answer.calls],
-        }
-    if attempt and job.status in (Status.WAITING, Status.SENDING, *IN_FLIGHT):
-        found |= {"pace": pace_of(job, now), "seconds": job.seconds_taken(now)}
-        found |= {"likely": likely_of(job, attempt)}
-    elif attempt and job.status == Status.UNCONFIRMED:
-        doubtful = next((a for a in reversed(attempts) if a.state == AttemptState.UNCONFIRMED), attempt)
-        since = next((event.at for event in reversed(events) if event.kind == "unconfirmed"), job.created_at)
-        held = held_by(rows, doubtful)
-        found |= {
-            "attempt": doubtful,
-            "doubt": causes.doubt_of(doubtful, api),
-            "since": since,
-            "seconds": (now - since).total_seconds(),
-            "pace": pace_of(job, now),
-            "held": held,
-            "twice": bill.most + job.worst_case,
-            "form": form or ResolveForm(),
-        }
-    elif job.status == Status.FAILED:
-        kinds = {event.kind for event in events}
-        found |= {
-            "cause": causes.cause_of(job, attempt, kinds, api),
-            "no_budget": next((event.note for event in events if event.kind == "no_budget"), ""),
-        }
-    elif job.status == Status.INCOMPLETE:
-        found |= {"ways": ways_on(job, frame_of(request).today), "reasoning": reasoning_of(attempt)}
-    elif job.status == Status.CANCELLED:
-        found |= {
-            "by_deadline": any(event.kind == "deadline" for event in events),
-            "ran": job.seconds_taken(now),
-        }
-    return found
+        found["calls"] = [{**call, "arguments": pretty(call.get("arguments", ""))} for call in answer.calls]
+    return found | states.told(story, form)
 
 
-def likely_of(job: Job, attempt: Attempt) -> forecast.Likely:
-    """Return the likely cost of a job that is on its way, at the price row of its attempt."""
-    tokens = attempt.input_tokens
-    if tokens is None:
-        tokens = forecast.guess_input_tokens(getattr(getattr(job, "prompt", None), "text", ""))
-    return forecast.likely_cost(
-        job.project,
-        job.model,
-        attempt.price,
-        effort=job.effort,
-        input_tokens=tokens,
-        max_output_tokens=job.max_output_tokens,
-        mode=job.mode,
-    )
+def thread_of(job: Job, user: Any) -> Sequence[lifecycle.Turn]:
+    """Return the thread a job belongs to, in the order in which it is read; one query."""
+    rows = Job.objects.visible_to(user).thread_of(job).select_related("prompt")
+    return lifecycle.outline(list(rows.only(*TURN_FIELDS)), job)
+
+
+def replies_of(job: Job) -> Sequence[lifecycle.Card]:
+    """Return what a job answered to the calls of the one before it."""
+    items = getattr(getattr(job, "prompt", None), "input_items", None)
+    if not items or job.previous is None or not hasattr(job.previous, "prompt"):
+        return []
+    return lifecycle.cards(job.previous, lifecycle.replies_in(items))
+
+
+def pretty(value: object) -> str:
+    """Return JSON as people read it; a string that holds JSON is read first."""
+    if isinstance(value, str):
+        try:
+            value = results.read(value)
+        except ValueError:
+            return str(value)
+    return results.pretty(value)
+
+
+def _tabs(job: Job) -> list[Tab]:
+    answer, status = answer_of(job), Status(job.status)
+    has_text = answer is not None and answer.text != ""
+    name = FIRST_TABS.get(status, "Answer" if job.is_final else "Progress")
+    if status == Status.INCOMPLETE and not has_text:
+        name = "What happened"
+    elif status == Status.COMPLETED and answer is not None and answer.parsed is not None:
+        name = "Result"
+    is_asking = status == Status.REQUIRES_ACTION and answer is not None
+    found = [
+        Tab("", name, len(answer.calls) if is_asking and answer else None),
+        Tab("prompt/", "Prompt"),
+        Tab("activity/", "Activity", getattr(job, "event_count", None)),
+    ]
+    return [*found, Tab("raw/", "Raw JSON")] if job.is_final or is_asking else found
+
+
+def _bodies(job: Job, attempts: Sequence[Attempt]) -> dict[int, dict[str, Any]]:
+    """Return the raw responses of a job that may have used tools: only they say how often."""
+    if not job.max_tool_calls:
+        return {}
+    return dict(RawResponse.objects.filter(attempt__in=attempts).values_list("attempt", "body"))
 
 
 def _shown(job: Job, attempts: Sequence[Attempt]) -> Attempt | None:
@@ -265,61 +297,7 @@ def _template_of(job: Job) -> str:
     return f"_job_state_{'running' if job.is_in_flight else job.status}.html"
 
 
-def reasoning_of(attempt: Attempt | None) -> int | None:
-    """Return the reasoning tokens an attempt reported, None where it reported none."""
-    usage = pricing.Usage.from_wire({"usage": attempt.usage}) if attempt and attempt.usage else None
-    return usage.reasoning_tokens if usage else None
-
-
-def ways_on(job: Job, today: dt.date) -> Sequence[Way]:
-    """Return the ways on from a job that used up its output limit: more room, or less thought."""
-    if job.incomplete_reason != "max_output_tokens":
-        return []
-    ways = []
-    more = min(job.max_output_tokens * 2, job.model.max_output_tokens)
-    price = None if job.model.is_off(today) else job.model.price_on(today)
-
-    def ceiling(limit: int) -> Decimal | None:
-        if price is None:
-            return None
-        return pricing.worst_case(
-            price.rates,
-            input_tokens=job.input_bound,
-            max_output_tokens=limit,
-            mode_factor=job.model.mode_factor(job.mode),
-        )
-
-    if more > job.max_output_tokens:
-        ways.append(
-            Way(
-                f"With {more:,} tokens",
-                "The same job with more room to think and write.",
-                f"max_output_tokens={more}",
-                "Set it up",
-                ceiling(more),
-            )
-        )
-    efforts = job.model.efforts_offered()
-    place = efforts.index(job.effort) if job.effort in efforts else 0
-    if place > 0:
-        lower = efforts[place - 1]
-        ways.append(
-            Way(
-                f"With effort {lower}",
-                "It thinks less, so more of the same limit is left for the answer.",
-                f"effort={lower}",
-                "Set it up",
-                ceiling(job.max_output_tokens),
-            )
-        )
-    return ways
-
-
-def pretty(value: object) -> str:
-    """Return JSON as people read it; a string that holds JSON is read first."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return str(value)
-    return json.dumps(value, indent=2, ensure_ascii=False)
+def _count_of(record: type[Event] | type[JobAttachment]) -> Coalesce:
+    """Count a job's rows of a record beside it."""
+    rows = record._default_manager.filter(job=OuterRef("pk")).order_by().values("job")
+    return Coalesce(Subquery(rows.annotate(count=Count("pk")).values("count")), 0)

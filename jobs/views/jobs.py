@@ -4,7 +4,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
-from jobs.models import Connection, Job, User
+from jobs.models import Job
+from jobs.views.first_steps import first_steps
 from jobs.views.frame import fragment, frame_of, person_of
 from jobs.views.job_list import JobList, Wanted
 from jobs.views.starts import STARTS
@@ -16,13 +17,9 @@ def home(request: HttpRequest) -> HttpResponse:
     person = person_of(request)
     if Job.objects.visible_to(person).exists():
         return redirect("jobs")
-    todo = {}
-    if person.is_superuser:
-        todo = {
-            "is_connected": Connection.objects.filter(is_practice=False).exists(),
-            "has_team": User.objects.filter(is_active=True).exclude(pk=person.pk).exists(),
-        }
-    return render(request, "welcome.html", {"starts": STARTS, "todo": todo})
+    steps = first_steps(frame_of(request)) if person.is_superuser else []
+    done = sum(step.is_done for step in steps)
+    return render(request, "welcome.html", {"starts": STARTS, "steps": steps, "done": done})
 
 
 @require_safe

@@ -16,6 +16,7 @@ from jobs import lifecycle, spend
 from jobs.forms import NewJobForm
 from jobs.lifecycle import JobSpec
 from jobs.models import Job, Project, User
+from jobs.views.attachments import chips_of
 from jobs.views.frame import fragment, frame_of, person_of
 from jobs.views.panel import NO_CAP, Offer, Panel, settled, too_little
 from jobs.views.starts import STARTS
@@ -102,7 +103,8 @@ def _submitted(form: NewJobForm, wanted: JobSpec) -> Job | None:
 def _page(
     request: HttpRequest, form: NewJobForm, panel: Panel, *, parent: Job | None, status: int = 200
 ) -> HttpResponse:
-    context = {"form": form, "panel": panel, "offer": panel.offer, "parent": parent}
+    chips = chips_of(panel.wanted.attachments, panel.spec)
+    context = {"form": form, "panel": panel, "offer": panel.offer, "parent": parent, "chips": chips}
     return render(request, "new.html", context, status=status)
 
 
@@ -116,7 +118,7 @@ def _first_wanted(request: HttpRequest, offer: Offer, parent: Job | None) -> Job
         wanted = lifecycle.successor_spec(again, parent.model, offer.today)
         return settled(_as_linked(request, wanted), offer)
     start = STARTS.get(request.GET.get("start", ""))
-    choice = project.default_choice(offer.today, offer.default_model)
+    choice = project.default_choice(offer.today, offer.workspace)
     wanted = JobSpec(
         project=project,
         by=by,
@@ -141,6 +143,7 @@ def _again(parent: Job, *, project: Project, by: User) -> JobSpec:
         schema_name=parent.prompt.schema_name,
         schema=parent.prompt.schema,
         tags=tuple(parent.tags),
+        attachments=lifecycle.given_with(parent),
         model=parent.model_id,
         mode=parent.mode,
         effort=parent.effort,

@@ -11,8 +11,8 @@ from django.db.models import OuterRef, Q
 
 from jobs import clock, forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
-from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS
-from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope
+from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS, Ceiling
+from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope, Workspace
 from jobs.templatetags import ui
 from jobs.views.frame import Frame, swatch_of
 from jobs.views.words import usually
@@ -28,7 +28,7 @@ class Offer:
     today: dt.date
     projects: dict[str, Project]
     prices: dict[str, Price]
-    default_model: ModelSpec | None
+    workspace: Workspace
 
     @classmethod
     def to(cls, person: Frame) -> "Offer":
@@ -52,7 +52,7 @@ class Offer:
             today,
             {project.slug: project for project in projects},
             {price.model_id: price for price in in_order},
-            person.workspace.default_model,
+            person.workspace,
         )
 
     @property
@@ -103,15 +103,14 @@ class Panel:
     @cached_property
     def input_bound(self) -> int:
         """The most input tokens it can be charged for."""
-        return self.wanted.input_bound(self.spec.context_window) if self.spec else 0
+        if self._ceiling is None:
+            return self.wanted.input_bound(self.spec) if self.spec else 0
+        return self._ceiling.input_bound
 
     @cached_property
     def ceiling(self) -> Decimal | None:
         """The most it can cost, USD."""
-        if self.price is None:
-            return None
-        found = lifecycle.ceiling_at(self.wanted, self.price.model, self.price)
-        return found.worst_case if found else None
+        return self._ceiling.worst_case if self._ceiling else None
 
     @cached_property
     def likely(self) -> forecast.Likely | None:
@@ -144,7 +143,7 @@ class Panel:
     @property
     def main_cards(self) -> list[Card]:
         """The project's default, what follows it, and the two cheapest: most choices are among these."""
-        default = self.wanted.project.default_model or self.offer.default_model
+        default = self.wanted.project.default_model or self.offer.workspace.default_model
         shown = {card.spec.pk for card in self.cards[:2]}
         if default is not None:
             shown |= {default.pk, str(default.successor_id)}
@@ -263,11 +262,19 @@ class Panel:
             input_tokens=self.input_bound,
             maximum=self.wanted.max_output_tokens,
             mode_factor=self.price.model.mode_factor(self.wanted.mode),
+            tool_calls=self._ceiling.tool_calls if self._ceiling else None,
         )
 
-    @property
+    @cached_property
+    def _ceiling(self) -> Ceiling | None:
+        return lifecycle.ceiling_at(self.wanted, self.price.model, self.price) if self.price else None
+
+    @cached_property
     def _input_guess(self) -> int:
-        return forecast.guess_input_tokens(self.wanted.prompt + self.wanted.instructions)
+        typed = forecast.guess_input_tokens(self.wanted.prompt + self.wanted.instructions)
+        files = sum(given.attachment.tokens_about(self.spec) for given in self.wanted.attachments)
+        carried = forecast.guess_carried(self.wanted.previous) if self.wanted.previous else 0
+        return typed + files + carried
 
     def _usual_cost(self, price: Price, effort: str) -> forecast.Likely | None:
         spec, usual = price.model, price.model.usual(effort)

@@ -1,16 +1,19 @@
-"""Lets people in and out: by password, throttled, and by a link that works once."""
+"""Lets people in and out: by password, throttled, and by links that work once."""
 
+from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
 from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from jobs.forms import ChoosePasswordForm, LinkForm, SignInForm
+from jobs import lifecycle
+from jobs.forms import ChoosePasswordForm, ForgotForm, LinkForm, SignInForm
 from jobs.models import SignInLink, User
 from jobs.views import throttle
 
@@ -30,13 +33,30 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return redirect(goal)
     form, status = SignInForm(request.POST or None), 200
     if form.is_valid():
-        user, refusal = _check(request, form.cleaned_data["email"], form.cleaned_data["password"])
+        user, refusal = check(request, form.cleaned_data["email"], form.cleaned_data["password"])
         if user is not None:
             login(request, user, backend=BACKEND)
             return redirect(goal)
         form.add_error(None, refusal)
         status = 429 if refusal == PAUSE else 200
     return render(request, "sign_in.html", {"form": form, "next": goal}, status=status)
+
+
+@login_not_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def forgot(request: HttpRequest) -> HttpResponse:
+    """Have a sign-in link mailed; the answer is the same whether there is such an account or not."""
+    form = ForgotForm(request.POST or None)
+    if not form.is_valid():
+        context = {"form": form, "is_sent": "sent" in request.GET, "is_mail_sent": settings.IS_MAIL_SENT}
+        return render(request, "forgot.html", context)
+    email = form.cleaned_data["email"]
+    if throttle.may_mail(email, request.META.get("REMOTE_ADDR", "")):
+        # A worker makes the link and mails it: here an unknown address takes as long as a known one.
+        found = User.objects.filter(email__iexact=email, is_active=True).first()
+        lifecycle.ring_for("mail_sign_in_link", found.pk if found else 0)
+    return redirect(f"{reverse('forgot')}?sent")
 
 
 @require_POST
@@ -77,7 +97,7 @@ def enter(request: HttpRequest) -> HttpResponse:
     return redirect("home")
 
 
-def _check(request: HttpRequest, email: str, password: str) -> tuple[User | None, str]:
+def check(request: HttpRequest, email: str, password: str) -> tuple[User | None, str]:
     """Return who it is, or the refusal. An unknown address costs as much work as a known one."""
     client = request.META.get("REMOTE_ADDR", "")
     if throttle.must_pause(email, client):
@@ -88,6 +108,14 @@ def _check(request: HttpRequest, email: str, password: str) -> tuple[User | None
         return None, WRONG
     throttle.forget_failures(email)
     return user, ""
+
+
+def confirm(request: HttpRequest, password: str) -> str:
+    """Return why a password is not that of whoever is signed in, or nothing; counted as sign-ins are."""
+    user, refusal = check(request, str(request.user.get_username()), password)
+    if user is not None:
+        return ""
+    return refusal if refusal == PAUSE else "This is not your password."
 
 
 def _gone(request: HttpRequest) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Counts failed sign-ins by the address typed and by the client's, and says when guessing must pause."""
+"""Counts failed sign-ins and mails asked for, by the address typed and the client's; says when to pause."""
 
 import datetime as dt
 
@@ -10,15 +10,12 @@ WINDOW = dt.timedelta(minutes=15)
 MOST_FOR_ONE_ADDRESS = 5
 # Behind a proxy every person has the same client address, so one must not lock the others out too soon.
 MOST_FROM_ONE_CLIENT = 50
+MOST_MAILS_TO_ONE_ADDRESS = 3
 
 
 def must_pause(email: str, client: str) -> bool:
     """Tell whether so many sign-ins failed of late that this one is not even checked."""
-    recent = SignInFailure.objects.within(WINDOW)
-    found = list(
-        recent.filter(key__in=_keys(email, client)).values_list("key", flat=True)[: MOST_FROM_ONE_CLIENT * 2]
-    )
-    by_email, by_client = (found.count(key) for key in _keys(email, client))
+    by_email, by_client = _counted(_keys(email, client))
     return by_email >= MOST_FOR_ONE_ADDRESS or by_client >= MOST_FROM_ONE_CLIENT
 
 
@@ -27,13 +24,27 @@ def note_failure(email: str, client: str) -> None:
     SignInFailure.objects.note(_keys(email, client), keep=2 * WINDOW)
 
 
+def may_mail(email: str, client: str) -> bool:
+    """Count a mail that someone asks for, whether they are known or not, and tell whether it may be sent."""
+    keys = _keys(email, client, of="mail")
+    by_email, by_client = _counted(keys)
+    SignInFailure.objects.note(keys, keep=2 * WINDOW)
+    return by_email < MOST_MAILS_TO_ONE_ADDRESS and by_client < MOST_FROM_ONE_CLIENT
+
+
 def forget_failures(email: str) -> None:
     """Start afresh for an address whose owner has signed in."""
     SignInFailure.objects.forget(_keys(email, "")[0])
 
 
-def _keys(email: str, client: str) -> tuple[str, str]:
+def _counted(keys: tuple[str, str]) -> tuple[int, int]:
+    recent = SignInFailure.objects.within(WINDOW).filter(key__in=keys)
+    found = list(recent.values_list("key", flat=True)[: MOST_FROM_ONE_CLIENT * 2])
+    return found.count(keys[0]), found.count(keys[1])
+
+
+def _keys(email: str, client: str, *, of: str = "sign-in") -> tuple[str, str]:
     def digest(kind: str, value: str) -> str:
-        return salted_hmac(f"ponder.sign-in.{kind}", value, algorithm="sha256").hexdigest()
+        return salted_hmac(f"ponder.{of}.{kind}", value, algorithm="sha256").hexdigest()
 
     return digest("address", email.strip().lower()), digest("client", client)

@@ -1,14 +1,18 @@
 """Tells a job's events in plain words."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from jobs.models import Event, Job
+from jobs.models import Event, Job, Status
+from jobs.templatetags import ui
 
 WORDS = {
     "submitted": "Submitted",
     "accepted": "Accepted by {api}",
     "put_off": "Not accepted, tried again later",
+    "replayed": "{api} had forgotten the thread: all of it is sent again",
     "queued": "Queued at {api}",
     "in_progress": "Started thinking",
     "tried_again": "Failed there, tried again",
@@ -36,6 +40,10 @@ WORDS = {
     "expired": "{api} no longer holds it",
     "stuck": "Given up: it never ended",
     "finished_without_answering": "Ended without answering",
+    "answered": "Answered: the thread goes on",
+    "noted": "Note added",
+    "note_removed": "Note removed",
+    "tagged": "Tags changed",
 }
 STOPS = {
     "put_off", "tried_again", "no_budget", "unconfirmed", "deadline", "unknown_status", "rejected",
@@ -43,29 +51,58 @@ STOPS = {
 }  # fmt: skip
 
 
+# What is being done while a job waits for something outside.
+STILL = {Status.UNCONFIRMED: "Looking for the answer", Status.REQUIRES_ACTION: "Waiting for you"}
+BEGINNINGS = {"accepted", "adopted", "queued", "in_progress"}
+ASKS = {"unconfirmed", "disowned", "completed"}
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event: our words, what was noted beside it, and how its dot looks (done, stop or now)."""
+    """One event in our words, and how its dot looks (done, stop or now); or what is being done, without one.
 
-    event: Event
+    `seconds` is how long it has been going on so far, None for what is over.
+    """
+
+    event: Event | None
     words: str
     look: str
+    seconds: float | None = None
 
 
-def lines_of(job: Job, events: Sequence[Event], api: str) -> list[Line]:
+def lines_of(job: Job, events: Sequence[Event], api: str, now: dt.datetime) -> list[Line]:
     """Return the timeline, oldest first; `api` is what the other side is called."""
-    return [
-        Line(event, _words(event.kind, api), _look(job, event, is_last=event is events[-1]))
-        for event in events
-    ]
+    if not events:
+        return []
+    lines, began = [Line(events[0], _words(events[0], api), _look(events[0]))], None
+    for before, event in pairwise(events):
+        took = (event.at - before.at).total_seconds()
+        thought = (event.at - began).total_seconds() if began else None
+        lines.append(Line(event, _words(event, api, took=took, thought=thought), _look(event)))
+        if event.kind in BEGINNINGS:
+            began = event.at
+    last, still = events[-1], STILL.get(Status(job.status))
+    if still is not None:
+        since = next((event.at for event in reversed(events) if event.kind in ASKS), last.at)
+        lines.append(Line(None, still, "now", (now - since).total_seconds()))
+    elif last.kind == "in_progress" and job.is_in_flight:
+        lines[-1] = Line(last, "Thinking", "now", (now - last.at).total_seconds())
+    elif not job.is_final and lines[-1].look == "done":
+        lines[-1] = Line(last, lines[-1].words, "now")
+    return lines
 
 
-def _words(kind: str, api: str) -> str:
-    words = WORDS.get(kind, kind.replace("_", " ")).format(api=api)
+def _words(event: Event, api: str, *, took: float = 0.0, thought: float | None = None) -> str:
+    """Say an event: `took` seconds after the one before, at the end of `thought` seconds of work."""
+    words = WORDS.get(event.kind, event.kind.replace("_", " ")).format(api=api)
+    if event.kind == "incomplete" and event.note == "max_output_tokens":
+        words = "Hit the output limit"
+    elif event.kind == "completed" and thought is not None:
+        words = f"Thought for {ui.duration(thought)}"
+    elif event.kind in ("accepted", "queued") and took >= 1:
+        words = f"{words}, {ui.duration(took)}"
     return words[:1].upper() + words[1:]
 
 
-def _look(job: Job, event: Event, *, is_last: bool) -> str:
-    if event.kind in STOPS:
-        return "stop"
-    return "now" if is_last and not job.is_final else "done"
+def _look(event: Event) -> str:
+    return "stop" if event.kind in STOPS else "done"

@@ -1,7 +1,11 @@
 """Says in words what several pages say: usual times, why a job ended so, why a connection is paused."""
 
 import math
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from django.db.models import QuerySet
 
 from jobs.models import Connection, Job, Status
 from jobs.templatetags import ui
@@ -29,6 +33,7 @@ PAUSES = {
     "invalid_api_key": "the key was refused",
     "key_unreadable": "its key cannot be decrypted",
     "no_key": "it has no key",
+    "private_address": "its address leads into a private network",
     "outcomes_unknown": "nobody knows of several sends in a row whether they were accepted",
     "organization_spend_limit_exceeded": "the organization’s spending limit is reached",
     "organization_usage_limit_exceeded": "the organization’s usage limit is reached",
@@ -77,6 +82,31 @@ def paused_because(connection: Connection) -> str:
     return PAUSES.get(code, "the API refuses what is sent through it")
 
 
+def spelled(count: int) -> str:
+    """Return a small number as a word: three, ten, 11."""
+    names = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return names[count] if count < len(names) else f"{count:,}"
+
+
+def about(seconds: float) -> str:
+    """Return a span of seconds in one unit, as a mark on a scale: 40 s, 9 min, 2 h."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{round(seconds / 3600)} h"
+
+
+def tools_given(tools: Iterable[Any]) -> str:
+    """Return what tools a job has been given, each kind once: 2 functions, MCP."""
+    kinds = Counter(str(tool.get("type")) for tool in tools if isinstance(tool, dict))
+    said = []
+    for kind, count in kinds.items():
+        if kind == "function":
+            said.append(f"{count} function{'' if count == 1 else 's'}")
+        else:
+            said.append("MCP" if kind == "mcp" else kind.replace("_", " "))
+    return ", ".join(said)
+
+
 def usually(low: float, high: float) -> str:
     """Return a span of seconds in words: 20–40 s, 30 s – 2 min, 5–14 min, 50 min – 2 h."""
     if high < 90:
@@ -88,6 +118,14 @@ def usually(low: float, high: float) -> str:
     if low < 3600:
         return f"{round(low / 60)} min – {math.ceil(high / 3600)} h"
     return _span(low, high, 3600, "h")
+
+
+def counted(rows: QuerySet[Any], most: int = 1_000) -> str:
+    """Return how many rows there are, 41 or 1,000+: beyond `most` nobody counts. Nothing for none."""
+    count = rows.order_by()[: most + 1].count()
+    if not count:
+        return ""
+    return f"{most:,}+" if count > most else f"{count:,}"
 
 
 def _span(low: float, high: float, unit: int, name: str) -> str:

@@ -138,7 +138,7 @@ def decide(page: Page, choice: str, *, why: str = "") -> None:
     page.get_by_role("radio", name=choice).check()
     if why:
         page.get_by_label("Why?").fill(why)
-    page.get_by_role("button", name="Do what I chose").click()
+    page.get_by_role("form", name="Your choice").get_by_role("button").click()
 
 
 def test_send_without_a_clear_answer_is_decided_by_a_person(
@@ -207,9 +207,9 @@ def test_model_that_asks_for_something_waits_for_a_person(
     page.goto(job.get_absolute_url())
     main = page.get_by_role("main")
     expect(page.locator(".d-head .badge")).to_have_text("Needs action")
-    expect(main).to_contain_text("The model stopped to ask for 1 thing")
+    expect(main).to_contain_text("The model stopped to ask you for one thing")
     expect(main.get_by_role("heading", name="look_up")).to_be_visible()
-    expect(page.locator("aside .big").first).to_have_text(f"{ui.money(charged(job))} charged")
+    expect(page.locator("aside .big").first).to_have_text(f"{ui.money(charged(job))} charged, final")
     assert held(job) == 0
     page.get_by_role("button", name="Finish without answering").click()
     expect(page.locator(".d-head .badge")).to_have_text("Completed")

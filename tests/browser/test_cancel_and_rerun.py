@@ -25,7 +25,9 @@ def test_cancelled_job_shows_its_cost_and_starts_a_new_one_from_its_settings(
     with ponder.asleep():
         page.get_by_role("button", name="Cancel", exact=True).click()
         dialog = page.get_by_role("dialog", name="Cancel this job?")
-        expect(dialog).to_contain_text("What it used until then is charged.")
+        expect(dialog).to_contain_text(
+            "What it used until then is charged. At its usual speed that is about $"
+        )
         dialog.get_by_role("button", name="Cancel the job").click()
         expect(page.get_by_role("main")).to_contain_text(f"Asked to stop by {mira}")
         expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
@@ -39,7 +41,7 @@ def test_cancelled_job_shows_its_cost_and_starts_a_new_one_from_its_settings(
     expect(state).to_contain_text(f"{ui.money(cost)} was charged. An estimate:")
     expect(page.locator("aside .big").first).to_have_text(f"{ui.money(cost)} charged")
 
-    page.locator(".d-head").get_by_role("link", name="Run again").click()
+    page.get_by_role("main").get_by_role("link", name="Run again").click()
     expect(page.get_by_text("A new job from Tilings.")).to_be_visible()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     expect(page.get_by_label("Output limit")).to_have_value("12,345")

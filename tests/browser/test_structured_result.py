@@ -54,6 +54,7 @@ def test_wrong_schema_is_shown_with_its_place_and_the_right_one_is_kept_to(
     expect(badge).to_have_text("Completed")
     answer = Answer.objects.get()
     assert answer.validation_errors == []
+    page.get_by_role("link", name="JSON", exact=True).click()
     assert json.loads(page.get_by_label("Answer as JSON").inner_text()) == answer.parsed
     assert set(answer.parsed) == {"holds", "steps"}
     expect(page.get_by_text("does not fit the schema")).to_have_count(0)
@@ -72,6 +73,8 @@ def test_answer_that_breaks_its_schema_is_kept_with_the_place_that_breaks_it(
     page.goto(job.get_absolute_url())
     note = page.locator(".note", has_text="The answer does not fit the schema.")
     expect(note.get_by_role("listitem")).to_have_count(1)
-    expect(note.locator("code")).to_have_text("/steps/1")
+    expect(note.locator("code").first).to_have_text("/steps/1")
+    expect(page.locator('.tree [id="/steps/1"]')).to_contain_text("2 is not text.")
+    page.get_by_role("link", name="JSON", exact=True).click()
     kept = json.loads(page.get_by_label("Answer as JSON").inner_text())
     assert kept == {"holds": True, "steps": ["first", 2]}

@@ -1,5 +1,6 @@
 """Holds every body of the sandbox against an unmodified cut of OpenAI's OpenAPI document."""
 
+import base64
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from tests.jobs.attachments.files import picture
 from tests.sandbox_process import SandboxProcess
 
 HERE = Path(__file__).parent
@@ -20,6 +22,7 @@ EXTRA_KEYS = {
     "billing": "returned by the API, in no document: who pays",
     "store": "returned by the API, missing from the document's Response",
     "background_options": "added with SDK 3.54, echoed when it was sent",
+    "tool_usage": "added with SDK 3.54, when a tool was used that is billed by the call",
 }
 NULLABLE = {
     "usage": "null until the end, and on ends without usage (the SDK's type is Optional)",
@@ -31,6 +34,8 @@ SCHEMA = {
     "required": ["city", "degrees"],
     "additionalProperties": False,
 }
+PNG = "data:image/png;base64," + base64.b64encode(picture()).decode()
+MCP = {"type": "mcp", "server_label": "arxiv", "server_url": "https://mcp.arxiv-tools.org/sse"}
 TOOL = {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": True}
 
 
@@ -116,6 +121,12 @@ CASES = {
     "refusal": ("[[sandbox: seconds=0 outcome=refusal]]", {}, "completed"),
     "no usage": ("[[sandbox: seconds=0 usage=none]]", {}, "completed"),
     "a function call": ("[[sandbox: seconds=0 outcome=function_call]]", {"tools": [TOOL]}, "completed"),
+    "calls and an approval": (
+        "[[sandbox: seconds=0 calls=2 approvals=1]]",
+        {"tools": [TOOL, MCP]},
+        "completed",
+    ),
+    "searches": ("[[sandbox: seconds=0 searches=2]]", {"tools": [{"type": "web_search"}]}, "completed"),
     "a JSON result": (
         "[[sandbox: seconds=0]]",
         {"text": {"format": {"type": "json_schema", "name": "w", "schema": SCHEMA, "strict": True}}},
@@ -206,7 +217,7 @@ def test_input_items_are_too(sandbox: SandboxProcess, problems: Any) -> None:
             "role": "user",
             "content": [
                 {"type": "input_text", "text": "What is this?"},
-                {"type": "input_image", "detail": "low", "image_url": "data:image/png;base64,AAAA"},
+                {"type": "input_image", "detail": "low", "image_url": PNG},
                 {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"},
             ],
         },

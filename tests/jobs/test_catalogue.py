@@ -53,6 +53,7 @@ MODEL_FIELDS: dict[str, Any] = {
     "successor": (str, type(None)),
     "successor_mode": (str, type(None)),
     "prior": dict,
+    "image_rule": dict,
     "sources": list,
     "prices": list,
 }
@@ -202,7 +203,7 @@ def test_every_price_has_every_field_and_money_is_text(model: dict[str, Any], ro
     assert rates.windows["soonest"] == 1
     assert all(0 < factor <= 1 for factor in rates.windows.values())
     assert rates.region == 1
-    assert rates.tool_fees.keys() == {"web_search", "file_search"} & set(model["capabilities"])
+    assert rates.tool_fees.keys() == {"web_search", "file_search", "mcp"} & set(model["capabilities"])
     is_long = rates.long_context_over is not None
     assert is_long == (rates.long_context_input > 1) == (rates.long_context_output > 1)
     assert is_long == (model["context_window"] > 1_000_000)

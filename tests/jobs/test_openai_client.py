@@ -1,12 +1,14 @@
 """The border: real wire JSON through the real SDK, from a server that can break every way one can."""
 
 import asyncio
+import base64
 import contextlib
 import email.utils
 import json
 import logging
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ import pytest
 
 from jobs import openai_client
 from jobs.openai_client import (
+    THREAD_FORGOTTEN,
     Blocked,
     BorderError,
     Endpoint,
@@ -75,7 +78,7 @@ class Reply:
 class Wire:
     """A raw HTTP/1.1 server on a thread of its own, which keeps what reached it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.replies: dict[str, Reply | Callable[[], Reply]] = {}
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.connections = 0
@@ -86,7 +89,9 @@ class Wire:
         self.release.set()
         self.hold = 0  # answer GETs only once so many are active
         self._loop = asyncio.new_event_loop()
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         self._held = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -370,6 +375,37 @@ CASES: dict[tuple[type[BorderError], type[BorderError]], list[tuple[str, Any, st
 }
 
 
+NOT_FOUND = "Previous response with id 'resp_1' not found."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(api(400, NOT_FOUND, code=THREAD_FORGOTTEN), id="by its code"),
+        pytest.param(api(404, NOT_FOUND), id="as a 404"),
+        pytest.param(api(400, "No.", param="previous_response_id", code="x"), id="by its parameter"),
+        pytest.param(api(404, "No model.", param="previous_response_id"), id="whatever the text says"),
+        pytest.param(api(400, "No tool output found for function call call_1."), id="an open call"),
+        pytest.param(api(400, "No tool call found for function call output."), id="a call Azure has lost"),
+    ],
+)
+def test_a_create_whose_thread_is_not_known_was_surely_not_accepted(answer: Any) -> None:
+    error = classify(raised(answer, sending=True), sending=True)
+    assert (type(error), error.code) == (Rejected, THREAD_FORGOTTEN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sending"),
+    [
+        (api(400, "The previous response is odd.", code="x"), True),
+        (api(409, NOT_FOUND, code="x"), True),
+        (api(404, NOT_FOUND, code="x"), False),
+    ],
+)
+def test_nothing_else_is_taken_for_a_thread_that_is_not_known(answer: Any, sending: bool) -> None:
+    assert classify(raised(answer, sending=sending), sending=sending).code == "x"
+
+
 @pytest.mark.parametrize(
     ("sent", "was_read", "why", "answer", "code"),
     [
@@ -482,6 +518,14 @@ def test_an_upstream_message_shows_neither_key_nor_prompt(message: str, shown: s
     ]
     exc = raised((400, wire_error(message), {}), sending=True, prompt=prompt)
     assert classify(exc, sending=True).message == shown
+
+
+def test_an_upstream_message_shows_nothing_of_a_files_bytes() -> None:
+    encoded, other = base64.b64encode(bytes(range(200))).decode(), "0123456789abcdef" * 5
+    prompt = [{"role": "user", "content": [{"type": "input_image", "image_url": f"data:x;base64,{encoded}"}]}]
+    message = f"Cannot decode data:x;base64,{encoded[:120]}... See {other}."
+    exc = raised((400, wire_error(message), {}), sending=True, prompt=prompt)
+    assert classify(exc, sending=True).message == f"Cannot decode data:x;base64,[…]... See {other}."
 
 
 def test_a_placeholder_for_a_key_is_a_word_like_any_other() -> None:

@@ -463,6 +463,14 @@ def test_the_context_window_bounds_it_too() -> None:
     assert pricing.input_bound(texts=["a" * 900], messages=1, tools=0, context_window=1_500) == 1_500
 
 
+def test_what_a_thread_brings_along_is_input_up_to_the_window() -> None:
+    bounds = [
+        pricing.input_bound(texts=["abc"], messages=1, tools=0, context_window=200_000, earlier=earlier)
+        for earlier in (0, 5_000, 200_000)
+    ]
+    assert bounds == [1_003, 6_003, 200_000]
+
+
 def test_a_lone_surrogate_is_counted_not_raised() -> None:
     assert pricing.input_bound(texts=["\ud800"], messages=0, tools=0, context_window=100) == 3
 

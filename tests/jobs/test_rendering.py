@@ -11,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs import rendering
-from jobs.rendering import plain, render
+from jobs.rendering import outline, parts, plain, reading, render
 from jobs.rendering.code import COLOURED
 from jobs.rendering.sanitiser import TAGS, clean
 
 SHEET = Path(__file__).parent.parent.parent / "static" / "page-job.css"
+ESSAYS = Path(__file__).parent.parent.parent / "jobs" / "sandbox" / "answers"
 VOID = {"br", "hr"}
 ALLOWED = {
     ("a", "href"),
     ("a", "rel"),
+    ("a", "class"),
+    ("a", "aria-label"),
     ("ol", "start"),
     ("span", "class"),
     ("span", "data-display"),
@@ -87,12 +90,16 @@ def assert_safe(html: str) -> Page:
         for name, value in attributes.items():
             assert (tag, name) in ALLOWED, f"{tag} {name}={value!r}"
         if "href" in attributes:
-            assert urlsplit(attributes["href"] or "").scheme in {"http", "https", "mailto"}
+            href = attributes["href"] or ""
+            own = attributes.get("class") == "anchor" and re.fullmatch(r"#h-[0-9]+", href)
+            assert own or urlsplit(href).scheme in {"http", "https", "mailto"}
+            assert attributes.get("aria-label") == (outline.ANCHOR if own else None)
             assert attributes["rel"] == "noopener noreferrer nofollow"
         if "id" in attributes:
             assert re.fullmatch(r"h-\d+", attributes["id"] or "")
         if "class" in attributes:
             known = COLOURED | {"math", "tscroll", "codebox", "cap", "btn", "quiet", "r", "c", "plain"}
+            known |= {"part", "anchor"}
             assert set((attributes["class"] or "").split()) <= known
     return page
 
@@ -294,7 +301,7 @@ def test_a_fence_becomes_a_box_with_its_language_and_a_copy_button() -> None:
 def test_code_in_other_languages_is_shown_without_colours(language: str) -> None:
     html = render(f"```{language}\n[a]\nb = 1\n```")
     page = assert_safe(html)
-    assert page.text.endswith("[a]\nb = 1\n\n")
+    assert page.text.rstrip().endswith("[a]\nb = 1")
     assert "<span class=" not in html
 
 
@@ -354,9 +361,21 @@ def test_what_is_no_web_address_becomes_no_link(text: str) -> None:
 
 
 def test_headings_start_below_the_pages_own_and_have_ids() -> None:
-    tags = [(tag, attributes.get("id")) for tag, attributes in Page(render("# A\n## B\n# C\n###### D")).tags]
+    found = Page(render("# A\n## B\n# C\n###### D")).tags
+    tags = [(tag, attributes["id"]) for tag, attributes in found if "id" in attributes]
     assert tags == [("h2", "h-1"), ("h3", "h-2"), ("h2", "h-3"), ("h6", "h-4")]
-    assert Page(render("### A\n#### B")).tags[0][0] == "h2"
+    assert [tag for tag, _ in Page(render("### A\n#### B")).tags] == ["div", "h2", "a", "h3", "a"]
+
+
+def test_a_heading_has_a_link_to_itself() -> None:
+    found = assert_safe(render("# A\n## B [b](https://b.example)")).all("a")
+    own = [link["href"] for link in found if link.get("class") == "anchor"]
+    assert own == ["#h-1", "#h-2"]
+
+
+@pytest.mark.parametrize("address", ["#h-1x", "#top", "/jobs/", "//a.example", "?a", "jobs/", "", "#/items"])
+def test_the_sanitiser_lets_no_other_address_without_a_scheme_through(address: str) -> None:
+    assert "href" not in clean(f'<a href="{address}">x</a>')
 
 
 def test_a_table_scrolls_by_keyboard_and_keeps_its_alignment() -> None:
@@ -369,15 +388,109 @@ def test_a_table_scrolls_by_keyboard_and_keeps_its_alignment() -> None:
 # ---- limits ----
 
 
+PLAIN = f'{parts.OPEN}<pre class="plain">'
+
+
 def test_text_past_the_limit_is_shown_plain() -> None:
-    assert render("# a\n" + "b" * rendering.LIMIT).startswith('<pre class="plain"># a\n')
+    assert render("# a\n" + "b" * rendering.LIMIT).startswith(f"{PLAIN}# a\n")
+
+
+def test_text_whose_html_grows_past_all_measure_is_shown_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.rendering.MOST_HTML", 2_000)
+    assert render("# a\n\n" * 40).startswith(f"{PLAIN}# a\n")
+    assert not render("# a\n\n" * 10).startswith(PLAIN)
 
 
 @pytest.mark.parametrize("deep", ["> " * 30 + "end", "".join("  " * i + "- a\n" for i in range(30)) + "end"])
 def test_text_nested_too_deeply_loses_nothing(deep: str) -> None:
     html = render(deep)
-    assert html.startswith('<pre class="plain">')
+    assert html.startswith(PLAIN)
     assert "end" in html
+
+
+def test_an_answer_of_400_kb_is_rendered_within_a_second() -> None:
+    essays = [path.read_text() for path in sorted(ESSAYS.glob("*.md"))]
+    text = "\n\n".join(essays * (400_000 // sum(map(len, essays)) + 1))[:400_000]
+    took = []
+    for _ in range(3):
+        began = time.thread_time()
+        html = render(text)
+        took.append(time.thread_time() - began)
+    assert min(took) <= 1, took  # 0.5 s of CPU where this was written
+    assert len(assert_safe(html).maths()) > 2_000
+
+
+# ---- parts ----
+
+
+def test_a_long_answer_is_divided_between_its_outermost_blocks() -> None:
+    html = render("\n\n".join(f"## Section {n}\n\n" + "words " * 400 for n in range(40)))
+    page = assert_safe(html)
+    assert page.all("div") == [{"class": "part"}] * 40
+    first, rest = parts.cut(html, at=20_000)
+    assert first + rest == html
+    assert 20_000 <= len(first) < 20_000 + parts.MOST
+    assert_safe(first)
+    assert_safe(rest)
+
+
+def test_a_short_rest_is_shown_with_the_first() -> None:
+    html = render("\n\n".join(["words " * 400] * 40))
+    assert parts.cut(html, at=len(html) - 10_000) == (html, "")
+    assert parts.cut(html, at=len(html)) == (html, "")
+
+
+def test_one_endless_block_stays_whole() -> None:
+    html = render("word " * 50_000)
+    assert parts.cut(html) == (html, "")
+
+
+def test_plain_text_is_divided_between_lines() -> None:
+    text = "<b>line</b>\n" * 5_000
+    page = Page(plain(text))
+    assert len(page.all("pre")) == 25
+    assert page.text.replace("\n\n", "\n") == text
+
+
+def test_no_answer_can_forge_a_part() -> None:
+    html = render(f'{parts.OPEN}\n\n`{parts.OPEN}`\n\n[x](https://a.example/{parts.OPEN} "{parts.OPEN}")')
+    assert html.count(parts.OPEN) == 1
+    assert parts.OPEN not in clean(f"a{parts.OPEN}b</div>")
+
+
+# ---- as text ----
+
+
+@pytest.mark.parametrize(
+    ("text", "plain_text"),
+    [
+        ("# A\n\nb *c* **d** `e`", "A\n\nb c d e\n"),
+        ("so $x^2 < y$", "so x^2 < y\n"),
+        ("$$\nz\n$$", "z\n"),
+        ("- a\n- b\n  - c\n- d\n\ne", "• a\n• b\n  • c\n• d\n\ne\n"),
+        ("3. a\n4. b", "3. a\n4. b\n"),
+        ("1. a\n\n   more\n\n2. b", "1. a\n\nmore\n\n2. b\n"),
+        ("| a | b |\n|-|-|\n| 1 | |\n| | 4 |", "a\tb\n1\t\n\t4\n"),
+        ("```python\nif a < b:\n\n    c\n```\n\nd", "if a < b:\n\n    c\n\nd\n"),
+        ("a  \nb", "a\nb\n"),
+        ("a\n\n---\n\nb", "a\n\nb\n"),
+        ("[x](https://a.example)", "x (https://a.example)\n"),
+        ("https://a.example/?b=1&c=2", "https://a.example/?b=1&c=2\n"),
+        ("<me@a.example>", "me@a.example\n"),
+        ("![a](https://a.example)", "Image: a (https://a.example)\n"),
+        ("> a\n>\n> b", "a\n\nb\n"),
+        ("<b>&amp;</b>", "<b>&</b>\n"),
+        ("", "\n"),
+    ],
+)
+def test_an_answer_reads_as_text_without_marks(text: str, plain_text: str) -> None:
+    assert reading.text_of(render(text)) == plain_text
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_any_answer_reads_as_text(text: str) -> None:
+    assert "part" not in reading.text_of(render(text)) or "part" in text
 
 
 HOSTILE = {

@@ -55,6 +55,11 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Read:
         ({"OPENAI_ADMIN_KEY": "sk-\N{EN DASH}"}, "OPENAI_ADMIN_KEY must not contain blanks"),
         ({"OPENAI_WEBHOOK_SECRET": "whsec_!"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
         ({"OPENAI_WEBHOOK_SECRET": "c2VjcmV0"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
+        ({"PONDER_ALLOW_PRIVATE_ADDRESSES": "yes"}, "PONDER_ALLOW_PRIVATE_ADDRESSES must be 1 or 0."),
+        ({"PONDER_MAIL": "mail.example.com"}, "PONDER_MAIL must be smtp://"),
+        ({"PONDER_MAIL": "smtp://mail.example.com/inbox"}, "PONDER_MAIL must be smtp://"),
+        ({"PONDER_MAIL": "smtp://mail.example.com:port"}, "PONDER_MAIL must be smtp://"),
+        ({"PONDER_MAIL": "smtp://mail.example.com"}, "PONDER_MAIL needs PONDER_MAIL_FROM, and PONDER_URL"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must be at least 50 random characters."),
         ({"SECRET_KEY": "a" * 60}, "SECRET_KEY must be at least 50 random characters."),
         ({"PONDER_KEYS": "not-a-key"}, "PONDER_KEYS must be Fernet keys"),
@@ -90,6 +95,8 @@ def test_a_bad_setting_is_refused_in_one_line(read: Read, environment: dict[str,
         {"SECRET_KEY": "canary"},
         {"PONDER_KEYS": "canary"},
         {"OPENAI_WEBHOOK_SECRET": "canary"},
+        {"PONDER_MAIL": "smtp://ada:canary@host:x"},
+        {"PONDER_MAIL": "http://ada:canary@host"},
         {"DATABASE_URL": "mysql://ada:canary@db/x"},
         {"DATABASE_URL": "postgresql://ada:canary@db:x/x"},
     ],
@@ -105,6 +112,32 @@ def test_an_empty_variable_counts_as_not_set(read: Read) -> None:
     assert found["PONDER_ROLE"] == "shell"
     assert found["PONDER_TODAY"] is None
     assert found["OPENAI_API_KEY"] == ""
+
+
+def test_without_a_mail_server_mails_are_printed(read: Read) -> None:
+    found = read()
+    assert found["MAILERS"]["default"] == {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    assert not found["IS_MAIL_SENT"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("smtp://ada:p%40ss@mail.example.com", {"use_tls": True, "use_ssl": False, "password": "p@ss"}),
+        ("smtps://mail.example.com:465", {"use_tls": False, "use_ssl": True, "port": 465, "username": ""}),
+        ("smtp://localhost:2525", {"use_tls": False, "use_ssl": False, "port": 2525}),
+    ],
+)
+def test_a_mail_server_is_spoken_to_with_tls_unless_it_is_this_machine(
+    read: Read, address: str, expected: dict[str, object]
+) -> None:
+    found = read(
+        PONDER_MAIL=address, PONDER_MAIL_FROM="p@example.com", PONDER_URL="https://ponder.example.com"
+    )
+    options = found["MAILERS"]["default"]["OPTIONS"]
+    assert {name: options[name] for name in expected} == expected
+    assert options["timeout"] == 10
+    assert (found["DEFAULT_FROM_EMAIL"], found["IS_MAIL_SENT"]) == ("p@example.com", True)
 
 
 def test_good_values_arrive_typed(read: Read) -> None:

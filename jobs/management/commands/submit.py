@@ -12,9 +12,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs import lifecycle, pricing, schemas, spend
+from jobs import attachments, lifecycle, pricing, schemas, spend
+from jobs.access import Act
 from jobs.lifecycle import JobSpec, SpecError
-from jobs.models import FINAL, Answer, Attempt, Job, ModelSpec, Project, Status, User, Workspace
+from jobs.models import FINAL, Answer, Attempt, Given, Job, ModelSpec, Project, Status, User, Workspace
 
 ENDED_OTHERWISE, REFUSED, INTERRUPTED = 2, 3, 130  # and 1 for wrong use, as CommandError has it
 LOOK_EVERY = 0.5  # seconds
@@ -22,6 +23,17 @@ LOOK_EVERY = 0.5  # seconds
 ENDS = (*FINAL, Status.UNCONFIRMED, Status.REQUIRES_ACTION)
 # An answer is hostile input, and a terminal obeys control characters.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What an option names of a job that goes on from another one.
+NAMED = {
+    "model": ("model", "mode", "effort", "max_output_tokens"),
+    "effort": ("effort",),
+    "max_output_tokens": ("max_output_tokens",),
+    "schema": ("schema_name", "schema"),
+    "attach": ("attachments",),
+    "tag": ("tags",),
+    "tools": ("tools",),
+    "max_tool_calls": ("max_tool_calls",),
+}
 
 
 class Command(BaseCommand):
@@ -49,6 +61,23 @@ class Command(BaseCommand):
         parser.add_argument("--max-output-tokens", type=int, metavar="N", help="default: the project's")
         parser.add_argument(
             "--schema", type=Path, metavar="FILE", help="a JSON schema the answer must follow"
+        )
+        parser.add_argument(
+            "--follow",
+            metavar="ID",
+            help="go on from a job that has ended, with its settings where none is named",
+        )
+        parser.add_argument("--tools", type=Path, metavar="FILE", help="a JSON list of tools it may call")
+        parser.add_argument(
+            "--max-tool-calls", type=int, metavar="N", help="of tools that the API runs itself"
+        )
+        parser.add_argument(
+            "--attach",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="a PNG, JPEG, WEBP or GIF picture or a PDF; may be repeated",
         )
         parser.add_argument("--user", metavar="EMAIL", help="who submits; default: the first operator")
         parser.add_argument("--title", default="", metavar="T", help="default: the prompt's first line")
@@ -120,9 +149,10 @@ def _wanted(options: dict[str, Any]) -> JobSpec:
     else:
         raise CommandError("model: this project has no default that can be sent; name one with --model.")
     schema_name, schema = _schema(options["schema"]) if options["schema"] else ("", None)
-    return JobSpec(
+    by = _submitter(options["user"])
+    wanted = JobSpec(
         project=project,
-        by=_submitter(options["user"]),
+        by=by,
         prompt=_text("prompt", _standard_input() if options["prompt"] == "-" else options["prompt"]),
         model=spec.pk,
         mode=mode,
@@ -132,7 +162,25 @@ def _wanted(options: dict[str, Any]) -> JobSpec:
         tags=tuple(_text("tag", tag) for tag in options["tag"]),
         schema_name=schema_name,
         schema=schema,
+        attachments=tuple(_given(path, project=project, by=by) for path in options["attach"]),
+        tools=_tools(options["tools"]) if options["tools"] else (),
+        max_tool_calls=options["max_tool_calls"],
         accepts_undocumented=options["accept_undocumented"],
+    )
+    return _following(options, wanted) if options["follow"] else wanted
+
+
+def _following(options: dict[str, Any], wanted: JobSpec) -> JobSpec:
+    """Return a spec that goes on from a job; what was named goes before that job's settings."""
+    visible = Job.objects.visible_to(wanted.by).select_related("project__connection", "prompt")
+    previous = visible.filter(short_id=options["follow"]).first()
+    if previous is None:
+        raise CommandError(f"follow: there is no job {options['follow']!r}.")
+    named = {
+        name: getattr(wanted, name) for option, names in NAMED.items() if options[option] for name in names
+    }
+    return lifecycle.follow_up(
+        previous, by=wanted.by, prompt=wanted.prompt, project=wanted.project, title=wanted.title, **named
     )
 
 
@@ -165,17 +213,41 @@ def _text(name: str, value: str) -> str:
 
 def _schema(path: Path) -> tuple[str, object]:
     """Read a schema file; the schema is named after it."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:64], _json("schema", path)
+
+
+def _tools(path: Path) -> tuple[Any, ...]:
+    found = _json("tools", path)
+    if not isinstance(found, list):
+        raise CommandError(f"tools: {path} is no JSON list.")
+    return tuple(found)
+
+
+def _json(name: str, path: Path) -> object:
+    """Read the JSON file of an option."""
     try:
-        schema = schemas.parse(path.read_text(encoding="utf-8"))
+        return schemas.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CommandError(f"schema: {path} cannot be read: {error.strerror}.") from None
+        raise CommandError(f"{name}: {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise CommandError(f"schema: {path} is not UTF-8 text.") from None
+        raise CommandError(f"{name}: {path} is not UTF-8 text.") from None
     except schemas.SchemaTextError as error:
         raise CommandError(
-            f"schema: {path}, line {error.line}, column {error.column}: {error.message}"
+            f"{name}: {path}, line {error.line}, column {error.column}: {error.message}"
         ) from None
-    return re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:64], schema
+
+
+def _given(path: Path, *, project: Project, by: User) -> Given:
+    """Keep a file in the project, to be given with the job."""
+    if not project.may(by, Act.SUBMIT):
+        raise CommandError(f"attach: {by} may not submit to this project.")
+    try:
+        kept = lifecycle.keep_file(path.read_bytes(), project=project, by=by)
+    except OSError as error:
+        raise CommandError(f"attach: {path} cannot be read: {error.strerror}.") from None
+    except attachments.Unreadable as refused:
+        raise CommandError(f"attach: {path}: {refused}") from None
+    return Given(kept, attachments.clean_name(path.name))
 
 
 def _submit(wanted: JobSpec) -> Job:
@@ -213,6 +285,7 @@ def _what_fits(wanted: JobSpec) -> str:
         input_tokens=ceiling.input_bound,
         maximum=wanted.max_output_tokens,
         mode_factor=ceiling.spec.mode_factor(wanted.mode),
+        tool_calls=ceiling.tool_calls,
     )
     return f"--max-output-tokens {fits} would fit." if fits else "No output limit would fit."
 

@@ -25,7 +25,7 @@ PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
 # Pumps give up on a create after 60 s: past 65 none can still be answered.
 SENDS_SECONDS = 65.0
 NOT_FOR_CHILDREN = ("DJANGO_", "GRANIAN_", "Q_CLUSTER_")
-SECRETS = ("OPENAI_", "PONDER_KEYS", "SECRET_KEY", "DATABASE_URL")
+SECRETS = ("OPENAI_", "PONDER_KEYS", "PONDER_MAIL", "SECRET_KEY", "DATABASE_URL")
 
 
 class Command(BaseCommand):

@@ -260,10 +260,11 @@ def test_an_incomplete_answer_whose_reason_is_not_as_documented_still_ends(
 
 
 def test_a_job_that_needs_answers_can_be_finished_without(api: FakeApi, job: Job) -> None:
-    api.put(job, "completed", output=[{"type": "function_call", "name": "look_up", "arguments": "{}"}])
+    call = {"type": "function_call", "call_id": "call_1", "name": "look_up", "arguments": "{}"}
+    api.put(job, "completed", output=[{**call, "status": "completed"}])
     api.run("poll")
     assert job_status(job) == Status.REQUIRES_ACTION
-    assert Answer.objects.get().calls == [{"type": "function_call", "name": "look_up", "arguments": "{}"}]
+    assert Answer.objects.get().calls == [call]
     assert lifecycle.finish_without_answering(job.pk, by=job.submitted_by)
     assert not lifecycle.finish_without_answering(job.pk)
     assert job_status(job) == Status.COMPLETED

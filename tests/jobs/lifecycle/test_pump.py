@@ -561,9 +561,9 @@ def test_the_watchdog_rings_for_answers_to_render_until_they_are(api: FakeApi, s
     assert rung() == []
 
 
-def test_the_watchdog_is_installed_once() -> None:
+def test_the_watchdog_and_the_sweep_are_installed_once() -> None:
     lifecycle.install_watchdog()
     lifecycle.install_watchdog()
-    schedule = Schedule.objects.get()
-    assert (schedule.func, schedule.schedule_type, schedule.minutes) == ("jobs.tasks.watchdog", "I", 1)
-    assert (schedule.cluster, schedule.repeats) == (settings.CLUSTER_NAME, -1)
+    found = Schedule.objects.order_by("minutes").values_list("func", "schedule_type", "minutes")
+    assert list(found) == [("jobs.tasks.watchdog", "I", 1), ("jobs.tasks.sweep", "I", 60)]
+    assert set(Schedule.objects.values_list("cluster", "repeats")) == {(settings.CLUSTER_NAME, -1)}

@@ -93,9 +93,9 @@ def test_a_submission_that_loses_the_race_for_its_key_returns_the_winners_job(
     first = submit(submission_key="k1")
     from jobs.lifecycle import submission
 
-    look = submission._submitted_before
+    look = submission.submitted_before
     looks = iter([lambda _: None, look])
-    monkeypatch.setattr(submission, "_submitted_before", lambda wanted: next(looks)(wanted))
+    monkeypatch.setattr(submission, "submitted_before", lambda wanted: next(looks)(wanted))
     assert submit(submission_key="k1") == first
     assert Job.objects.count() == 1
 

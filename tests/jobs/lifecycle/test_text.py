@@ -31,7 +31,8 @@ def refusal(words: Any) -> dict[str, Any]:
         ([refusal("No.")], ("No.", True, 0)),
         ([refusal("No."), message("Yes.")], ("Yes.", False, 0)),
         ([{"type": "reasoning", "content": [{"type": "output_text", "text": "Hm."}]}], ("", False, 0)),
-        ([CALL, {"type": "mcp_approval_request", "name": "x"}], ("", False, 2)),
+        ([CALL, {"type": "mcp_approval_request", "id": "mcpr_1", "name": "x"}], ("", False, 2)),
+        ([{"type": "mcp_approval_request", "name": "x"}, {**CALL, "call_id": ""}], ("", False, 0)),
         (None, ("", False, 0)),
         ("text", ("", False, 0)),
         (["text", 7, None, {}], ("", False, 0)),
@@ -134,6 +135,19 @@ def test_an_answer_that_cannot_be_rendered_stays_plain_and_holds_no_other_up(
     bad = Answer.objects.get(text="Bad.")
     assert (bad.html, bad.renderer_version) == ("", Answer.PLAIN)
     assert Answer.objects.get(text="Good.").html
+
+
+@pytest.mark.parametrize("sign", ["[", "![](", "- a\n", "\\[\n", "&", "# a\n"])
+def test_a_megabyte_of_hostile_markdown_ends_within_its_limit(
+    answered: Any, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    answered(message((sign * 1_000_000)[:1_000_000]))
+    monkeypatch.setattr(text, "RENDER_LIMIT", 1)  # seconds; each of these takes five or more
+    began = time.thread_time()
+    assert lifecycle.render_due() == 1
+    assert time.thread_time() - began < 4
+    found = Answer.objects.get()
+    assert (found.html, found.renderer_version) == ("", Answer.PLAIN)
 
 
 def test_rendering_ends_when_its_time_is_over_and_leaves_the_worker_to_the_beat_for_a_moment(

@@ -14,11 +14,14 @@ from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.management.commands import submit
 from jobs.models import (
+    Attachment,
     Budget,
     BudgetPeriod,
     Connection,
     Event,
     Job,
+    JobAttachment,
+    Membership,
     ModelSpec,
     Project,
     Status,
@@ -26,6 +29,7 @@ from jobs.models import (
     Workspace,
 )
 from tests.factories import a_project
+from tests.jobs.attachments.files import pdf, picture
 from tests.sandbox_process import SandboxProcess
 
 SCHEMA = {
@@ -108,6 +112,74 @@ def test_everything_can_be_chosen(project: Project, tmp_path: Path) -> None:
     assert (job.model, job.mode, job.effort, job.max_output_tokens) == (spec, "standard", "low", 5000)
     assert (job.submitted_by, job.tags, job.prompt.title) == (person, ["a", "b"], "Primes")
     assert (job.prompt.schema_name, job.prompt.schema) == ("the_verdict", SCHEMA)
+
+
+@pytest.mark.usefixtures("_pumps")
+def test_files_are_attached_in_their_order_and_sent(
+    project: Project, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "draft.pdf").write_bytes(pdf("Lemma 4.7"))
+    (tmp_path / "figure").write_bytes(picture())
+    words = ["--attach", str(tmp_path / "draft.pdf"), "--attach", str(tmp_path / "figure")]
+    done = run(*words, "--wait", "Is figure 2 right? [[sandbox: seconds=0 reasoning=0]]")
+    assert done.code == 0
+    rows = JobAttachment.objects.select_related("attachment").order_by("position")
+    assert [(row.name, row.attachment.media_type) for row in rows] == [
+        ("draft.pdf", "application/pdf"),
+        ("figure", "image/png"),
+    ]
+    assert [file["type"] for file in sandbox.log()["responses"][0]["files"]] == ["input_file", "input_image"]
+
+
+def test_a_file_that_cannot_be_attached_is_wrong_use(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Just text.")
+    for name, said in (("notes.txt", "Paste the text into the prompt."), ("none.pdf", "No such file")):
+        wrong = run("--attach", str(tmp_path / name), "Is 91 prime?")
+        assert (wrong.code, said in wrong.err) == (1, True)
+    viewer = User.objects.create_user("viewer@example.com")
+    Membership.objects.create(project=project, user=viewer, role=Role.VIEWER)
+    (tmp_path / "figure.png").write_bytes(picture())
+    wrong = run("--user", "viewer@example.com", "--attach", str(tmp_path / "figure.png"), "Is 91 prime?")
+    assert (wrong.code, "may not submit to this project" in wrong.err) == (1, True)
+    assert not Job.objects.exists()
+    assert not Attachment.objects.exists()
+
+
+def a_tools_file(folder: Path, tools: object) -> str:
+    path = folder / "tools.json"
+    path.write_text(json.dumps(tools))
+    return str(path)
+
+
+def test_tools_are_read_from_a_file(project: Project, tmp_path: Path) -> None:
+    tools = [{"type": "web_search"}]
+    assert run("--tools", a_tools_file(tmp_path, tools), "--max-tool-calls", "3", "Is 91 prime?").code == 0
+    job = Job.objects.select_related("prompt").get()
+    assert (job.prompt.tools, job.max_tool_calls) == (tools, 3)
+    wrong = run("--tools", a_tools_file(tmp_path, {"type": "web_search"}), "Is 91 prime?")
+    assert (wrong.code, wrong.err.endswith("tools.json is no JSON list.")) == (1, True)
+
+
+@pytest.mark.usefixtures("_pumps")
+def test_a_thread_goes_on_with_the_settings_of_the_job_before(project: Project) -> None:
+    first = run(
+        "--effort", "low", "--tag", "a", "--wait", "--json", "Is 91 prime? [[sandbox: seconds=0]]"
+    ).json
+    done = run(
+        "--follow", first["id"], "--max-output-tokens", "5000", "--wait", "And 97? [[sandbox: seconds=0]]"
+    )
+    assert done.code == 0
+    job = Job.objects.latest("created_at")
+    assert job.previous is not None
+    assert (job.previous.short_id, job.effort, job.tags, job.max_output_tokens) == (
+        first["id"], "low", ["a"], 5000,
+    )  # fmt: skip
+    assert done.out.strip()
+
+
+def test_only_a_job_one_can_see_is_followed(project: Project) -> None:
+    done = run("--follow", "j_nothing", "And 97?")
+    assert (done.code, done.err) == (1, "follow: there is no job 'j_nothing'.")
 
 
 def test_a_model_that_is_named_brings_its_own_effort_and_limit(project: Project) -> None:

@@ -19,6 +19,7 @@ from jobs.sandbox.errors import Refused
             "[[sandbox: reasoning=5 input=6 answer_tokens=7 cached=8 times=9]]",
             Directives(reasoning=5, input=6, answer_tokens=7, cached=8, times=9),
         ),
+        ("[[sandbox: calls=2 approvals=1 searches=3]]", Directives(calls=2, approvals=1, searches=3)),
         ("[[sandbox: seconds=1]] and [[sandbox: seconds=2 usage=none]]", Directives(seconds=2, usage="none")),
         (
             '[[sandbox: answer="a = [[1]] \\"quoted\\" \\u00e9" hang=2]]',

@@ -3,6 +3,7 @@
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ SCHEMA = {
     "required": ["city", "degrees"],
     "additionalProperties": False,
 }
+MCP = {"type": "mcp", "server_label": "arxiv", "server_url": "https://mcp.arxiv-tools.org/sse"}
 TOOL = {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": True}
 
 LOW = {"effort": "low"}
 NOT_STRICT = "invalid_function_parameters"
+MISSING = "missing_required_parameter"
 WINDOW = "background_options.completion_window"
 
 
@@ -171,6 +174,10 @@ def test_input_items_are_listed_in_pages(sandbox: SandboxProcess) -> None:
         ({"tools": ["weather"]}, 400, "tools[0]", "invalid_type"),
         ({"tools": [{"type": "function"}]}, 400, "tools[0].name", "missing_required_parameter"),
         ({"tools": [TOOL | {"parameters": {"type": "object"}}]}, 400, "tools[0].parameters", NOT_STRICT),
+        ({"tools": [{"type": "telepathy"}]}, 400, "tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "file_search"}]}, 400, "tools[0].vector_store_ids", MISSING),
+        ({"tools": [MCP | {"server_url": ""}]}, 400, "tools[0].server_url", MISSING),
+        ({"max_tool_calls": 0}, 400, "max_tool_calls", "integer_below_min_value"),
         (window("1h"), 400, WINDOW, "invalid_value"),
         (window("2h") | {"background": False}, 400, WINDOW, "unsupported_value"),
     ],
@@ -292,6 +299,58 @@ def test_calls_must_be_answered_before_the_talk_goes_on(sandbox: SandboxProcess)
     output = [{"type": "function_call_output", "call_id": call["call_id"], "output": "12"}]
     assert sandbox.create("", input=output, previous_response_id=first["id"]).status == 200
     assert sandbox.create("", input=[*call_items(call), *output]).status == 200
+
+
+def test_several_calls_and_approvals_stop_one_response(sandbox: SandboxProcess) -> None:
+    asked = sandbox.create("Find it [[sandbox: seconds=0 calls=2 approvals=1]]", tools=[TOOL, MCP])
+    first = sandbox.wait_for(asked.json["id"])
+    *_, one, two, approval = first["output"]
+    assert (one["type"], two["type"], approval["type"]) == (
+        "function_call", "function_call", "mcp_approval_request",
+    )  # fmt: skip
+    assert one["call_id"] != two["call_id"]
+    assert approval["server_label"] == "arxiv"
+    answers = [
+        {"type": "function_call_output", "call_id": call["call_id"], "output": "1"} for call in (one, two)
+    ]
+    yes = {"type": "mcp_approval_response", "approval_request_id": approval["id"], "approve": True}
+    lone = sandbox.create("", input=answers[:1], previous_response_id=first["id"])
+    assert lone.error["message"] == f"No tool output found for function call {two['call_id']}."
+    on = sandbox.create("", input=[*answers, yes], previous_response_id=first["id"])
+    called = sandbox.wait_for(on.json["id"])["output"][1]
+    assert (called["type"], called["approval_request_id"]) == ("mcp_call", approval["id"])
+
+
+def test_a_stop_without_tools_makes_its_own_names(sandbox: SandboxProcess) -> None:
+    ended = sandbox.wait_for(sandbox.create("Stop [[sandbox: seconds=0 approvals=1]]").json["id"])
+    assert [item["type"] for item in ended["output"]] == ["reasoning", "mcp_approval_request"]
+    assert ended["output"][1]["server_label"] == "practice"
+
+
+def test_an_approval_of_nothing_is_refused(sandbox: SandboxProcess) -> None:
+    for stray in ({"approval_request_id": "mcpr_none"}, {}):
+        item = {"type": "mcp_approval_response", "approve": True, **stray}
+        assert "No approval request found" in sandbox.create("", input=[item]).error["message"]
+
+
+@pytest.mark.parametrize(
+    ("tools", "limit", "searches"),
+    [([], None, 0), ([TOOL], None, 0), ([{"type": "web_search"}], 2, 2), ([{"type": "web_search"}], None, 4)],
+)
+def test_searches_read_the_input_again_and_cost_a_fee(
+    sandbox: SandboxProcess, tools: list[dict[str, Any]], limit: int | None, searches: int
+) -> None:
+    asked = sandbox.create(
+        "Search [[sandbox: seconds=0 searches=4 input=100 reasoning=64 answer_tokens=0]]",
+        tools=tools, max_tool_calls=limit,
+    )  # fmt: skip
+    ended = sandbox.wait_for(asked.json["id"])
+    assert sum(item["type"] == "web_search_call" for item in ended["output"]) == searches
+    assert ended["usage"]["input_tokens"] == 100 * (searches + 1)
+    assert ended.get("tool_usage") == ({"web_search": {"num_requests": searches}} if searches else None)
+    (logged,) = sandbox.log()["responses"]
+    tokens = Decimal("0.002") * (searches + 1) + Decimal("0.00512")
+    assert Decimal(logged["bill"]["amount"]) == tokens + searches * Decimal("0.01")
 
 
 def call_items(call: dict[str, Any]) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ TAMPERING: list[tuple[str, Callable[[], object], list[str]]] = [
     ("tokens of a day", lambda: DailySpend.objects.update(output_tokens=1), ["rollup {day}: output tokens"]),
     ("a day that is gone", lambda: DailySpend.objects.all().delete(), ["rollup {day}: cost"]),
     ("cost of a tag", lambda: DailyTagSpend.objects.update(cost=1), ["tag rollup {tag}"]),
+    ("jobs of a tag", lambda: DailyTagSpend.objects.update(jobs=2), ["tag rollup {tag}: jobs"]),
     ("a tag that is gone", lambda: DailyTagSpend.objects.all().delete(), ["tag rollup {tag}"]),
     (
         "a release that is gone",

@@ -21,6 +21,21 @@ USAGE = {
     "total_tokens": 11_000,
 }
 
+SAGE = {
+    "type": "function_call",
+    "call_id": "call_1",
+    "name": "run_sage",
+    "arguments": '{"code": "A = 1\\nA", "n": 3}',
+}
+DOWNLOAD = {
+    "type": "mcp_approval_request",
+    "id": "mcpr_1",
+    "name": "download_paper",
+    "arguments": '{"id": "2406.01877v2", "format": "pdf"}',
+    "server_label": "arxiv",
+}
+ARXIV = {"type": "mcp", "server_label": "arxiv", "server_url": "https://mcp.arxiv-tools.org/sse"}
+
 # Statuses in which nothing is known at the other side yet.
 _UNSENT = {Status.WAITING: "planned", Status.SENDING: "sending", Status.UNCONFIRMED: "unconfirmed"}
 # Statuses that a job leaves by its clock.

@@ -1,13 +1,20 @@
-"""The connections page: for operators, without keys, with the buttons that pause and resume."""
+"""The connections page: for operators, without keys, with what they do about a connection."""
+
+import datetime as dt
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_q.models import OrmQ
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
 from jobs.access import Role
-from jobs.models import Connection, KeySource, Project, User
+from jobs.forms import ConnectionForm
+from jobs.models import Connection, KeySource, Project, Secret, User, trail
 from tests.factories import a_person, a_project, a_spec
 
 pytestmark = pytest.mark.django_db
@@ -91,8 +98,240 @@ def test_the_page_takes_the_same_few_queries_for_many_connections(
     with CaptureQueriesContext(connection) as few:
         page(client)
     for number in range(5):
-        made = Connection.objects.create(name=f"c{number}", base_url="http://127.0.0.1:9/v1")
+        address = {"base_url": "http://127.0.0.1:9/v1", "is_practice": True}
+        made = Connection.objects.create(name=f"c{number}", **address)
         Project.objects.create(name=f"P{number}", slug=f"p{number}", connection=made)
     with CaptureQueriesContext(connection) as many:
         page(client)
     assert len(many) == len(few) <= 10
+
+
+NEW = {
+    "name": "OpenAI",
+    "kind": "openai",
+    "base_url": "https://api.openai.com/v1/",
+    "new_key": "sk-canary-0123456789",
+    "max_in_flight": "8",
+}
+
+
+@pytest.fixture
+def real(project: Project) -> Connection:
+    return Connection.objects.create(name="Azure", base_url="https://a.example/v1", key=Secret.of("sk-1"))
+
+
+@pytest.fixture(autouse=True)
+def _today_is_today(settings: Settings) -> None:
+    settings.PONDER_TODAY = None
+
+
+def said(connection: Connection) -> list[str]:
+    return [entry.get_change_message() for entry in trail.trail_of(connection)]
+
+
+def test_a_connection_is_added_tested_and_its_key_never_comes_back(client: Client, operator: User) -> None:
+    answer = client.post("/settings/connections/new/", NEW, follow=True)
+    made = Connection.objects.get()
+    assert made.base_url == "https://api.openai.com/v1"
+    assert made.reveal_key() == "sk-canary-0123456789"
+    assert made.key_set_by == operator
+    assert OrmQ.objects.get().task["args"] == (made.pk,)
+    assert said(made) == ["Key set"]
+    text = answer.content.decode()
+    assert "OpenAI is added and being tested." in text
+    assert "Asking for its models" in text
+    assert "by Ana <a" in text
+    for shown in (text, client.get(f"/settings/connections/{made.pk}/").content.decode(), str(said(made))):
+        assert "canary" not in shown
+        assert made.key.token not in shown
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"base_url": "https://ada:pass@api.example/v1"}, "An address such as"),
+        ({"base_url": "https://api.example/v1?x=1"}, "An address such as"),
+        ({"base_url": "ftp://api.example/v1"}, "An address such as"),
+        ({"base_url": "http://localhost:8000/v1"}, "A private address."),
+        ({"base_url": "http://10.1.2.3/v1"}, "A private address."),
+        ({"base_url": "http://[::1]/v1"}, "A private address."),
+        ({"base_url": "http://169.254.169.254/latest"}, "A private address."),
+        ({"new_key": "sk a"}, "A key has no blanks"),
+        ({"new_key": ""}, "This field is required."),
+        ({"name": ""}, "This field is required."),
+        ({"max_in_flight": "0"}, "At least 1."),
+        ({"kind": "other"}, "Select a valid choice."),
+    ],
+)
+def test_what_is_no_connection_is_refused_beside_its_field(
+    client: Client, operator: User, wrong: dict[str, str], sentence: str
+) -> None:
+    answer = client.post("/settings/connections/new/", NEW | wrong)
+    assert answer.status_code == 422
+    assert sentence in answer.content.decode()
+    assert "canary" not in answer.content.decode()
+    assert not Connection.objects.exists()
+
+
+def test_a_private_address_may_be_allowed_where_ponder_runs(
+    client: Client, operator: User, settings: Settings
+) -> None:
+    settings.PONDER_ALLOW_PRIVATE_ADDRESSES = True
+    wanted = NEW | {"kind": "compatible", "base_url": "http://10.1.2.3:8000/v1"}
+    assert client.post("/settings/connections/new/", wanted).status_code == 302
+
+
+def test_nothing_real_is_added_where_the_date_is_shifted(
+    client: Client, operator: User, settings: Settings
+) -> None:
+    settings.PONDER_TODAY = dt.date(2027, 1, 1)
+    answer = client.post("/settings/connections/new/", NEW)
+    assert "only the practice API can be used" in answer.content.decode()
+    assert not Connection.objects.exists()
+
+
+def test_another_address_clears_the_key_and_says_so(client: Client, operator: User, real: Connection) -> None:
+    path = f"/settings/connections/{real.pk}/"
+    wanted = NEW | {"name": "Azure", "base_url": "https://b.example/v1", "new_key": ""}
+    text = client.post(path, wanted, follow=True).content.decode()
+    real.refresh_from_db()
+    assert not real.key
+    assert "Azure is saved without a key: the one it had was for another address." in text
+    assert "No key" in text
+    assert "Set a key" in text
+    assert said(real) == [
+        "Address: https://a.example/v1 → https://b.example/v1; Most jobs in flight: 200 → 8; Key cleared"
+    ]
+
+
+def test_another_kind_with_a_new_key_keeps_the_new_one(
+    client: Client, operator: User, real: Connection
+) -> None:
+    client.post(f"/settings/connections/{real.pk}/", NEW | {"kind": "azure", "base_url": real.base_url})
+    real.refresh_from_db()
+    assert (real.kind, real.reveal_key()) == ("azure", "sk-canary-0123456789")
+    assert said(real)[0].endswith("; Key set")
+
+
+def test_a_change_undoes_no_pause_made_meanwhile_and_keeps_the_key(
+    client: Client, operator: User, real: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = ConnectionForm.keep
+
+    def paused_first(form: ConnectionForm, *, by: User) -> Connection:
+        lifecycle.pause(real.pk, "insufficient_quota: No.")
+        return keep(form, by=by)
+
+    monkeypatch.setattr(ConnectionForm, "keep", paused_first)
+    wanted = NEW | {"name": "Azure", "base_url": real.base_url, "new_key": "", "max_in_flight": "200"}
+    assert (
+        "Azure is saved."
+        in client.post(f"/settings/connections/{real.pk}/", wanted, follow=True).content.decode()
+    )
+    real.refresh_from_db()
+    assert real.paused_at is not None
+    assert real.reveal_key() == "sk-1"
+    assert said(real) == ["Saved unchanged"]
+
+
+@pytest.mark.parametrize("about", [{"is_practice": True}, {"key_source": KeySource.ENVIRONMENT}])
+def test_what_is_set_where_ponder_runs_is_not_set_here(
+    client: Client, operator: User, real: Connection, about: dict[str, object]
+) -> None:
+    Connection.objects.filter(pk=real.pk).update(**about)
+    path = f"/settings/connections/{real.pk}/"
+    assert 'name="base_url"' not in client.get(path).content.decode()
+    client.post(path, NEW | {"name": "Other"})
+    real.refresh_from_db()
+    assert (real.name, real.base_url, real.max_in_flight) == ("Other", "https://a.example/v1", 8)
+    assert real.key.reveal() == "sk-1"
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence", "polls"),
+    [
+        ({}, "", False),
+        ({"asked": 1}, "Asking for its models", True),
+        ({"asked": 40}, "Nobody has answered. Do the workers run?", False),
+        ({"asked": 3, "done": 1, "good": True}, "Key accepted in 212 ms, 14 models seen.", False),
+        (
+            {"asked": 3, "done": 1, "result": "http_401: <b>no"},
+            "said <code>http_401: &lt;b&gt;no</code>",
+            False,
+        ),
+        ({"asked": 1, "done": 9, "good": True}, "Asking for its models", True),
+    ],
+)
+def test_the_page_waits_for_a_test_as_long_as_it_may_end(
+    client: Client, operator: User, real: Connection, state: dict[str, Any], sentence: str, polls: bool
+) -> None:
+    now = timezone.now()
+    good = state.get("good", False)
+    Connection.objects.filter(pk=real.pk).update(
+        test_asked_at=now - dt.timedelta(seconds=state["asked"]) if "asked" in state else None,
+        last_test_at=now - dt.timedelta(seconds=state["done"]) if "done" in state else None,
+        is_last_test_good=good,
+        last_test_result=state.get("result", "Key accepted in 212 ms, 14 models seen."),
+    )
+    for path in ("/settings/connections/", f"/settings/connections/{real.pk}/live/"):
+        text = client.get(path).content.decode()
+        assert sentence in text
+        assert (f'hx-get="/settings/connections/{real.pk}/live/"' in text) is polls
+
+
+def test_a_test_is_asked_for_by_post(client: Client, operator: User, real: Connection) -> None:
+    path = f"/settings/connections/{real.pk}/test/"
+    assert client.get(path).status_code == 405
+    assert client.post(path)["Location"] == f"/settings/connections/#connection-{real.pk}"
+    assert OrmQ.objects.get().task["func"] == "jobs.tasks.test_connection"
+
+
+def test_what_waits_can_go_through_another_connection(
+    client: Client, project: Project, operator: User, real: Connection
+) -> None:
+    busy = a_project("busy", is_practice=False)
+    lifecycle.submit(a_spec(busy, operator))
+    Connection.objects.create(name="Keyless", base_url="https://c.example/v1")
+    lifecycle.pause(busy.connection_id, "insufficient_quota: No.")
+    text = page(client)
+    assert "See the job" in text
+    assert "/jobs/?status=in_flight&amp;project=busy" in text
+    assert "Move them to Azure" in text
+    assert "to practice" not in text
+    assert "to Keyless" not in text
+    path = f"/settings/connections/{busy.connection_id}/relieve/"
+    text = client.post(path, {"through": real.pk}, follow=True).content.decode()
+    assert "1 project sends through Azure now. What waited goes there." in text
+    assert Project.objects.get(slug="busy").connection == real
+    for through in ("", project.connection_id):
+        client.post(f"/settings/connections/{real.pk}/relieve/", {"through": through})
+    assert Project.objects.get(slug="busy").connection == real
+
+
+def test_everything_is_paused_with_one_button(
+    client: Client, project: Project, operator: User, real: Connection
+) -> None:
+    assert "Pause all" in page(client)
+    text = client.post("/settings/connections/pause/", follow=True).content.decode()
+    assert "Everything is paused." in text
+    assert "Paused by Ana at" in text
+    assert not Connection.objects.filter(paused_at=None).exists()
+    assert "Pause all" not in page(client)
+    assert (
+        "Everything is paused"
+        not in client.post("/settings/connections/pause/", follow=True).content.decode()
+    )
+
+
+def test_a_pause_of_another_day_is_said_with_its_day(
+    client: Client, operator: User, real: Connection
+) -> None:
+    lifecycle.pause(real.pk, "x", by=operator)
+    Connection.objects.filter(pk=real.pk).update(paused_at=timezone.now() - dt.timedelta(days=40))
+    assert "Paused by Ana on" in page(client)
+
+
+def test_a_connection_that_nobody_uses_leads_to_a_project_on_it(
+    client: Client, operator: User, real: Connection
+) -> None:
+    assert f"/projects/new/?connection={real.pk}" in page(client)

@@ -1,6 +1,7 @@
 """One job's pages: every state in its own words, for those who may see it, and no other."""
 
 import datetime as dt
+import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,13 +12,14 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from jobs import spend
+from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.models import (
     Attempt,
     AttemptState,
     Basis,
     Connection,
+    EntryKind,
     Event,
     Job,
     LedgerEntry,
@@ -26,14 +28,19 @@ from jobs.models import (
     Status,
     User,
 )
+from jobs.pricing import Usage, charge
 from jobs.rendering import RENDERER_VERSION
+from jobs.templatetags import ui
 from tests.factories import a_person, a_project
-from tests.jobs.views.states import a_job
+from tests.jobs.views.states import DOWNLOAD, SAGE, USAGE, a_job
 
 pytestmark = pytest.mark.django_db
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-GETS = ["", "live/", "prompt/", "activity/", "raw/", "rerun/"]
-POSTS = ["cancel/", "resolve/", "finish/", "rerun/"]
+GETS = ["", "live/", "prompt/", "activity/", "raw/", "rerun/", "cancel/price/", "follow-up/", "replies/"]
+POSTS = [
+    "cancel/", "resolve/", "finish/", "rerun/", "again/", "follow-up/", "follow-up/price/", "replies/",
+    "replies/price/",
+]  # fmt: skip
 
 type Counted = Callable[..., Any]
 
@@ -85,17 +92,26 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
         {"attempt": {"tries": 2, "error_code": "rate_limit_exceeded", "error_message": "Slow down"}},
         ["did not accept it 2 times", "rate_limit_exceeded: Slow down"],
     ),
+    "waiting for a slot": (
+        Status.WAITING,
+        {"slots": 0},
+        ["Waiting for a slot", "0 of 0 in use.", "This one goes out next."],
+    ),
     "sending": (Status.SENDING, {}, ["Being sent", "on its way to the practice API"]),
     "queued": (
         Status.QUEUED,
         {},
         ["In line at the practice API", "Likely", "Never more than"],
     ),
-    "running": (Status.IN_PROGRESS, {}, ["Thinking.", "usually takes", "Never more than", "held"]),
+    "running": (
+        Status.IN_PROGRESS,
+        {"events": [("accepted", ""), ("in_progress", "")]},
+        ["Progress", "Thinking.", "usually takes", "typical", "Never more than", "held", "so far"],
+    ),
     "slow": (
         Status.IN_PROGRESS,
         {"sent_at": timezone.now() - dt.timedelta(hours=5)},
-        ["Slow", "It may still finish"],
+        ["Slow", "It may still finish", "Also run it on", "never more than"],
     ),
     "cancelling": (
         Status.IN_PROGRESS,
@@ -120,18 +136,36 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
     ),
     "needs action": (
         Status.REQUIRES_ACTION,
-        {"answer": {"calls": [{"type": "function_call", "name": "run_sage", "arguments": '{"n": 3}'}]}},
-        ["stopped to ask for 1 thing", "run_sage", "&quot;n&quot;: 3", "Finish without answering"],
+        {"answer": {"calls": [SAGE]}},
+        [
+            "The model stopped to ask you for one thing",
+            "Answer it and the thread goes on as a new job.",
+            "Nothing runs and nothing is charged while it waits.",
+            "run_sage",
+            "Needs an output",
+            "charged, final",
+            "Finish without answering",
+            "Waiting for you",
+        ],
     ),
     "incomplete, all reasoning": (
         Status.INCOMPLETE,
         {"incomplete_reason": "max_output_tokens"},
-        ["All 20,000 tokens went to reasoning", "With 40,000 tokens", "is spent either way"],
+        [
+            "What happened",
+            "All 20,000 tokens went to reasoning",
+            "Reasoning 8,000",
+            "Raise the limit to 40,000 tokens",
+            "Run with 40,000",
+            "never more than",
+            "Split the question",
+            "is spent either way",
+        ],
     ),
     "incomplete, mid-answer": (
         Status.INCOMPLETE,
         {"incomplete_reason": "max_output_tokens", "answer": {"text": "First, note"}},
-        ["First, note", "It stopped in mid-answer at 20,000 tokens", "8,000 of the tokens went to reasoning"],
+        ["First, note", "It stopped in mid-answer at 20,000 tokens", "Reasoning 8,000", "Answer 1,000"],
     ),
     "incomplete, filtered": (
         Status.INCOMPLETE,
@@ -210,6 +244,10 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
             "events": [("unconfirmed", "connection_lost")],
         },
         [
+            "Status",
+            "Looking for the answer",
+            "If sent again",
+            "Left in project",
             "We don’t know whether the practice API took this job",
             "Held, not spent",
             "Keep waiting",
@@ -217,15 +255,24 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
             "I have the response id",
             "It was lost",
             "Count it as paid",
+            "Only you, approvers and managers can choose.",
         ],
     ),
 }
 
 
+def standing(project: Project, by: User, status: Status, fields: dict[str, Any]) -> Job:
+    """Make a job of `STATES`; `slots` is how many its connection has."""
+    about = dict(fields)
+    if "slots" in about:
+        Connection.objects.update(max_in_flight=about.pop("slots"))
+    return a_job(project, by, status, **about)
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_has_its_own_words(signed_in: Client, project: Project, mira: User, state: str) -> None:
     status, fields, expected = STATES[state]
-    page = text_of(signed_in, a_job(project, mira, status, **fields).get_absolute_url())
+    page = text_of(signed_in, standing(project, mira, status, fields).get_absolute_url())
     assert [words for words in expected if words not in page] == []
 
 
@@ -263,8 +310,8 @@ def test_json_is_pretty_and_shows_where_it_does_not_fit(
         "parsed": {"a": ["<b>"]},
         "validation_errors": [{"path": "/a/0", "message": "'<b>' is not of type 'number'"}],
     }
-    page = signed_in.get(a_job(project, mira, Status.COMPLETED, answer=answer).get_absolute_url())
-    html = page.content.decode()
+    url = a_job(project, mira, Status.COMPLETED, answer=answer).get_absolute_url()
+    html = signed_in.get(url, {"view": "json"}).content.decode()
     assert "{\n  &quot;a&quot;: [\n    &quot;&lt;b&gt;&quot;" in html
     assert "<code>/a/0</code> &#x27;&lt;b&gt;&#x27; is not of type" in html
     assert "The answer does not fit the schema." in html
@@ -274,10 +321,13 @@ def test_nothing_that_a_model_or_a_person_wrote_becomes_markup(
     signed_in: Client, project: Project, mira: User
 ) -> None:
     spec = {"prompt": HOSTILE, "title": HOSTILE, "instructions": HOSTILE, "tags": (HOSTILE[:50],)}
-    call = {"type": HOSTILE, "name": HOSTILE, "arguments": HOSTILE}
+    call = {**SAGE, "call_id": HOSTILE, "name": HOSTILE, "arguments": HOSTILE}
+    approval = {**DOWNLOAD, "id": "a", "name": HOSTILE, "arguments": f'{{"a": {json.dumps(HOSTILE * 3)}}}'}
+    approval["server_label"] = HOSTILE
+    asks = {"text": HOSTILE, "calls": [call, approval]}
     shown = [
         a_job(project, mira, Status.COMPLETED, spec=spec, answer={"text": HOSTILE}),
-        a_job(project, mira, Status.REQUIRES_ACTION, spec=spec, answer={"text": HOSTILE, "calls": [call]}),
+        a_job(project, mira, Status.REQUIRES_ACTION, spec=spec, answer=asks),
         a_job(project, mira, Status.INCOMPLETE, spec=spec, incomplete_reason=HOSTILE[:40]),
         a_job(
             project,
@@ -358,7 +408,7 @@ def test_a_charge_above_its_hold_says_so(signed_in: Client, project: Project, mi
     job = a_job(project, mira, Status.COMPLETED, cost=Decimal(50), answer={"text": "Yes."})
     page = text_of(signed_in, job.get_absolute_url())
     assert "More than the" in page
-    assert "Adjustments and tools" in page
+    assert "Adjustments" in page
 
 
 @pytest.mark.parametrize("tab", ["prompt/", "activity/", "raw/"])
@@ -482,7 +532,7 @@ def test_declaring_a_job_lost_needs_a_reason_and_gives_the_hold_back(
     assert "Say why" in decide(signed_in, job, decision="lost")
     assert Job.objects.get().status == Status.UNCONFIRMED
     assert "was declared lost" in decide(signed_in, job, decision="lost", reason="Not in their log")
-    assert LedgerEntry.objects.total("hold", "release") == 0  # type: ignore[attr-defined]
+    assert LedgerEntry.objects.total(EntryKind.HOLD, EntryKind.RELEASE) == 0
     assert Event.objects.get(kind="decided_lost").note == "Not in their log"
 
 
@@ -545,8 +595,7 @@ def test_only_those_who_may_decide_see_the_choices(project: Project, mira: User)
 def test_a_job_that_waits_for_answers_can_be_finished_without_them(
     signed_in: Client, project: Project, mira: User
 ) -> None:
-    call = {"type": "function_call", "name": "look_up", "arguments": "{}"}
-    job = a_job(project, mira, Status.REQUIRES_ACTION, answer={"calls": [call]})
+    job = a_job(project, mira, Status.REQUIRES_ACTION, answer={"calls": [SAGE]})
     finish = f"{job.get_absolute_url()}finish/"
     assert "It ended without an answer." in signed_in.post(finish, follow=True).content.decode()
     assert Job.objects.get().status == Status.COMPLETED
@@ -577,7 +626,7 @@ def test_a_final_page_asks_no_more(signed_in: Client, project: Project, mira: Us
     for path in (job.get_absolute_url(), f"{job.get_absolute_url()}live/"):
         page = signed_in.get(path).content.decode()
         assert "hx-get" not in page
-        assert "hx-trigger" not in page
+        assert 'hx-trigger="poll"' not in page
         assert "data-poll" not in page
 
 
@@ -634,6 +683,112 @@ def test_a_job_page_needs_at_most_twelve_queries(
     signed_in: Client, project: Project, mira: User, django_assert_max_num_queries: Counted, state: str
 ) -> None:
     status, fields, _ = STATES[state]
-    path = a_job(project, mira, status, **fields).get_absolute_url()
+    first, job = a_job(project, mira, Status.COMPLETED), standing(project, mira, status, fields)
+    lifecycle.add_note(job.pk, "Step 3 is a guess.", by=mira)
     with django_assert_max_num_queries(12):
-        signed_in.get(path)
+        signed_in.get(job.get_absolute_url())
+    Job.objects.filter(pk=job.pk).update(previous=first, root=first)
+    with django_assert_max_num_queries(12):
+        signed_in.get(job.get_absolute_url())
+
+
+def test_a_waiting_jobs_place_is_news_without_a_new_version(
+    signed_in: Client, project: Project, mira: User, django_assert_max_num_queries: Counted
+) -> None:
+    Connection.objects.update(max_in_flight=1)
+    now = timezone.now()
+    running = a_job(project, mira, Status.IN_PROGRESS)
+    cancelled = a_job(project, mira, next_action_at=now, cancel_requested_at=now)
+    before = [a_job(project, mira, next_action_at=now + dt.timedelta(seconds=n)) for n in range(2)]
+    path = f"{a_job(project, mira, next_action_at=now + dt.timedelta(seconds=5)).get_absolute_url()}live/"
+    first = signed_in.get(path)
+    page = words_in(first.content.decode())
+    assert "1 of 1 in use. 2 jobs go out before this one. Nothing has been sent yet." in page
+    assert "2 before it" in page
+    with django_assert_max_num_queries(3):
+        assert signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]}).status_code == 304
+    Job.objects.filter(pk=before[0].pk).update(status=Status.SENDING)
+    second = signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]})
+    assert "1 job goes out before this one." in words_in(second.content.decode())
+    Attempt.objects.filter(job=running).update(end_seen_at=now)
+    third = signed_in.get(path, headers={"HX-PTag": second["HX-PTag"]})
+    assert "In line to be sent" in words_in(third.content.decode())
+    assert cancelled.pk < before[0].pk
+
+
+def test_cancelling_says_what_has_been_used_by_now_and_what_it_saves(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = a_job(project, mira, Status.IN_PROGRESS)
+    path = f"{job.get_absolute_url()}cancel/price/"
+    stops = []
+    for minutes in (0, 1, 600):
+        Attempt.objects.update(sent_at=timezone.now() - dt.timedelta(minutes=minutes))
+        answer = signed_in.get(path)
+        stops.append(answer.context["stop"])
+        assert "At its usual speed that is about" in answer.content.decode()
+        assert "stopping saves at most" in answer.content.decode()
+    held = [stop.used + stop.saved for stop in stops]
+    assert held == [job.worst_case] * 3
+    assert 0 < stops[0].used < stops[1].used < stops[2].used <= job.worst_case
+    lifecycle.cancel(job.pk, by=mira)
+    Job.objects.update(status=Status.CANCELLED)
+    assert "There is nothing left to cancel." in signed_in.get(path).content.decode()
+
+
+def test_the_parts_of_a_charge_are_named_with_the_fees_of_tools(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    tools = {"tools": ({"type": "web_search"},), "max_tool_calls": 3}
+    job = a_job(project, mira, Status.COMPLETED, cost=Decimal("1.0"), spec=tools, answer={"text": "Yes."})
+    attempt = Attempt.objects.select_related("price").get(job=job)
+    body = {"usage": USAGE, "tool_usage": {"web_search": {"num_requests": 2}}}
+    used = Usage.from_wire(body)
+    assert used
+    total = charge(attempt.price.rates, used, service_tier="default", window="soonest").total
+    with transaction.atomic():
+        spend.settle(attempt, cost=total, basis=Basis.USAGE, usage=used, price=attempt.price)
+    unknown = text_of(signed_in, job.get_absolute_url())
+    assert "Tools and adjustments" in unknown
+    RawResponse.objects.create(attempt=attempt, body=body)
+    named = text_of(signed_in, job.get_absolute_url())
+    for part in ("Reasoning", "Answer", "Input", "Cached input", "Web search 2 calls $0.02", "Price of"):
+        assert part in named
+    assert "Tools and adjustments" not in named
+    assert "Tools web search" in named
+
+
+def test_a_second_hold_that_does_not_fit_cannot_be_chosen(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = doubtful(project, mira)
+    assert "at most, " in text_of(signed_in, job.get_absolute_url())
+    spend.set_cap(job.worst_case + Decimal("0.25"), project=project)
+    page = signed_in.get(job.get_absolute_url()).content.decode()
+    assert f"Send again needs {ui.ceiling(job.worst_case)} more; $0.25 is left." in page
+    assert re.search(r'value="resend" disabled', page)
+
+
+def test_a_charge_of_an_end_is_told_with_the_time_it_took(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = a_job(project, mira, Status.COMPLETED, answer={"text": "Yes."})
+    begin = Event.objects.get(kind="submitted").at
+    for kind, seconds in (("accepted", 3), ("in_progress", 5), ("noted", 20), ("completed", 556)):
+        Event.objects.create(job=job, kind=kind, at=begin + dt.timedelta(seconds=seconds))
+    page = text_of(signed_in, job.get_absolute_url())
+    assert "Accepted by the practice API, 3s" in page
+    assert "Thought for 9m 11s" in page
+
+
+def test_the_tabs_say_what_is_on_them(signed_in: Client, project: Project, mira: User) -> None:
+    waiting = a_job(project, mira)
+    asking = a_job(project, mira, Status.REQUIRES_ACTION, answer={"calls": [SAGE, DOWNLOAD]})
+    names = []
+    for job in (waiting, asking):
+        tabs = signed_in.get(f"{job.get_absolute_url()}prompt/").context["tabs"]
+        names.append([(tab.name, tab.count) for tab in tabs])
+    assert names == [
+        [("Progress", None), ("Prompt", None), ("Activity", 1)],
+        [("Calls", 2), ("Prompt", None), ("Activity", 1), ("Raw JSON", None)],
+    ]

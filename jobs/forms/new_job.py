@@ -1,22 +1,19 @@
-"""Translates what a browser sends: sign-in, passwords, reasons, and a new job into a JobSpec."""
+"""Translates what someone typed on the new-job page into a JobSpec."""
 
 import re
 import uuid
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import SetPasswordForm
 
-from jobs import schemas
-from jobs.lifecycle import Decision, JobSpec
+from jobs import lifecycle, schemas
+from jobs.lifecycle import JobSpec
+from jobs.lifecycle.attaching import GONE
 from jobs.models import Job, Project, User
 
 MOST_TAGS = 20
 SHOWN_PROBLEMS = 5
-# Nobody owns an address at localhost: it is what the first operator is made with.
-NOBODYS = "@localhost"
 # What a field that cannot be read counts as, so that the rest of the form can be judged and priced. A schema
 # that is no JSON is one all the same.
 UNREAD: dict[str, Any] = {
@@ -32,73 +29,9 @@ UNREAD: dict[str, Any] = {
     "accepts_undocumented": False,
     "max_output_tokens": 0,
     "submission_key": "",
+    "attachments": (),
 }
 _TOKENS = re.compile(r"\d{1,9}|\d{1,3}(?:[ \u00a0\u202f,._'’]\d{3}){1,2}", re.ASCII)
-
-
-class SignInForm(forms.Form):
-    """E-mail and password; whether they are right is not the form's to say."""
-
-    email = forms.CharField(
-        label="Email",
-        max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True}),
-    )
-    password = forms.CharField(
-        strip=False,
-        max_length=4096,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
-
-
-class LinkForm(forms.Form):
-    """A sign-in link's secret, also where the whole link was pasted."""
-
-    token = forms.CharField(max_length=1000, error_messages={"required": "Paste the link you were given."})
-
-    def clean_token(self) -> str:
-        return str(self.cleaned_data["token"]).rpartition("#")[2].strip()
-
-
-class ChoosePasswordForm(SetPasswordForm[User]):
-    """A new password for a link's owner; the first operator may choose their address too."""
-
-    email = forms.EmailField(
-        label="Your email",
-        max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "username"}),
-        help_text="You sign in with it.",
-    )
-    field_order = ["email", "new_password1", "new_password2"]
-
-    def __init__(self, user: User, data: Any = None) -> None:
-        super().__init__(user, data)
-        self.fields["new_password1"].label = "Password"
-        self.fields["new_password1"].help_text = "At least 10 characters."
-        self.fields["new_password2"].label = "Password again"
-        self.fields["new_password2"].help_text = ""
-        if not user.email.endswith(NOBODYS):
-            del self.fields["email"]
-        else:
-            self.fields["email"].required = False
-            self.fields["email"].help_text = f"You sign in with it. Without one it stays {user.email}."
-
-    def clean_email(self) -> str:
-        email = str(self.cleaned_data["email"]).lower()
-        if email and User.objects.filter(email__iexact=email).exclude(pk=self.user.pk).exists():
-            raise forms.ValidationError("Someone here has this address already.")
-        return email
-
-    def save(self, commit: bool = True) -> User:
-        if self.cleaned_data.get("email"):
-            self.user.email = self.cleaned_data["email"]
-        return super().save(commit)
-
-
-class PauseForm(forms.Form):
-    """Why a connection is paused by hand."""
-
-    reason = forms.CharField(max_length=200, required=False)
 
 
 class TokensField(forms.CharField):
@@ -133,6 +66,7 @@ class NewJobForm(forms.Form):
     accepts_undocumented = forms.BooleanField(required=False)
     max_output_tokens = TokensField(required=False)
     submission_key = forms.UUIDField(required=False)
+    attachments = forms.Field(required=False, widget=forms.MultipleHiddenInput)
 
     def __init__(self, data: Any = None, *, projects: dict[str, Project], **kwargs: Any) -> None:
         super().__init__(data, **kwargs)
@@ -185,13 +119,19 @@ class NewJobForm(forms.Form):
     def spec(self, by: User, *, elsewhere: Project, rerun_of: Job | None = None) -> JobSpec:
         """Return what is wanted as far as it can be read; call it after `is_valid`.
 
-        `elsewhere` is where it counts as long as no project is chosen.
+        `elsewhere` is where it counts as long as no project is chosen. An attachment that is gone is an error
+        from then on.
         """
         found = UNREAD | self.cleaned_data
+        project, named = found.get("project", elsewhere), found["attachments"] or ()
+        given = lifecycle.given_as(named, project=project, by=by)
+        if len(given) < len({value.partition(" ")[0] for value in named}):
+            self.refuse({"attachments": GONE})
         return JobSpec(
+            attachments=given,
             by=by,
             rerun_of=rerun_of,
-            project=found.get("project", elsewhere),
+            project=project,
             prompt=found["prompt"],
             title=found["title"],
             tags=found["tags"],
@@ -205,43 +145,6 @@ class NewJobForm(forms.Form):
             max_output_tokens=found["max_output_tokens"],
             submission_key=found["submission_key"],
         )
-
-
-class CapForm(forms.Form):
-    """A project's monthly cap."""
-
-    cap = forms.DecimalField(
-        label="Cap a month, USD",
-        min_value=Decimal(0),
-        max_digits=12,
-        decimal_places=2,
-        widget=forms.NumberInput(attrs={"class": "in", "step": "0.01"}),
-        help_text="From this month on. Below what is spent and held, nothing more is admitted.",
-    )
-
-
-class ResolveForm(forms.Form):
-    """What to do about a job of which nobody knows whether it was accepted; 'wait' changes nothing."""
-
-    WAIT = "wait"
-
-    decision = forms.ChoiceField(choices=[(WAIT, WAIT), *((choice, choice) for choice in Decision)])
-    response_id = forms.RegexField(
-        r"^[A-Za-z0-9_-]{4,128}$",
-        required=False,
-        error_messages={"invalid": "A response id has letters, digits, - and _ only."},
-    )
-    reason = forms.CharField(max_length=500, required=False)
-
-    def clean(self) -> dict[str, Any]:
-        """Ask for the response id and the reason where the decision rests on them."""
-        found: dict[str, Any] = super().clean() or self.cleaned_data
-        decision = found.get("decision")
-        if decision == Decision.ADOPT and not found.get("response_id") and "response_id" not in self.errors:
-            self.add_error("response_id", "Paste the response id.")
-        if decision in (Decision.LOST, Decision.PAID) and not found.get("reason"):
-            self.add_error("reason", "Say why; it is kept in the ledger.")
-        return found
 
 
 def _lines(text: str) -> str:

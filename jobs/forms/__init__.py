@@ -1,0 +1,42 @@
+"""Translates what a browser sends: sign-in, people, projects, connections, and jobs into a JobSpec."""
+
+from jobs.forms.connections import ConnectionForm, PauseForm, RelieveForm
+from jobs.forms.job import ResolveForm
+from jobs.forms.new_job import NewJobForm
+from jobs.forms.people import InviteForm, InviteToWorkspaceForm, NewPasswordForm, ProfileForm, RoleForm
+from jobs.forms.projects import CapForm, NewProjectForm, ProjectForm
+from jobs.forms.sign_in import (
+    ChoosePasswordForm,
+    ForgotForm,
+    JoinForm,
+    JoinWithPasswordForm,
+    LinkForm,
+    SignInForm,
+)
+from jobs.forms.thread import follow_up_in, replies_in, submission_key_in, text_in
+
+__all__ = [
+    "CapForm",
+    "ChoosePasswordForm",
+    "ConnectionForm",
+    "ForgotForm",
+    "InviteForm",
+    "InviteToWorkspaceForm",
+    "JoinForm",
+    "JoinWithPasswordForm",
+    "LinkForm",
+    "NewJobForm",
+    "NewPasswordForm",
+    "NewProjectForm",
+    "PauseForm",
+    "ProfileForm",
+    "ProjectForm",
+    "RelieveForm",
+    "ResolveForm",
+    "RoleForm",
+    "SignInForm",
+    "follow_up_in",
+    "replies_in",
+    "submission_key_in",
+    "text_in",
+]

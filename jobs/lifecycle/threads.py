@@ -1,0 +1,239 @@
+"""Carries a thread on: what the jobs before bring along as input, and which items are sent again for them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, F, Func, IntegerField, OuterRef, TextField, prefetch_related_objects
+from django.db.models.functions import Cast, Coalesce
+
+from jobs import pricing
+from jobs.lifecycle import attaching, calls
+from jobs.models import (
+    FINAL,
+    Answer,
+    Attempt,
+    Connection,
+    Job,
+    JobAttachment,
+    Kind,
+    Prompt,
+    RawResponse,
+    Status,
+)
+from jobs.pricing import Usage
+
+# Ends whose response has output that a thread goes on from.
+ANSWERED = (Status.COMPLETED, Status.INCOMPLETE, Status.REQUIRES_ACTION)
+# Parts of a message and where their words are.
+_SPOKEN = {"output_text": "text", "refusal": "refusal"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One job of a thread as it is shown: `level` counts the branches it hangs from, 0 on the main line."""
+
+    job: Job
+    level: int
+    is_here: bool  # the job that was asked for
+    is_before: bool  # what that job builds on
+
+
+def can_be_followed(job: Job) -> bool:
+    """Tell whether a thread may go on from a job: once it has ended, at OpenAI or here."""
+    return job.status in (*FINAL, Status.REQUIRES_ACTION)
+
+
+def outline(jobs: Sequence[Job], here: Job) -> list[Turn]:
+    """Put the jobs of a thread (`Job.objects.thread_of`) in the order in which they are read.
+
+    Each job is followed by those that build on it: the earliest on the same level, every later one, a
+    branch, one level deeper after all that came of the earlier.
+    """
+    following: dict[int | None, list[Job]] = {}
+    by_id = {job.pk: job for job in jobs}
+    for job in jobs:
+        # Whoever cannot see a job's previous one sees it as a beginning.
+        following.setdefault(job.previous_id if job.previous_id in by_id else None, []).append(job)
+    before, link = set[int](), by_id.get(here.pk)
+    while link is not None:
+        before.add(link.pk)
+        link = by_id.get(link.previous_id or 0)
+    turns = []
+    rest = [(job, 0) for job in reversed(following.get(None, []))]
+    while rest:
+        job, level = rest.pop()
+        turns.append(Turn(job, level, job.pk == here.pk, job.pk in before - {here.pk}))
+        nexts = following.get(job.pk, [])
+        rest += [(branch, level + 1) for branch in reversed(nexts[1:])]
+        rest += [(first, level) for first in nexts[:1]]
+    return turns
+
+
+def is_stored(previous: Job) -> bool:
+    """Tell whether the prompts of a thread up to a job are all still here."""
+    chain = Job.objects.chain_to(previous)
+    return Prompt.objects.filter(job__in=chain).count() == len(chain)
+
+
+def carried_bound(previous: Job, *, model: str) -> int | None:
+    """Return the most input tokens that the thread up to a job is charged for again; None if nobody knows.
+
+    'All previous input tokens for responses in the chain are billed as input tokens' (OpenAI's guide to
+    conversation state). Where the same model reported its usage, that is exact: its input, and every output
+    of the thread, whose reasoning may or may not be carried on. Else it is the UTF-8 bytes of all that was
+    asked and answered, which bound the tokens of a text, unless files, or what tools read, are among it.
+    """
+    chain = Job.objects.chain_to(previous)
+    used = {job_id: (attempt, _usage_of(attempt)) for job_id, attempt in _used(chain).items()}
+    # The first `known` jobs were read by the last of them, which said how much that was.
+    tokens = known = read = 0
+    for number, job in enumerate(chain, 1):
+        if job.pk in used:
+            usage = used[job.pk][1]
+            tokens += usage.output_tokens if usage else job.max_output_tokens
+            if usage and job.model_id == model:
+                known, read = number, usage.input_tokens
+    rest = chain[known:]
+    ids = [job.pk for job in rest]
+    if any(job.max_tool_calls for job in rest) or JobAttachment.objects.filter(job__in=ids).exists():
+        return None
+    asked = Prompt.objects.filter(job__in=ids).values_list(
+        _bytes("text") + Coalesce(_bytes("input_items"), 0), flat=True
+    )
+    answers = [used[job_id][0].pk for job_id in ids if job_id in used]
+    answered = RawResponse.objects.filter(attempt__in=answers).values_list(
+        Coalesce(_bytes("body__output"), 0), flat=True
+    )
+    texts = sum(int(size) for size in [*asked, *answered])
+    return tokens + read + texts + 2 * pricing.OVERHEAD_TOKENS * len(rest)
+
+
+def items_asked(job: Job) -> list[dict[str, Any]]:
+    """Return what a job itself asks, as input items: its replies to calls, then its message."""
+    prompt = job.prompt
+    return [*(prompt.input_items or []), *attaching.message_of(job, prompt.text)]
+
+
+def continuation(job: Job, connection: Connection) -> dict[str, Any]:
+    """Return `input`, and `previous_response_id` where the thread is held at the other end.
+
+    It is taken to be held where OpenAI itself answered through the same connection and every call it waits
+    for gets its output here. Else (Azure loses the calls of background responses, another account never had
+    them, a server that has said so has forgotten) all items of the thread are sent again.
+    """
+    own = items_asked(job)
+    if job.previous is None:
+        return {"input": own}
+    if not job.replays_thread and (response_id := _held_at(connection, job.previous, own)):
+        return {"previous_response_id": response_id, "input": own}
+    return {"input": _answerable([*_said_before(job.previous), *own], own)}
+
+
+def _held_at(connection: Connection, previous: Job, own: Sequence[Mapping[str, Any]]) -> str:
+    """Return the id under which a connection still has a job's response; '' if it has none to go on from."""
+    if connection.kind != Kind.OPENAI or previous.status not in ANSWERED:
+        return ""
+    attempt = _used([previous]).get(previous.pk)
+    if attempt is None or attempt.connection_id != connection.pk:
+        return ""
+    stored = Answer.objects.filter(job=previous).values_list("calls", flat=True).first()
+    waiting = {call.key for call in calls.calls_in(stored or [])}
+    return "" if waiting - calls.keys_answered(own) else attempt.response_id
+
+
+def _said_before(previous: Job) -> Iterator[dict[str, Any]]:
+    """Yield what was asked and answered up to a job; what is no longer stored is passed over."""
+    chain = Job.objects.chain_to(previous)
+    prefetch_related_objects(chain, "prompt")
+    used = _used(chain)
+    bodies = dict(RawResponse.objects.filter(attempt__in=used.values()).values_list("attempt", "body"))
+    for job in chain:
+        if hasattr(job, "prompt"):
+            yield from items_asked(job)
+        attempt = used.get(job.pk)
+        output = bodies.get(attempt.pk, {}).get("output") if attempt else None
+        for item in output if isinstance(output, list) else []:
+            if isinstance(item, dict):
+                yield from _again(item)
+
+
+def _again(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield an output item as input for a server that does not know it; nothing where that cannot be done.
+
+    Ids are left out: an item named by its id is refused without the reasoning item before it. Reasoning is
+    left out: without its encrypted content nobody can read it. So are searches and lists of tools, whose
+    finds are in the answer.
+    """
+    kind = item.get("type")
+    if kind == "message":
+        if texts := list(_texts(item.get("content"))):
+            phase = {"phase": item["phase"]} if isinstance(item.get("phase"), str) else {}
+            yield {"role": "assistant", "content": "\n\n".join(texts), **phase}
+    elif kind == "function_call" and (call := calls.kept(item)):
+        yield {name: call.get(name, "") for name in ("type", "call_id", "name", "arguments")}
+    elif kind == "mcp_approval_request" and (call := calls.kept(item)):
+        yield {name: call.get(name, "") for name in ("type", "id", "server_label", "name", "arguments")}
+    elif kind == "mcp_call" and all(isinstance(item.get(name), str) for name in ("id", "name")):
+        # Sent as it is, its output is accepted and dropped unread; as a function's it is read.
+        key, result = item["id"][:64], item.get("output")
+        yield {
+            "type": "function_call",
+            "call_id": key,
+            "name": item["name"],
+            "arguments": str(item.get("arguments") or "{}"),
+        }
+        yield {
+            "type": "function_call_output",
+            "call_id": key,
+            "output": result if isinstance(result, str) else "The call failed.",
+        }
+
+
+def _texts(parts: object) -> Iterator[str]:
+    for part in parts if isinstance(parts, list) else []:
+        if isinstance(part, dict):
+            text = part.get(_SPOKEN.get(str(part.get("type")), ""))
+            if isinstance(text, str):
+                yield text
+
+
+def _answerable(items: Sequence[dict[str, Any]], own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out calls without an output and outputs without a call: the API refuses the whole request.
+
+    Of approvals only those that are answered now are kept: what was approved before was called then, and
+    must not be called again.
+    """
+    called = {item.get("call_id") for item in items if item.get("type") == "function_call"}
+    returned = {item.get("call_id") for item in items if item.get("type") == "function_call_output"}
+    decided = {item.get("approval_request_id") for item in own if item.get("type") == "mcp_approval_response"}
+    wanted = {
+        "function_call": ("call_id", returned),
+        "function_call_output": ("call_id", called),
+        "mcp_approval_request": ("id", decided),
+        "mcp_approval_response": ("approval_request_id", decided),
+    }
+
+    def has_partner(item: dict[str, Any]) -> bool:
+        name, keys = wanted.get(str(item.get("type")), ("", set()))
+        return not name or item.get(name) in keys
+
+    return [item for item in items if has_partner(item)]
+
+
+def _used(chain: Sequence[Job]) -> dict[int, Attempt]:
+    """Return the send of each job whose response it took; jobs without an answer have none."""
+    ended = Attempt.objects.filter(
+        job__in=[job.pk for job in chain if job.status in ANSWERED],
+        end_status__in=[Status.COMPLETED, Status.INCOMPLETE],
+    ).exclude(response_id="")
+    ordered = ended.annotate(is_taken=Exists(Answer.objects.filter(attempt=OuterRef("pk"))))
+    return {attempt.job_id: attempt for attempt in ordered.order_by("is_taken", "number")}
+
+
+def _usage_of(attempt: Attempt | None) -> Usage | None:
+    return Usage.from_wire({"usage": attempt.usage}) if attempt and attempt.usage else None
+
+
+def _bytes(name: str) -> Func:
+    return Func(Cast(F(name), TextField()), function="octet_length", output_field=IntegerField())

@@ -1,0 +1,17 @@
+"""Replies that are being written: what someone saved before all calls of a job were answered."""
+
+from django.db import models
+
+from jobs.models.job import Job
+
+
+class SavedReplies(models.Model):
+    """The replies to a job's calls as they were last saved; gone once the job goes on. A payload."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True)
+    replies = models.JSONField(default=list)
+    by = models.ForeignKey("jobs.User", on_delete=models.PROTECT, related_name="+")
+    saved_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"saved replies to {self.pk}"

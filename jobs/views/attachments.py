@@ -1,0 +1,90 @@
+"""Takes files for a job that is being written, and gives those of a job back to whoever may see it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.core.exceptions import PermissionDenied
+from django.core.files.uploadedfile import UploadedFile
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.csp import CSP
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csp import csp_override
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs import attachments, lifecycle
+from jobs.access import Act
+from jobs.models import Given, Job, JobAttachment, ModelSpec, Project, User
+from jobs.views.frame import fragment, person_of
+
+# Whatever a browser takes such bytes for, it runs, loads and frames nothing.
+INERT = {"default-src": [CSP.NONE], "frame-ancestors": [CSP.NONE], "sandbox": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A file as the form shows it: `value` is what the form sends; a refused one has a problem instead."""
+
+    name: str
+    icon: str
+    facts: str
+    value: str = ""
+    problem: str = ""
+
+
+@fragment
+@sensitive_post_parameters()
+@require_POST
+def upload(request: HttpRequest) -> HttpResponse:
+    """Keep files for a job that is being written; answer each with its chip, or with why it is refused."""
+    person = person_of(request)
+    project = get_object_or_404(Project.objects.visible_to(person), slug=request.POST.get("project", ""))
+    if not project.may(person, Act.SUBMIT):
+        raise PermissionDenied
+    spec = ModelSpec.objects.filter(pk=request.POST.get("model", "")).first()
+    files = request.FILES.getlist("files")
+    chips = [_taken(file, project=project, by=person, spec=spec) for file in files]
+    return render(request, "_attachments.html", {"chips": chips})
+
+
+@require_safe
+@csp_override(INERT)
+@never_cache
+def job_attachment(request: HttpRequest, short_id: str, position: int) -> HttpResponse:
+    """Give a file of a job back as it was sent: a picture to look at, a PDF to keep."""
+    visible = JobAttachment.objects.filter(job__in=Job.objects.visible_to(person_of(request)))
+    rows = visible.select_related("attachment")
+    found = get_object_or_404(rows, job__short_id=short_id, position=position)
+    attachment, data = found.attachment, found.attachment.read()
+    if data is None:
+        raise Http404  # no longer kept
+    response = HttpResponse(data, content_type=attachment.media_type)
+    response["Content-Disposition"] = content_disposition_header(not attachment.is_image, found.name) or ""
+    response["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+def chips_of(given: Iterable[Given], spec: ModelSpec | None) -> list[Chip]:
+    """Return attachments as the form shows them, with what they likely cost on a model."""
+    return [
+        Chip(
+            name=one.name,
+            icon="image" if one.attachment.is_image else "file-text",
+            facts=f"{one.attachment.extent} · about {one.attachment.tokens_about(spec):,} tokens",
+            value=one.value,
+        )
+        for one in given
+    ]
+
+
+def _taken(file: "UploadedFile[bytes]", *, project: Project, by: User, spec: ModelSpec | None) -> Chip:
+    name = attachments.clean_name(file.name or "")
+    try:
+        if (file.size or 0) > attachments.MOST_BYTES:
+            raise attachments.Unreadable(attachments.too_large(file.size or 0))
+        kept = lifecycle.keep_file(file.read(), project=project, by=by)
+    except attachments.Unreadable as refused:
+        return Chip(name=name, icon="triangle-alert", facts="", problem=str(refused))
+    return chips_of([Given(kept, name)], spec)[0]

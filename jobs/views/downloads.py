@@ -1,0 +1,138 @@
+"""A job's answer as a file, as it was written, as text, JSON or a table; and the rest of a long one."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.text import slugify
+from django.views.decorators.http import require_safe
+
+from jobs.models import Answer, Job
+from jobs.rendering import RENDERER_VERSION, reading, results
+from jobs.rendering.results import Cell
+from jobs.views import job_page
+from jobs.views.answer import rest_of, value_of
+from jobs.views.frame import fragment, person_of
+
+LONGEST_NAME = 60  # characters of a title in a file's name
+# A spreadsheet runs a cell that begins with one of these as a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+JSON_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+@require_safe
+def download(request: HttpRequest, short_id: str, kind: str) -> HttpResponse:
+    """Send a job's answer as a file of a kind: md, txt, json or csv."""
+    job = job_page.find(person_of(request), short_id)
+    answer = job_page.answer_of(job)
+    if answer is None:
+        raise Http404
+    write, media_type = KINDS[kind]
+    return file(write(job, answer), media_type, f"{_name(job)}.{kind}")
+
+
+@require_safe
+@fragment
+def job_answer_rest(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Answer with what a page kept back of a long answer; with a reload if it was rendered anew meanwhile."""
+    answer = job_page.answer_of(job_page.find(person_of(request), short_id))
+    if answer is None:
+        raise Http404
+    if request.GET.get("version") != str(answer.renderer_version):
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+    return HttpResponse(rest_of(answer))
+
+
+def file(content: str, media_type: str, name: str) -> HttpResponse:
+    """Answer with a text to be saved, never shown: what it holds is not ours."""
+    return HttpResponse(
+        content,
+        content_type=f"{media_type}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return CSV in which no cell is a formula."""
+    found = io.StringIO()
+    writer = csv.writer(found)
+    writer.writerow([spreadsheet_cell(name) for name in head])
+    writer.writerows([spreadsheet_cell(value) for value in row] for row in rows)
+    return found.getvalue()
+
+
+def spreadsheet_cell(value: Any) -> str:
+    """Return a value as a spreadsheet may have it: what begins like a formula gets an apostrophe."""
+    cell = value if isinstance(value, Cell) else Cell("text", str(value))
+    if cell.kind == "number" and JSON_NUMBER.fullmatch(cell.text):
+        return cell.text
+    text = "" if cell.kind == "null" else cell.text
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _name(job: Job) -> str:
+    title = slugify(getattr(getattr(job, "prompt", None), "title", ""))[:LONGEST_NAME].strip("-_")
+    return f"{job.short_id}-{title}" if title else job.short_id
+
+
+def _markdown(_job: Job, answer: Answer) -> str:
+    return answer.text
+
+
+def _text(_job: Job, answer: Answer) -> str:
+    value = value_of(answer)
+    if value is not None:
+        return results.pretty(value) + "\n"
+    return reading.text_of(answer.html) if answer.renderer_version == RENDERER_VERSION else answer.text
+
+
+def _json(job: Job, answer: Answer) -> str:
+    value = value_of(answer)
+    record = {
+        **_about(job),
+        "mode": job.mode,
+        "max_output_tokens": job.max_output_tokens,
+        "tags": job.tags,
+        "response_id": answer.attempt.response_id,
+        "usage": answer.attempt.usage,
+        "is_refusal": answer.is_refusal,
+        "validation_errors": answer.validation_errors,
+        "answer": answer.text if value is None else value,
+    }
+    return results.pretty(record) + "\n"
+
+
+def _csv(job: Job, answer: Answer) -> str:
+    value = value_of(answer)
+    if value is None:
+        about = _about(job)
+        return table([*about, "answer"], [[*about.values(), answer.text]])
+    rows = [row for _, row in results.rows_of(value)]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return table(columns, ([results.cell_of(row.get(name)) for name in columns] for row in rows))
+
+
+def _about(job: Job) -> dict[str, str]:
+    return {
+        "job": job.short_id,
+        "title": getattr(getattr(job, "prompt", None), "title", ""),
+        "project": job.project.slug,
+        "submitted_by": str(job.submitted_by),
+        "model": job.model_id,
+        "effort": job.effort,
+        "status": job.status,
+        "created_at": job.created_at.isoformat(timespec="seconds"),
+        "finished_at": job.finished_at.isoformat(timespec="seconds") if job.finished_at else "",
+        "cost_usd": f"{job.cost:f}",
+    }
+
+
+KINDS: dict[str, tuple[Callable[[Job, Answer], str], str]] = {
+    "md": (_markdown, "text/markdown"),
+    "txt": (_text, "text/plain"),
+    "json": (_json, "application/json"),
+    "csv": (_csv, "text/csv"),
+}

@@ -1,0 +1,53 @@
+"""Prices a job that goes on from another, and says in words why it cannot be sent."""
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import Decimal
+
+from jobs import lifecycle, spend
+from jobs.forecast import Likely
+from jobs.lifecycle import JobSpec, SpecError
+from jobs.views.frame import Frame
+from jobs.views.panel import NO_CAP, Offer, Panel, too_little
+
+# What keeps a job from being sent; `in_words` says each.
+REFUSALS = (SpecError, spend.BudgetRefused, spend.NoCap)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a job would likely cost and can cost at most (USD), and what is in its way.
+
+    `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
+    way.
+    """
+
+    wanted: JobSpec
+    likely: Likely | None
+    ceiling: Decimal | None
+    problem: str = ""
+    fitting: int | None = None
+
+
+def quote_of(wanted: JobSpec, frame: Frame, *, unwritten: Collection[str] = ()) -> Quote:
+    """Price a spec from our own rows; problems of the fields in `unwritten` are not told yet."""
+    offer = Offer.to(frame)
+    panel = Panel(
+        offer, dataclasses.replace(wanted, project=offer.projects.get(wanted.project.slug, wanted.project))
+    )
+    found = Quote(wanted, panel.likely, panel.ceiling)
+    if panel.obstacle is not None:
+        return dataclasses.replace(found, problem=panel.obstacle.message, fitting=panel.obstacle.fitting)
+    problems = lifecycle.problems_of(wanted)
+    told = (message for name, message in problems.items() if name not in unwritten)
+    return dataclasses.replace(found, problem=next(told, ""))
+
+
+def in_words(refusal: Exception, *, told: Collection[str] = ()) -> str:
+    """Say why a job was refused (one of `REFUSALS`); errors of the fields in `told` stand at their fields."""
+    if isinstance(refusal, SpecError):
+        return " ".join(message for name, message in refusal.errors.items() if name not in told)
+    if isinstance(refusal, spend.BudgetRefused):
+        return too_little(refusal.ceiling, refusal.left, refusal.budget)
+    return NO_CAP

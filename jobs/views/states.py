@@ -1,0 +1,188 @@
+"""Gathers what a job's page says about the state it is in, with the next step."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from jobs import clock, forecast, lifecycle
+from jobs.forms import ResolveForm
+from jobs.models import (
+    IN_FLIGHT,
+    Attempt,
+    AttemptState,
+    Budget,
+    BudgetPeriod,
+    Event,
+    Job,
+    LedgerEntry,
+    Scope,
+    Status,
+)
+from jobs.models.job import MOST_AHEAD
+from jobs.pricing import Usage
+from jobs.templatetags import ui
+from jobs.views import causes, ways, words
+from jobs.views.bill import Bill, held_by
+from jobs.views.frame import Frame
+from jobs.views.pace import pace_of
+
+ON_ITS_WAY = (Status.WAITING, Status.SENDING, *IN_FLIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that was read about a job, and when; `attempt` is the one its page speaks of."""
+
+    job: Job
+    api: str
+    now: dt.datetime
+    frame: Frame
+    attempts: Sequence[Attempt]
+    attempt: Attempt | None
+    events: Sequence[Event]
+    rows: Sequence[LedgerEntry]
+    bill: Bill
+    previous: Job | None
+    may_rerun: bool
+
+    def happened(self, kind: str) -> Event | None:
+        """Return the last event of a kind."""
+        return next((event for event in reversed(self.events) if event.kind == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What a cancel comes to, USD: what has probably been used by now, and the most that is saved."""
+
+    used: Decimal
+    saved: Decimal
+
+
+def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
+    """Return what the template of a job's state shows."""
+    job = story.job
+    if job.status in ON_ITS_WAY and story.attempt:
+        return _on_its_way(story, story.attempt)
+    if job.status == Status.UNCONFIRMED and story.attempt:
+        return _unconfirmed(story, story.attempt, form)
+    if job.status == Status.REQUIRES_ACTION:
+        return asked(lifecycle.cards(job), {})
+    if job.status == Status.COMPLETED:
+        answered = story.happened("answered")
+        return {"answered_by": answered.note if answered else ""}
+    if job.status == Status.INCOMPLETE:
+        return _incomplete(story)
+    if job.status == Status.FAILED:
+        kinds = {event.kind for event in story.events}
+        refused = story.happened("no_budget")
+        return {
+            "cause": causes.cause_of(job, story.attempt, kinds, story.api),
+            "no_budget": refused.note if refused else "",
+        }
+    if job.status == Status.CANCELLED:
+        by_deadline = story.happened("deadline") is not None
+        return {"by_deadline": by_deadline, "ran": job.seconds_taken(story.now)}
+    return {}
+
+
+def asked(cards: Sequence[lifecycle.Card], errors: Mapping[str, str]) -> dict[str, Any]:
+    """Return the calls a job stopped for, each with what is wrong with its reply, and how many have one."""
+    return {
+        "cards": [(card, errors.get(card.field, "")) for card in cards],
+        "count_words": words.spelled(len(cards)),
+        "answered": sum(card.is_answered for card in cards),
+    }
+
+
+def stop_of(job: Job, attempt: Attempt, held: Decimal, now: dt.datetime) -> Stop:
+    """Say what a cancel of a job in flight comes to, of which `held` USD are held."""
+    used = lifecycle.used_by(job, attempt, now)
+    return Stop(used=used, saved=max(held - used, Decimal(0)))
+
+
+def usage_of(attempt: Attempt | None) -> Usage | None:
+    """Return what an attempt reported to have used."""
+    return Usage.from_wire({"usage": attempt.usage}) if attempt and attempt.usage else None
+
+
+def _on_its_way(story: Story, attempt: Attempt) -> dict[str, Any]:
+    job, now = story.job, story.now
+    pace = pace_of(job, now)
+    found: dict[str, Any] = {
+        "pace": pace,
+        "seconds": job.seconds_taken(now),
+        "likely": _likely(story, attempt),
+    }
+    if job.status == Status.WAITING:
+        ahead: int = getattr(job, "ahead", 0) or 0
+        found |= {"ahead": ahead, "ahead_words": f"{ahead:,}{'+' if ahead >= MOST_AHEAD else ''}"}
+        found["is_full"] = (getattr(job, "slots_in_use", 0) or 0) >= job.project.connection.max_in_flight
+    if job.is_in_flight:
+        found["stop"] = stop_of(job, attempt, held_by(story.rows, attempt), now)
+    if pace.is_slow and story.may_rerun and hasattr(job, "prompt"):
+        found["beside"] = ways.way_beside(job, story.frame.today)
+    return found
+
+
+def _likely(story: Story, attempt: Attempt) -> forecast.Likely:
+    """Return the likely cost of a job that is on its way, at the price row of its attempt."""
+    job, tokens = story.job, attempt.input_tokens
+    if tokens is None:
+        tokens = forecast.guess_input_tokens(getattr(getattr(job, "prompt", None), "text", ""))
+        tokens += forecast.guess_carried(story.previous) if story.previous else 0
+    return forecast.likely_cost(
+        job.project,
+        job.model,
+        attempt.price,
+        effort=job.effort,
+        input_tokens=tokens,
+        max_output_tokens=job.max_output_tokens,
+        mode=job.mode,
+    )
+
+
+def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> dict[str, Any]:
+    job = story.job
+    doubtful = next(
+        (one for one in reversed(story.attempts) if one.state == AttemptState.UNCONFIRMED), attempt
+    )
+    lost = story.happened("unconfirmed")
+    since = lost.at if lost else job.created_at
+    held = held_by(story.rows, doubtful)
+    periods = BudgetPeriod.objects.filter(
+        budget__in=Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id),
+        month=clock.month_of(story.frame.today),
+    )
+    by_scope = {period.budget.scope: period for period in periods.select_related("budget")}
+    hard = [period.left for period in by_scope.values() if period.budget.is_hard]
+    left = max(min(hard), Decimal(0)) if hard else None
+    short = ""
+    if left is not None and job.worst_case > left:
+        short = f"Send again needs {ui.ceiling(job.worst_case)} more; {ui.money(left)} is left."
+    project = by_scope.get(Scope.PROJECT)
+    return {
+        "attempt": doubtful,
+        "doubt": causes.doubt_of(doubtful, story.api),
+        "since": since,
+        "after": (since - doubtful.sent_at).total_seconds() if doubtful.sent_at else 0,
+        "seconds": (story.now - since).total_seconds(),
+        "usual": words.usually(*lifecycle.usual_seconds(job.model, job.effort)),
+        "held": held,
+        "twice": story.bill.most + job.worst_case,
+        "is_twice": story.bill.most == job.worst_case,
+        "left": max(project.left, Decimal(0)) if project else None,
+        "short": short,
+        "form": form or ResolveForm(),
+    }
+
+
+def _incomplete(story: Story) -> dict[str, Any]:
+    usage = usage_of(story.attempt)
+    found: dict[str, Any] = {"usage": usage}
+    if usage is not None and usage.output_tokens:
+        found["thought"] = usage.reasoning_tokens / usage.output_tokens * 100
+    if story.may_rerun and hasattr(story.job, "prompt"):
+        found["ways"] = ways.ways_on(story.job, usage, story.frame.today)
+    return found

@@ -1,0 +1,62 @@
+"""Asks on from a job that has ended: prices what is typed under its answer, and sends it."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from jobs import lifecycle
+from jobs.access import Act
+from jobs.forms import follow_up_in, submission_key_in, text_in
+from jobs.lifecycle import JobSpec
+from jobs.models import Job
+from jobs.views import job_page
+from jobs.views.frame import fragment, frame_of, person_of
+from jobs.views.quote import REFUSALS, in_words, quote_of
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+def follow_up(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Send a follow-up; what was typed stays until it is accepted."""
+    job = job_page.allowed(request, short_id, Act.SUBMIT)
+    # Whoever had to sign in again comes back with a GET.
+    if request.method != "POST" or not _may_follow(request, job):
+        return redirect(job)
+    wanted = follow_up_in(request.POST, job, by=person_of(request))
+    if "price" in request.POST or "fit" in request.POST:
+        return _page(request, job, _priced(request, wanted))
+    try:
+        return redirect(lifecycle.submit(wanted))
+    except REFUSALS as refusal:
+        return _page(request, job, {"refusal": in_words(refusal)}, status=422)
+
+
+@fragment
+@sensitive_post_parameters()
+@require_POST
+def follow_up_price(request: HttpRequest, short_id: str) -> HttpResponse:
+    """Price what is typed so far, from our own rows alone."""
+    job = job_page.allowed(request, short_id, Act.SUBMIT)
+    if not _may_follow(request, job):
+        return HttpResponse(status=204)
+    wanted = follow_up_in(request.POST, job, by=person_of(request))
+    return render(request, "_job_follow.html#price", {"job": job, **_priced(request, wanted)})
+
+
+def _may_follow(request: HttpRequest, job: Job) -> bool:
+    return job_page.may_follow(job, job_page.acts_open(job, person_of(request)))
+
+
+def _priced(request: HttpRequest, wanted: JobSpec) -> dict[str, Any]:
+    return {"quote": quote_of(wanted, frame_of(request), unwritten=("prompt",))}
+
+
+def _page(request: HttpRequest, job: Job, more: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    typed = {
+        "follow_text": text_in(request.POST, "prompt"),
+        "submission_key": submission_key_in(request.POST),
+    }
+    return render(request, "job.html", job_page.body(job, request) | typed | more, status=status)

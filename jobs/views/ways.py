@@ -1,0 +1,217 @@
+"""Offers ways on from a job that stopped early or takes long: what each changes, and what it costs."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Exists, Q
+
+from jobs import forecast, lifecycle, pricing
+from jobs.lifecycle import JobSpec, usual_seconds
+from jobs.models import Job, ModelSpec, Price, Project, User
+from jobs.pricing import Usage
+from jobs.templatetags import ui
+from jobs.views import words
+
+STANDARD = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way on: a new job with other settings, its likely cost and its ceiling in USD.
+
+    `problem` says why it cannot be gone; '' if it can.
+    """
+
+    key: str
+    title: str
+    why: str
+    button: str
+    changes: Mapping[str, Any] = field(repr=False)
+    low: Decimal
+    high: Decimal
+    ceiling: Decimal
+    problem: str = ""
+
+    def spec(self, job: Job, *, by: User, submission_key: str) -> JobSpec:
+        """Return the new job as someone's own; what was confirmed for the first stays confirmed."""
+        return dataclasses.replace(
+            lifecycle.asked(job, by=by),
+            rerun_of=job,
+            accepts_undocumented=True,
+            submission_key=submission_key,
+            **self.changes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What the prices of ways rest on: the job, the input tokens it read, and today's price of each model."""
+
+    job: Job
+    read: int
+    prices: Mapping[str, Price]
+
+
+def ways_on(job: Job, usage: Usage | None, today: dt.date) -> Sequence[Way]:
+    """Return the ways on from a job that used up its output limit; one query."""
+    if job.incomplete_reason != "max_output_tokens":
+        return []
+    read = usage.input_tokens if usage else forecast.guess_input_tokens(job.prompt.text)
+    ground = _Ground(job, read, _prices(job.project, today))
+    used = usage.output_tokens if usage else job.max_output_tokens
+    found = [_more_room(ground, used), _less_effort(ground), _lesser_model(ground)]
+    return [way for way in found if way is not None]
+
+
+def way_of(job: Job, key: str, today: dt.date) -> Way | None:
+    """Return the way of a key, if it is open to a job as it is now."""
+    if not hasattr(job, "prompt"):
+        return None
+    beside = way_beside(job, today)
+    found = [*ways_on(job, None, today), *([beside] if beside else [])]
+    return next((way for way in found if way.key == key), None)
+
+
+def way_beside(job: Job, today: dt.date) -> Way | None:
+    """Return the way to have a job in flight done by a smaller model as well; one query."""
+    if not job.is_in_flight or not _is_measurable(job):
+        return None
+    read = forecast.guess_input_tokens(job.prompt.text)
+    return _lesser_model(_Ground(job, read, _prices(job.project, today)))
+
+
+def _more_room(ground: _Ground, used: int) -> Way | None:
+    job = ground.job
+    limit = min(job.max_output_tokens * 2, job.model.max_output_tokens)
+    price = ground.prices.get(job.model_id)
+    if price is None or limit <= job.max_output_tokens:
+        return None
+    # It has just shown what it needs at least; where that is more than usual, all up to the limit is likely.
+    low, high = _usual_output(job.model, job.effort)
+    least = max(low, used)
+    return _way(
+        ground,
+        price,
+        key="limit",
+        title=f"Raise the limit to {limit:,} tokens",
+        why="The same job with more room to think and write.",
+        button=f"Run with {limit:,}",
+        changes={"max_output_tokens": limit},
+        output=(least, high if high > least else limit),
+    )
+
+
+def _less_effort(ground: _Ground) -> Way | None:
+    job = ground.job
+    efforts = [
+        effort
+        for effort in job.model.efforts
+        if not job.project.allowed_efforts or effort in (*job.project.allowed_efforts, job.effort)
+    ]
+    price = ground.prices.get(job.model_id)
+    place = efforts.index(job.effort) if job.effort in efforts else 0
+    if price is None or place == 0:
+        return None
+    lower = efforts[place - 1]
+    return _way(
+        ground,
+        price,
+        key="effort",
+        title=f"Lower the effort to {lower}",
+        why="Same limit. It thinks less, so more of it is left for the answer.",
+        button=f"Run on {lower}",
+        changes={"effort": lower},
+        output=_usual_output(job.model, lower),
+    )
+
+
+def _lesser_model(ground: _Ground) -> Way | None:
+    """Return the next smaller model that can do the job for less."""
+    job = ground.job
+    if not _is_measurable(job):
+        return None
+    for price in sorted(ground.prices.values(), key=lambda price: -price.model.rung):
+        spec = price.model
+        if spec.rung >= job.model.rung or not _can_do(spec, job):
+            continue
+        effort = job.effort if job.effort in spec.efforts else spec.default_effort
+        allowed = job.project.allowed_efforts
+        mode = STANDARD if STANDARD in spec.modes else spec.modes[0]
+        limit = min(job.max_output_tokens, spec.max_output_tokens)
+        way = _way(
+            ground,
+            price,
+            key="model",
+            title=f"Try {spec.pk} first, {effort} effort",
+            why=f"{'Same' if limit == job.max_output_tokens else 'Its own'} limit. "
+            f"Usually takes {words.usually(*usual_seconds(spec, effort))}.",
+            button=f"Run on {spec.pk}",
+            changes={"model": spec.pk, "effort": effort, "mode": mode, "max_output_tokens": limit},
+            output=_usual_output(spec, effort),
+        )
+        if way.ceiling < job.worst_case and (not allowed or effort in allowed):
+            return way
+    return None
+
+
+def _is_measurable(job: Job) -> bool:
+    """Tell whether a job's ceiling on another model is known here.
+
+    What a thread, files and tools read there is not, so that the ceiling would be a guess.
+    """
+    return job.previous_id is None and not job.max_tool_calls and not getattr(job, "attachment_count", 0)
+
+
+def _can_do(spec: ModelSpec, job: Job) -> bool:
+    """Tell whether a model has what the job asks for, and room for it."""
+    needed = {"structured"} if job.prompt.schema is not None else set()
+    needed |= {"functions"} if job.prompt.tools else set()
+    return needed <= set(spec.capabilities) and job.input_bound < spec.context_window
+
+
+def _way(
+    ground: _Ground, price: Price, *, changes: Mapping[str, Any], output: tuple[int, int], **said: Any
+) -> Way:
+    """Price a way: all of the job's settings, but for `changes`."""
+    job, spec = ground.job, price.model
+    limit = changes.get("max_output_tokens", job.max_output_tokens)
+    factor = spec.mode_factor(changes.get("mode", job.mode))
+    if spec.pk == job.model_id:
+        ceiling = lifecycle.worst_case(job, price, max_output_tokens=limit)
+    else:
+        ceiling = pricing.worst_case(
+            price.rates, input_tokens=job.input_bound, max_output_tokens=limit, mode_factor=factor
+        )
+    low, high = pricing.likely(
+        rates=price.rates,
+        input_tokens=ground.read,
+        output_low=output[0],
+        output_high=output[1],
+        max_output_tokens=limit,
+        mode_factor=factor,
+    )
+    limit_per_job = job.project.job_limit
+    problem = ""
+    if limit_per_job is not None and ceiling > limit_per_job:
+        problem = f"Over the {ui.money(limit_per_job)} limit per job"
+    low, high = min(low, ceiling), min(high, ceiling)
+    return Way(changes=changes, low=low, high=high, ceiling=ceiling, problem=problem, **said)
+
+
+def _usual_output(spec: ModelSpec, effort: str) -> tuple[int, int]:
+    """Return P10 and P90 of output tokens by the catalogue."""
+    usual = spec.usual(effort)
+    return int(usual["reasoning"][0] + usual["answer"][0]), int(usual["reasoning"][2] + usual["answer"][2])
+
+
+def _prices(project: Project, today: dt.date) -> dict[str, Price]:
+    """Return today's price of every living model that a project uses."""
+    alive = Q(model__shutdown_date=None) | Q(model__shutdown_date__gt=today)
+    chosen = Project.allowed_models.through.objects.filter(project=project)
+    used = Q(model__in=chosen.values("modelspec")) | ~Exists(chosen)
+    rows = Price.objects.filter(alive, used, valid_from__lte=today).select_related("model")
+    return {price.model_id: price for price in rows.order_by("model_id", "-valid_from").distinct("model_id")}

@@ -1,0 +1,82 @@
+"""Settings, members, sign-in and error pages: all of them fit every width, and everyone can read them."""
+
+import pytest
+from playwright.sync_api import Page
+from pytest_django.live_server_helper import LiveServer
+
+from jobs import lifecycle
+from jobs.access import Role
+from jobs.models import Connection, Invitation, Project, Secret
+from tests.browser.conftest import Browse
+from tests.browser.test_pages import complaints
+from tests.factories import a_person, a_project, a_spec
+
+
+def look(page: Page, paths: dict[str, str]) -> list[str]:
+    found: list[str] = []
+    for name, path in paths.items():
+        page.goto(path)
+        found += complaints(page, name)
+    return found
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServer, browse: Browse) -> None:
+    mira, vera = a_person(name="Mira Okafor"), a_person("vera@example.com")
+    long = a_person(f"{'a_long_name_' * 3}@a-very-long-host.example", name="")
+    ana = a_person("ana@example.com", is_superuser=True, is_staff=True)
+    project = a_project(members={mira: Role.MANAGER, vera: Role.VIEWER, long: Role.VIEWER})
+    other = Connection.objects.create(
+        name="Azure, Sweden Central",
+        kind="azure",
+        base_url="https://northvale-sc.openai.azure.com/openai/v1",
+        key=Secret.of("sk-x"),
+        last_test_result="Key accepted in 212 ms, 14 models seen.",
+    )
+    Project.objects.create(name="Paid", slug="paid", connection=other)
+    lifecycle.submit(a_spec(project, mira))
+    lifecycle.pause(project.connection_id, "insufficient_quota: You exceeded your current quota.")
+    Invitation.objects.make("eve@example.com", project=project, role=Role.VIEWER, by=mira)
+    project.change_role(long, Role.APPROVER, by=mira)
+
+    found = look(browse(), {"forgot": "/login/forgot/", "join": "/join/"})
+    manager = browse(mira)
+    found += look(
+        manager,
+        {
+            "profile": "/settings/profile/",
+            "models": "/settings/models/",
+            "members": "/projects/proofs/members/",
+            "project settings": "/projects/proofs/settings/",
+        },
+    )
+    manager.goto("/projects/proofs/members/")
+    manager.get_by_label("Email").fill("new@example.com")
+    manager.get_by_role("button", name="Make a link").click()
+    found += complaints(manager, "a link")
+    link = manager.locator("#link").inner_text()
+    operator = browse(ana)
+    found += look(
+        operator,
+        {
+            "connections": "/settings/connections/",
+            "connection": f"/settings/connections/{other.pk}/",
+            "people": "/settings/people/",
+            "new project": "/projects/new/",
+        },
+    )
+    operator.goto("/settings/connections/new/")
+    operator.get_by_label("Name").fill("x")
+    operator.get_by_label("Address").fill("http://10.0.0.1/v1")
+    operator.get_by_label("Key", exact=True).fill("x y")
+    operator.get_by_role("button", name="Add and test").click()
+    found += complaints(operator, "new connection with errors")
+    operator.goto("/settings/connections/")
+    operator.get_by_role("button", name="Pause Azure").click()
+    found += complaints(operator, "pause")
+    found += look(browse(vera), {"not allowed": "/projects/proofs/settings/"})
+    invited = browse()
+    invited.goto(link)
+    invited.get_by_role("button", name="Go on").click()
+    found += complaints(invited, "join as someone new")
+    assert not found, "\n".join(found)

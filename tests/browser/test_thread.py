@@ -1,0 +1,120 @@
+"""Asking on under an answer in a browser: a live price, one job for two clicks, text that survives a poll."""
+
+import re
+
+from django.db.models import F
+from playwright.sync_api import Page, expect
+
+from jobs import spend
+from jobs.access import Role
+from jobs.models import Answer, Job, Status, User
+from jobs.rendering import RENDERER_VERSION
+from jobs.templatetags import ui
+from tests.browser.conftest import Browse
+from tests.browser.installation import Installation, charged
+from tests.browser.watch import Watch
+from tests.jobs.views.states import a_job
+
+QUICK = " [[sandbox: seconds=0.2]]"
+
+
+def expect_price(page: Page) -> None:
+    expect(page.locator("#follow .est.end")).to_have_text(
+        re.compile(r"About \$[\d.]+–\$[\d.]+, capped at \$[\d.]+")
+    )
+
+
+def test_thread_goes_on_branches_and_is_shown_in_order(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    first = ponder.submit(project, mira, f"Is the lemma true?{QUICK}")
+    ponder.wait_for(first, Status.COMPLETED)
+    ponder.wait_until_rendered(first)
+    page = browse(mira)
+    page.goto(first.get_absolute_url())
+    box = page.get_by_label("Follow up", exact=True)
+    box.scroll_into_view_if_needed()
+    expect_price(page)
+    box.fill(f"And in dual spaces?{QUICK}")
+    box.press("Control+Enter")
+    badge = page.locator(".d-head .badge")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("And in dual spaces?")
+    expect(badge).to_have_text("Completed")
+    second = Job.objects.get(previous=first)
+    assert page.url.endswith(second.get_absolute_url())
+    assert charged(second) > 0
+
+    # Back to the first by the thread, and on from there another way.
+    thread = page.locator(".thread a")
+    expect(thread).to_have_count(2)
+    thread.first.click()
+    expect(page).to_have_url(re.compile(first.short_id))
+    box.fill(f"Give a counterexample.{QUICK}")
+    expect_price(page)
+    page.get_by_role("form", name="Follow up").get_by_role("button", name="Send").dblclick()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Give a counterexample.")
+    expect(badge).to_have_text("Completed")
+    assert Job.objects.filter(previous=first).count() == 2
+    expect(thread).to_have_count(3)
+    expect(page.locator(".thread li.lv1 a")).to_have_attribute("aria-current", "true")
+
+
+def test_text_half_typed_survives_what_a_poll_brings(
+    ponder: Installation, browse: Browse, mira: User, watches: list[Watch]
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        # Its answer is not rendered yet, so that the page still asks.
+        job = a_job(project, mira, Status.COMPLETED, answer={"text": "The *lemma* fails."})
+        page = browse(mira)
+        page.goto(job.get_absolute_url())
+        box = page.get_by_label("Follow up", exact=True)
+        box.press_sequentially("And in dual")
+        expect_price(page)
+        note = page.get_by_label("Note")
+        note.fill("Check step 3")
+        page.get_by_text("Add tags").click()
+        box.focus()
+        Answer.objects.filter(job=job).update(
+            html="<p>The <em>lemma</em> fails.</p>", renderer_version=RENDERER_VERSION
+        )
+        Job.objects.filter(pk=job.pk).update(version=F("version") + 1)
+        expect(page.locator("#answer em")).to_have_text("lemma")
+        expect(box).to_be_focused()
+        box.press_sequentially(" spaces?")
+        expect(box).to_have_value("And in dual spaces?")
+        expect_price(page)
+        expect(note).to_have_value("Check step 3")
+        expect(page.get_by_label("Tags")).to_be_visible()
+
+
+def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limit(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    first = ponder.submit(project, mira, f"Is the lemma true?{QUICK}")
+    first = ponder.wait_for(first, Status.COMPLETED)
+    page = browse(mira)
+    page.goto(first.get_absolute_url())
+    box = page.get_by_label("Follow up", exact=True)
+    box.fill(f"And in dual spaces?{QUICK}")
+    expect_price(page)
+    spend.set_cap(charged(first) + first.worst_case / 2, project=project)
+    form = page.get_by_role("form", name="Follow up")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("alert")).to_contain_text("too little")
+    expect(box).to_have_value(f"And in dual spaces?{QUICK}")
+    assert not Job.objects.filter(previous=first).exists()
+    box.press("End")
+    box.press_sequentially(" ")
+    expect(form.get_by_role("button", name="Send")).to_be_disabled()
+    form.get_by_role("button", name=re.compile("Use .* tokens")).click()
+    expect(form.get_by_role("button", name="Send")).to_be_enabled()
+    expect_price(page)
+    shown = form.locator(".est.end").inner_text()
+    form.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("And in dual spaces?")
+    second = Job.objects.get(previous=first)
+    assert second.max_output_tokens < first.max_output_tokens
+    assert shown.endswith(f"capped at {ui.ceiling(second.worst_case)}")

@@ -1,0 +1,218 @@
+"""Answering what a job stopped for: nothing preselected, all or nothing, saved for later, sent once."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from jobs import spend
+from jobs.access import Role
+from jobs.models import Job, Project, SavedReplies, Status, User
+from jobs.templatetags import ui
+from tests.factories import a_person, a_project
+from tests.jobs.views.states import ARXIV, DOWNLOAD, SAGE, a_job
+
+pytestmark = pytest.mark.django_db
+LOOK_UP = {"type": "function_call", "call_id": "call_2", "name": "look_up", "arguments": "no JSON <b>"}
+KEY = "0b1c7e3e-5a3e-4a51-8c65-2f6f2f1f0a11"
+ALL = {
+    "call1-text": "[1]",
+    "call2-text": "No such theorem",
+    "call2-is-error": "1",
+    "call3-approve": "yes",
+    "submission_key": KEY,
+}
+
+
+@pytest.fixture
+def mira() -> User:
+    return a_person()
+
+
+@pytest.fixture
+def project(mira: User) -> Project:
+    return a_project(members={mira: Role.SUBMITTER})
+
+
+@pytest.fixture
+def signed_in(mira: User) -> Client:
+    client = Client()
+    client.force_login(mira)
+    return client
+
+
+@pytest.fixture
+def asking(project: Project, mira: User) -> Job:
+    """A job that stopped for two functions and an approval."""
+    spec = {"tools": (ARXIV,), "max_tool_calls": 1}
+    return a_job(
+        project, mira, Status.REQUIRES_ACTION, spec=spec, answer={"calls": [SAGE, LOOK_UP, DOWNLOAD]}
+    )
+
+
+def reply(client: Client, job: Job, data: dict[str, str], path: str = "replies/") -> Any:
+    return client.post(f"{job.get_absolute_url()}{path}", data)
+
+
+def price(client: Client, job: Job, data: dict[str, str]) -> Any:
+    return reply(client, job, data, "replies/price/")
+
+
+def test_every_call_has_a_card_with_what_it_asks_and_nothing_preselected(
+    signed_in: Client, asking: Job
+) -> None:
+    page = signed_in.get(asking.get_absolute_url()).content.decode()
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    for expected in (
+        "The model stopped to ask you for three things",
+        "Answer all three and the thread goes on as a new job.",
+        "run_sage function Needs an output",
+        "A = 1",
+        "no JSON &lt;b&gt;",
+        "download_paper MCP · arxiv Needs a decision",
+        "id &quot;2406.01877v2&quot;",
+        "Approving sends these arguments to mcp.arxiv-tools.org , outside the practice API.",
+        "The result comes back as input and is charged.",
+        "Send an error instead",
+        "0 of 3 answered",
+        "Save for later",
+        "Going on holds a new ceiling , which includes the thread so far as input.",
+    ):
+        assert expected in words, expected
+    calls = page[page.index('id="calls"') : page.index("</form>", page.index('id="calls"'))]
+    assert "checked" not in calls
+    assert re.search(r'btn primary" disabled', calls)
+
+
+def test_answers_go_on_as_a_new_job_and_a_double_click_makes_one(
+    signed_in: Client, asking: Job, mira: User
+) -> None:
+    places = {reply(signed_in, asking, ALL)["Location"] for _ in range(2)}
+    new = Job.objects.get(previous=asking)
+    assert places == {new.get_absolute_url()}
+    assert new.prompt.input_items == [
+        {"type": "function_call_output", "call_id": "call_1", "output": "[1]"},
+        {"type": "function_call_output", "call_id": "call_2", "output": '{"error": "No such theorem"}'},
+        {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True},
+    ]
+    before = signed_in.get(asking.get_absolute_url()).content.decode()
+    assert "It stopped to ask, and was answered." in before
+    assert f'href="{new.get_absolute_url()}"' in before
+    after = signed_in.get(new.get_absolute_url()).content.decode()
+    assert "3 answers to what the job before it had asked." in after
+    prompt = signed_in.get(f"{new.get_absolute_url()}prompt/").content.decode()
+    for expected in ("run_sage", "[1]", "No such theorem", "download_paper", "Approved"):
+        assert expected in prompt
+    assert "was removed" not in prompt
+
+
+def test_a_refusal_to_approve_is_an_answer(signed_in: Client, asking: Job) -> None:
+    reply(signed_in, asking, {**ALL, "call3-approve": "no"})
+    new = Job.objects.get(previous=asking)
+    assert (new.prompt.input_items or [])[2]["approve"] is False
+    assert "Refused" in signed_in.get(f"{new.get_absolute_url()}prompt/").content.decode()
+
+
+def test_half_the_answers_are_refused_at_their_cards_and_nothing_typed_is_lost(
+    signed_in: Client, asking: Job
+) -> None:
+    answer = reply(signed_in, asking, {"call1-text": "[<i>1</i>]", "call2-text": " ", "submission_key": KEY})
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Write what the function returned, or send an error instead." in page
+    assert "Approve this call or refuse it." in page
+    assert "1 of 3 answered. Still missing: look_up, download_paper." in page
+    assert "[&lt;i&gt;1&lt;/i&gt;]</textarea>" in page
+    assert KEY in page
+    assert not Job.objects.filter(previous=asking).exists()
+    asking.refresh_from_db()
+    assert asking.status == Status.REQUIRES_ACTION
+
+
+def test_what_is_saved_is_there_for_everyone_who_may_answer(
+    signed_in: Client, asking: Job, project: Project
+) -> None:
+    version = asking.version
+    saved = {"call1-text": "[1]", "call2-text": "gone", "call2-is-error": "1", "call3-approve": "no"}
+    page = signed_in.post(
+        f"{asking.get_absolute_url()}replies/", {**saved, "save": "1"}, follow=True
+    ).content.decode()
+    assert "Saved." in page
+    asking.refresh_from_db()
+    assert asking.version > version
+    approver = Client()
+    approver.force_login(person := a_person("ana@example.com"))
+    project.members.add(person, through_defaults={"role": Role.APPROVER})
+    page = approver.get(asking.get_absolute_url()).content.decode()
+    assert "[1]</textarea>" in page
+    assert "gone</textarea>" in page
+    assert re.search(r'name="call2-is-error"[^>]* checked', page)
+    assert re.search(r'value="no" checked', page)
+    assert "3 of 3 answered" in page
+    assert not re.search(r'btn primary" disabled', page)
+    assert reply(approver, asking, ALL).status_code == 302
+    assert not SavedReplies.objects.exists()
+
+
+def test_the_bar_counts_prices_and_opens_when_all_is_answered(signed_in: Client, asking: Job) -> None:
+    first = price(signed_in, asking, {"call1-text": "[1]"})
+    page = first.content.decode()
+    assert "1 of 3 answered" in page
+    assert re.search(r'btn primary" disabled', page)
+    assert re.search(r'id="call1-state">.*Answered', page)
+    assert 'id="call2-state">Needs an output' in page
+    last = price(signed_in, asking, ALL)
+    page, quote = last.content.decode(), last.context["quote"]
+    assert "3 of 3 answered" in page
+    assert not re.search(r'btn primary" disabled', page)
+    assert f"never more than {ui.ceiling(quote.ceiling)}" in page
+    assert f"a new ceiling of {ui.ceiling(quote.ceiling)}" in page
+    reply(signed_in, asking, ALL)
+    assert Job.objects.get(previous=asking).worst_case == quote.ceiling
+
+
+def test_over_the_cap_the_bar_says_so_and_nothing_is_sent(
+    signed_in: Client, asking: Job, project: Project
+) -> None:
+    spend.set_cap(asking.cost + Decimal("0.20"), project=project)
+    page = price(signed_in, asking, ALL).content.decode()
+    assert "$0.20 is left this month in Proofs" in page
+    assert re.search(r'btn primary" disabled', page)
+    answer = reply(signed_in, asking, ALL)
+    assert answer.status_code == 422
+    assert "$0.20 is left this month in Proofs" in answer.content.decode()
+    asking.refresh_from_db()
+    assert asking.status == Status.REQUIRES_ACTION
+
+
+def test_an_answer_that_comes_too_late_is_a_message(signed_in: Client, asking: Job) -> None:
+    signed_in.post(f"{asking.get_absolute_url()}finish/")
+    for data in (ALL, {**ALL, "save": "1"}):
+        page = signed_in.post(f"{asking.get_absolute_url()}replies/", data, follow=True).content.decode()
+        assert "It was not waiting any more" in page
+    assert price(signed_in, asking, ALL).status_code == 204
+    assert not Job.objects.filter(previous=asking).exists()
+
+
+def test_only_those_who_may_answer_can(project: Project, asking: Job) -> None:
+    other = Client()
+    other.force_login(person := a_person("jo@example.com"))
+    project.members.add(person, through_defaults={"role": Role.SUBMITTER})
+    page = other.get(asking.get_absolute_url()).content.decode()
+    assert "The model stopped to ask for three things" in page
+    assert "Whoever sent it, approvers and managers can answer." in page
+    assert "run_sage" in page
+    assert "<textarea" not in page[page.index('id="calls"') : page.index("</form>", page.index('id="calls"'))]
+    assert "Continue job" not in page
+    assert reply(other, asking, ALL).status_code == 403
+    assert price(other, asking, ALL).status_code == 403
+
+
+def test_an_approval_without_a_known_host_names_the_server(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = a_job(project, mira, Status.REQUIRES_ACTION, answer={"calls": [DOWNLOAD]})
+    page = signed_in.get(job.get_absolute_url()).content.decode()
+    assert 'Approving sends these arguments to <b class="mono">arxiv</b>' in page

@@ -1,0 +1,233 @@
+"""Asking on under an answer: priced while one types, sent once, refused in words; the thread in its order."""
+
+import re
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from jobs import lifecycle, spend
+from jobs.access import Role
+from jobs.models import Job, Project, Prompt, Status, User
+from jobs.templatetags import ui
+from tests.factories import a_person, a_project
+from tests.jobs.views.states import SAGE, a_job
+
+pytestmark = pytest.mark.django_db
+ENDED = [Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED]
+
+
+@pytest.fixture
+def mira() -> User:
+    return a_person()
+
+
+@pytest.fixture
+def project(mira: User) -> Project:
+    return a_project(members={mira: Role.SUBMITTER})
+
+
+@pytest.fixture
+def signed_in(mira: User) -> Client:
+    client = Client()
+    client.force_login(mira)
+    return client
+
+
+@pytest.fixture
+def done(project: Project, mira: User) -> Job:
+    return a_job(project, mira, Status.COMPLETED, answer={"text": "The lemma fails."})
+
+
+def send(client: Client, job: Job, prompt: str = "And in dual spaces?", **more: Any) -> HttpResponse:
+    return client.post(f"{job.get_absolute_url()}follow-up/", {"prompt": prompt, **more})  # type: ignore[return-value]
+
+
+def price(client: Client, job: Job, prompt: str = "And in dual spaces?", **more: Any) -> Any:
+    return client.post(f"{job.get_absolute_url()}follow-up/price/", {"prompt": prompt, **more})
+
+
+def following(job: Job, by: User, **more: Any) -> Job:
+    return lifecycle.submit(lifecycle.follow_up(job, by=by, prompt="More", **more))
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_every_ended_job_can_be_followed_up(
+    signed_in: Client, project: Project, mira: User, status: Status
+) -> None:
+    job = a_job(project, mira, status, spec={"instructions": "Be brief."})
+    page = signed_in.get(job.get_absolute_url()).content.decode()
+    assert "Ask a follow-up. The whole thread is sent again as input." in page
+    answer = send(signed_in, job)
+    new = Job.objects.get(previous=job)
+    assert (answer.status_code, answer["Location"]) == (302, new.get_absolute_url())
+    assert (new.root, new.model, new.effort, new.status) == (job, job.model, job.effort, Status.WAITING)
+    assert (new.prompt.text, new.prompt.instructions) == ("And in dual spaces?", "Be brief.")
+
+
+@pytest.mark.parametrize(
+    "status", [Status.WAITING, Status.IN_PROGRESS, Status.UNCONFIRMED, Status.REQUIRES_ACTION]
+)
+def test_what_has_not_ended_offers_no_follow_up(
+    signed_in: Client, project: Project, mira: User, status: Status
+) -> None:
+    job = a_job(project, mira, status, answer={"calls": [SAGE]})
+    assert 'id="follow"' not in signed_in.get(job.get_absolute_url()).content.decode()
+    assert send(signed_in, job)["Location"] == job.get_absolute_url()
+    assert price(signed_in, job).status_code == 204
+    assert not Job.objects.filter(previous=job).exists()
+
+
+def test_a_job_whose_prompt_is_gone_or_whose_project_is_archived_offers_no_follow_up(
+    signed_in: Client, done: Job
+) -> None:
+    Project.objects.update(archived_at=timezone.now())
+    assert 'id="follow"' not in signed_in.get(done.get_absolute_url()).content.decode()
+    Project.objects.update(archived_at=None)
+    Prompt.objects.all().delete()
+    assert 'id="follow"' not in signed_in.get(done.get_absolute_url()).content.decode()
+    assert send(signed_in, done)["Location"] == done.get_absolute_url()
+
+
+def test_whoever_comes_back_from_signing_in_finds_the_job(signed_in: Client, done: Job) -> None:
+    for path in ("follow-up/", "replies/"):
+        answer = signed_in.get(f"{done.get_absolute_url()}{path}")
+        assert answer["Location"] == done.get_absolute_url()
+
+
+def test_the_price_counts_the_whole_thread_and_what_is_typed(signed_in: Client, done: Job) -> None:
+    short, long = (price(signed_in, done, text).context["quote"] for text in ("Why?", "Why? " * 2_000))
+    assert done.worst_case < short.ceiling < long.ceiling
+    assert short.likely.low < short.likely.high < short.ceiling
+    words = price(signed_in, done).content.decode()
+    quote = price(signed_in, done).context["quote"]
+    assert f"capped at {ui.ceiling(quote.ceiling)}" in words
+    assert re.search(r"About \$[\d.]+–\$[\d.]+, capped", words)
+    assert "Send" in words
+    assert "disabled" not in words
+
+
+def test_the_ceiling_shown_is_the_ceiling_held(signed_in: Client, done: Job) -> None:
+    quote = price(signed_in, done).context["quote"]
+    send(signed_in, done)
+    assert Job.objects.get(previous=done).worst_case == quote.ceiling
+
+
+def test_nothing_typed_yet_is_no_problem_until_it_is_sent(signed_in: Client, done: Job) -> None:
+    assert price(signed_in, done, "").context["quote"].problem == ""
+    answer = send(signed_in, done, " ")
+    assert answer.status_code == 422
+    assert "Write what it should think about." in answer.content.decode()
+
+
+def test_a_double_click_makes_one_job(signed_in: Client, done: Job) -> None:
+    page = signed_in.get(done.get_absolute_url()).content.decode()
+    found = re.search(r'name="submission_key" value="([0-9a-f-]{36})"', page)
+    assert found
+    answers = [send(signed_in, done, submission_key=found[1]) for _ in range(2)]
+    assert len({answer["Location"] for answer in answers}) == 1
+    assert Job.objects.filter(previous=done).count() == 1
+    send(signed_in, done, "Something else", submission_key=found[1])
+    assert Job.objects.filter(previous=done).count() == 2
+
+
+def test_over_the_cap_is_said_in_place_and_nothing_typed_is_lost(
+    signed_in: Client, project: Project, done: Job
+) -> None:
+    spend.set_cap(done.cost + Decimal("0.60"), project=project)
+    key = str(uuid.uuid4())
+    answer = send(signed_in, done, "And <b>why</b>?", submission_key=key)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "$0.60 is left this month in Proofs" in page
+    assert "And &lt;b&gt;why&lt;/b&gt;?</textarea>" in page
+    assert key in page
+    assert not Job.objects.filter(previous=done).exists()
+    refused = price(signed_in, done)
+    assert "$0.60 is left this month in Proofs" in refused.content.decode()
+    assert re.search(r'btn primary" disabled', refused.content.decode())
+
+
+def test_an_output_limit_that_fits_is_offered_and_kept(
+    signed_in: Client, project: Project, done: Job
+) -> None:
+    limit = done.worst_case * Decimal("0.8")
+    Project.objects.update(job_limit=limit)
+    refused = price(signed_in, done)
+    fitting = refused.context["quote"].fitting
+    assert f"Use {ui.number(fitting)} tokens" in refused.content.decode()
+    again = price(signed_in, done, fit=str(fitting))
+    assert f'name="max_output_tokens" value="{fitting}"' in again.content.decode()
+    assert again.context["quote"].problem == ""
+    assert send(signed_in, done).status_code == 422
+    assert send(signed_in, done, max_output_tokens=str(fitting)).status_code == 302
+    new = Job.objects.get(previous=done)
+    assert new.max_output_tokens == fitting
+    assert new.worst_case <= limit
+
+
+def test_without_scripts_the_price_is_worked_out_on_request(signed_in: Client, done: Job) -> None:
+    answer = send(signed_in, done, "And then?", price="1")
+    assert answer.status_code == 200
+    assert "capped at $" in answer.content.decode()
+    assert "And then?</textarea>" in answer.content.decode()
+    assert not Job.objects.filter(previous=done).exists()
+
+
+@pytest.mark.parametrize("limit", ["-5", "1e9", "9" * 30, "many"])
+def test_a_limit_that_cannot_be_read_is_the_jobs_own(signed_in: Client, done: Job, limit: str) -> None:
+    assert price(signed_in, done, max_output_tokens=limit).context["quote"].wanted.max_output_tokens == 20_000
+
+
+def test_a_thread_on_a_retired_model_goes_on_with_its_successor(signed_in: Client, done: Job) -> None:
+    type(done.model).objects.filter(pk=done.model_id).update(
+        shutdown_date="2020-01-01", successor="gpt-6-sol"
+    )
+    page = price(signed_in, done)
+    assert page.context["quote"].wanted.model == "gpt-6-sol"
+    assert "<b>gpt-6-sol</b>" in page.content.decode()
+    assert send(signed_in, done).status_code == 302
+    assert Job.objects.get(previous=done).model_id == "gpt-6-sol"
+
+
+def test_the_thread_is_shown_in_order_with_its_branches(signed_in: Client, mira: User, done: Job) -> None:
+    second = following(done, mira)
+    branch = following(done, mira, title="Another way")
+    Job.objects.filter(pk=second.pk).update(status=Status.COMPLETED)
+    second.refresh_from_db()
+    third = following(second, mira)
+    page = signed_in.get(second.get_absolute_url())
+    assert [turn.job.pk for turn in page.context["turns"]] == [done.pk, second.pk, third.pk, branch.pk]
+    html = page.content.decode()
+    assert "4 jobs" in html
+    assert f'<a href="{second.get_absolute_url()}" aria-current="true">' in html
+    assert f'<li class="lv1"><a href="{branch.get_absolute_url()}" class="aside">' in html
+    assert "Another way" in html
+    # Asking on from a job that was followed before begins a branch, and the page says so.
+    assert "It was followed up before: this begins a branch." in html
+    send(signed_in, done, "A third way")
+    assert Job.objects.filter(previous=done).count() == 3
+
+
+def test_a_job_alone_shows_no_thread(signed_in: Client, done: Job) -> None:
+    assert "<h2>Thread</h2>" not in signed_in.get(done.get_absolute_url()).content.decode()
+
+
+def test_a_viewer_reads_the_thread_and_sends_nothing(project: Project, mira: User, done: Job) -> None:
+    following(done, mira)
+    viewer = Client()
+    viewer.force_login(person := a_person("vi@example.com"))
+    project.members.add(person, through_defaults={"role": Role.VIEWER})
+    page = viewer.get(done.get_absolute_url()).content.decode()
+    assert "<h2>Thread</h2>" in page
+    assert 'id="follow"' not in page
+    assert send(viewer, done).status_code == 403
+    assert price(viewer, done).status_code == 403
+
+
+def test_a_price_asked_for_after_the_session_has_ended_reloads_the_page(done: Job) -> None:
+    assert price(Client(), done)["HX-Refresh"] == "true"

@@ -1,0 +1,184 @@
+"""Ways on from a job that stopped too early: each with its price, and one click makes one job of it."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from jobs import spend
+from jobs.access import Role
+from jobs.models import Job, ModelSpec, Price, Project, Prompt, Status, User
+from tests.factories import a_person, a_project
+from tests.jobs.views.states import a_job
+
+pytestmark = pytest.mark.django_db
+KEY = "0b1c7e3e-5a3e-4a51-8c65-2f6f2f1f0a11"
+
+
+@pytest.fixture
+def mira() -> User:
+    return a_person()
+
+
+@pytest.fixture
+def project(mira: User) -> Project:
+    return a_project(members={mira: Role.SUBMITTER})
+
+
+@pytest.fixture
+def signed_in(mira: User) -> Client:
+    client = Client()
+    client.force_login(mira)
+    return client
+
+
+def stopped(project: Project, by: User, **fields: Any) -> Job:
+    spec = {"model": "gpt-6-astra", "mode": "standard", "effort": "high", **fields.pop("spec", {})}
+    return a_job(project, by, Status.INCOMPLETE, incomplete_reason="max_output_tokens", spec=spec, **fields)
+
+
+def ways(client: Client, job: Job) -> dict[str, Any]:
+    return {way.key: way for way in client.get(job.get_absolute_url()).context["ways"]}
+
+
+def take(client: Client, job: Job, way: str) -> HttpResponse:
+    path = f"{job.get_absolute_url()}again/"
+    return client.post(path, {"way": way, "submission_key": KEY})  # type: ignore[return-value]
+
+
+def test_each_way_says_what_it_costs_and_that_is_what_is_held(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = stopped(project, mira)
+    found = ways(signed_in, job)
+    assert list(found) == ["limit", "effort", "model"]
+    assert [way.button for way in found.values()] == [
+        "Run with 40,000",
+        "Run on medium",
+        "Run on gpt-5.6-sol",
+    ]
+    for key, way in found.items():
+        assert 0 < way.low <= way.high <= way.ceiling
+        take(signed_in, job, key)
+        new = Job.objects.latest("pk")
+        assert (new.worst_case, new.rerun_of) == (way.ceiling, job)
+        for name, value in way.changes.items():
+            assert str(getattr(new, f"{name}_id" if name == "model" else name)) == str(value)
+    # It has just been seen to need all of its limit.
+    assert found["limit"].low >= job.cost
+    assert found["model"].ceiling < job.worst_case
+
+
+def test_a_double_click_runs_it_once(signed_in: Client, project: Project, mira: User) -> None:
+    job = stopped(project, mira)
+    assert len({take(signed_in, job, "limit")["Location"] for _ in range(2)}) == 1
+    assert Job.objects.count() == 2
+
+
+def test_a_way_over_the_limit_per_job_says_so_instead_of_a_button(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = stopped(project, mira)
+    Project.objects.update(job_limit=job.worst_case)
+    found = ways(signed_in, job)
+    assert found["limit"].problem.startswith("Over the $")
+    assert found["effort"].problem == ""
+    page = signed_in.get(job.get_absolute_url()).content.decode()
+    assert 'value="limit"' not in page
+    assert 'value="effort"' in page
+    follow = signed_in.post(f"{job.get_absolute_url()}again/", {"way": "limit"}, follow=True)
+    assert "limit per job of this project" in follow.content.decode()
+    assert Job.objects.count() == 1
+
+
+def test_a_way_that_the_cap_refuses_is_said_in_words(signed_in: Client, project: Project, mira: User) -> None:
+    job = stopped(project, mira)
+    spend.set_cap(job.cost + Decimal("0.10"), project=project)
+    page = signed_in.post(f"{job.get_absolute_url()}again/", {"way": "effort"}, follow=True)
+    assert "$0.10 is left this month in Proofs" in page.content.decode()
+    assert "Nothing was sent." in page.content.decode()
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.parametrize("way", ["", "cheapest", "model; drop"])
+def test_a_way_that_is_not_offered_is_none(signed_in: Client, project: Project, mira: User, way: str) -> None:
+    job = stopped(project, mira)
+    page = signed_in.post(f"{job.get_absolute_url()}again/", {"way": way}, follow=True)
+    assert "That way is not open any more." in page.content.decode()
+
+
+def test_no_way_leads_to_a_model_that_is_off_has_no_price_or_is_not_used_here(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = stopped(project, mira)
+    ModelSpec.objects.filter(pk="gpt-5.6-sol").update(shutdown_date="2020-01-01")
+    Price.objects.filter(model="gpt-6.1-sol").delete()
+    assert ways(signed_in, job)["model"].changes["model"] == "gpt-6-sol"
+    project.allowed_models.add(ModelSpec.objects.get(pk="gpt-6-astra"))
+    assert "model" not in ways(signed_in, job)
+    ModelSpec.objects.filter(pk="gpt-6-astra").update(shutdown_date="2020-01-01")
+    assert ways(signed_in, job) == {}
+
+
+def test_no_way_leaves_the_efforts_and_limits_of_project_and_model(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    most = ModelSpec.objects.get(pk="gpt-6-astra").max_output_tokens
+    job = stopped(project, mira, max_output_tokens=most)
+    Project.objects.update(allowed_efforts=["high"])
+    assert list(ways(signed_in, job)) == ["model"]
+    Job.objects.update(effort="low")
+    Project.objects.update(allowed_efforts=["xhigh"])
+    assert ways(signed_in, job) == {}
+
+
+def test_a_smaller_model_is_offered_only_where_its_ceiling_is_known(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    first, job = a_job(project, mira, Status.COMPLETED), stopped(project, mira)
+    Job.objects.filter(pk=job.pk).update(previous=first, root=first)
+    assert "model" not in ways(signed_in, job)
+    Job.objects.filter(pk=job.pk).update(previous=None, root=None, max_tool_calls=2)
+    assert "model" not in ways(signed_in, job)
+    Job.objects.filter(pk=job.pk).update(max_tool_calls=None)
+    Prompt.objects.filter(job=job).update(tools=[{"type": "function", "name": "f"}])
+    ModelSpec.objects.exclude(pk="gpt-6-astra").update(capabilities=["background"])
+    assert "model" not in ways(signed_in, job)
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "steered"])
+def test_a_job_stopped_for_another_reason_has_only_its_prompt_to_change(
+    signed_in: Client, project: Project, mira: User, reason: str
+) -> None:
+    job = stopped(project, mira)
+    Job.objects.update(incomplete_reason=reason)
+    page = signed_in.get(job.get_absolute_url())
+    assert page.context["ways"] == []
+    assert "Change the prompt" in page.content.decode()
+
+
+def test_a_job_without_its_prompt_has_no_way(signed_in: Client, project: Project, mira: User) -> None:
+    job = stopped(project, mira)
+    Prompt.objects.all().delete()
+    assert "Raise the limit" not in signed_in.get(job.get_absolute_url()).content.decode()
+    assert take(signed_in, job, "limit")["Location"] == job.get_absolute_url()
+    assert Job.objects.count() == 1
+
+
+def test_a_slow_job_can_be_run_on_a_smaller_model_beside_it(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    long_ago = timezone.now() - dt.timedelta(hours=9)
+    spec = {"model": "gpt-6-astra", "mode": "standard", "effort": "high"}
+    job = a_job(project, mira, Status.IN_PROGRESS, spec=spec, sent_at=long_ago)
+    page = signed_in.get(job.get_absolute_url())
+    assert "Also run it on gpt-5.6-sol" in page.content.decode()
+    take(signed_in, job, "model")
+    beside = Job.objects.latest("pk")
+    assert (beside.rerun_of, beside.model_id) == (job, "gpt-5.6-sol")
+    job.refresh_from_db()
+    assert job.status == Status.IN_PROGRESS
