@@ -16,6 +16,7 @@ from jobs.lifecycle.calls import kept
 from jobs.models import Answer, Attempt, Job, ModelSpec, Prompt
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
+AGAIN = 0.2  # seconds between alarms once the time is up
 RENDER_FOR = dt.timedelta(seconds=10)
 RENDER_REST = 1.0  # seconds a process that rendered for that long leaves to others
 # One renderer at a time: the other workers are for pumps and the beat.
@@ -123,19 +124,22 @@ class _TooSlow(BaseException):
     """The time is up; no `except Exception` on the way may swallow it."""
 
 
-def _within(seconds: int, text: str) -> str:
+def _within(seconds: float, text: str) -> str:
     """Render under a time limit, and give the task its own alarm back afterwards."""
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise _TooSlow
+    def stop(_signal: int, frame: FrameType | None) -> None:
+        # Python drops what is raised in a finaliser, and prints it: the next alarm, a moment later, is for that.
+        if frame is None or frame.f_code.co_name != "__del__":
+            raise _TooSlow
 
     began = timezone.now()
     before = signal.signal(signal.SIGALRM, stop)
-    left = signal.alarm(seconds)
+    left = signal.alarm(0)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         return rendering.render(text)
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if left:
             signal.alarm(max(1, left - int((timezone.now() - began).total_seconds())))

@@ -246,6 +246,7 @@ def test_page_asks_for_nothing_more_once_all_is_final(
                 page.clock.run_for(6_000)
             assert asked.value.status == 200, name
             expect(page.locator(".badge", has_text="Failed").first).to_be_visible()
+            expect(page.locator(".htmx-request")).to_have_count(0)
             polls = watch.polls()
             page.clock.run_for(3_600_000)
             page.evaluate("() => document.body.click()")

@@ -16,7 +16,7 @@ def look(page: Page, paths: dict[str, str]) -> list[str]:
     found: list[str] = []
     for name, path in paths.items():
         page.goto(path)
-        found += complaints(page, name)
+        found += complaints({name: page})
     return found
 
 
@@ -53,7 +53,7 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
     manager.goto("/projects/proofs/members/")
     manager.get_by_label("Email").fill("new@example.com")
     manager.get_by_role("button", name="Make a link").click()
-    found += complaints(manager, "a link")
+    found += complaints({"a link": manager})
     link = manager.locator("#link").inner_text()
     operator = browse(ana)
     found += look(
@@ -70,13 +70,13 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
     operator.get_by_label("Address").fill("http://10.0.0.1/v1")
     operator.get_by_label("Key", exact=True).fill("x y")
     operator.get_by_role("button", name="Add and test").click()
-    found += complaints(operator, "new connection with errors")
+    found += complaints({"new connection with errors": operator})
     operator.goto("/settings/connections/")
     operator.get_by_role("button", name="Pause Azure").click()
-    found += complaints(operator, "pause")
+    found += complaints({"pause": operator})
     found += look(browse(vera), {"not allowed": "/projects/proofs/settings/"})
     invited = browse()
     invited.goto(link)
     invited.get_by_role("button", name="Go on").click()
-    found += complaints(invited, "join as someone new")
+    found += complaints({"join as someone new": invited})
     assert not found, "\n".join(found)

@@ -10,6 +10,7 @@ from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, spend
 from jobs.access import Role
+from jobs.lifecycle import text
 from jobs.models import Job, Project, User
 from tests.factories import a_project, a_spec
 from tests.fake_api import FakeApi
@@ -22,6 +23,12 @@ def _own_files(settings: Settings, tmp_path: Path) -> None:
     """Give every test a journal and a stop file of its own."""
     settings.JOURNAL_DIR = tmp_path / "journal"
     settings.STOP_FILE = tmp_path / "stop"
+
+
+@pytest.fixture(autouse=True)
+def _rested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget that a test before has rendered for long."""
+    monkeypatch.setattr(text, "_rests_until", 0.0)
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_a_pump_whose_lease_was_taken_over_rings_no_more(api: FakeApi, submit: S
 def test_a_pump_that_dies_frees_its_lease_and_rings(
     api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
     submit()

@@ -71,10 +71,10 @@ def test_what_is_claimed_is_sent_though_the_claim_for_another_connection_fails(
     broken = [project, other][failing].connection_id
     real = sending._claim_on
 
-    def claim_on(connection_id: int, room: int) -> list[sending.Send]:
+    def claim_on(connection_id: int, room: int, under_way: int) -> list[sending.Send]:
         if connection_id == broken:
             raise OperationalError("deadlock detected")
-        return real(connection_id, room)
+        return real(connection_id, room, under_way)
 
     monkeypatch.setattr(sending, "_claim_on", claim_on)
     if failing:

@@ -137,6 +137,8 @@ def test_an_answer_that_cannot_be_rendered_stays_plain_and_holds_no_other_up(
     assert Answer.objects.get(text="Good.").html
 
 
+# An alarm may meet what Python lets nothing out of, and says so; the next one ends it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("sign", ["[", "![](", "- a\n", "\\[\n", "&", "# a\n"])
 def test_a_megabyte_of_hostile_markdown_ends_within_its_limit(
     answered: Any, monkeypatch: pytest.MonkeyPatch, sign: str
@@ -150,10 +152,28 @@ def test_a_megabyte_of_hostile_markdown_ends_within_its_limit(
     assert (found.html, found.renderer_version) == ("", Answer.PLAIN)
 
 
+def test_the_limit_holds_though_its_first_alarm_meets_a_finaliser(
+    answered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Final:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGALRM)
+
+    def endless(_: str) -> str:
+        Final()
+        time.sleep(60)
+        raise AssertionError("no second alarm")
+
+    answered(message("Bad."))
+    monkeypatch.setattr(rendering, "render", endless)
+    monkeypatch.setattr(text, "RENDER_LIMIT", 0.05)
+    assert lifecycle.render_due() == 1
+    assert Answer.objects.get().renderer_version == Answer.PLAIN
+
+
 def test_rendering_ends_when_its_time_is_over_and_leaves_the_worker_to_the_beat_for_a_moment(
     answered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "_rests_until", 0.0)
     answered(message("One."))
     with monkeypatch.context() as patch:
         patch.setattr(text, "RENDER_FOR", -text.RENDER_FOR)
