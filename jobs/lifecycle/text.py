@@ -128,7 +128,7 @@ def _within(seconds: float, text: str) -> str:
     """Render under a time limit, and give the task its own alarm back afterwards."""
 
     def stop(_signal: int, frame: FrameType | None) -> None:
-        # Python drops what is raised in a finaliser, and prints it: the next alarm, a moment later, is for that.
+        # Python drops what is raised in a finaliser, and prints it: for that there is a next alarm.
         if frame is None or frame.f_code.co_name != "__del__":
             raise _TooSlow
 
