@@ -21,6 +21,7 @@ from jobs.attachments import Found
 from jobs.models import Attachment, Given, Invitation, Job, Project, Prompt, SignInLink, Status, User
 from tests.factories import PASSWORD, a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
+from tests.markup import faults
 
 ROLES = ("stranger", "outsider", "viewer", "submitter", "owner", "approver", "manager", "operator")
 
@@ -320,7 +321,11 @@ def ask(client: Client, method: str, path: str, fields: dict[str, Any] | None = 
         answer = getattr(client, method)(path, fields if method == "post" else None)
         made = Job.objects.count() - before
         transaction.set_rollback(True)
-    return word_for(answer), answer.content.decode(), made
+    page = answer.content.decode()
+    if method == "get" and answer.headers.get("Content-Type", "").startswith("text/html"):
+        # The console's templates are Django's.
+        assert path.startswith("/admin/") or faults(page) == [], path
+    return word_for(answer), page, made
 
 
 def test_every_page_has_a_row_and_every_row_a_page():

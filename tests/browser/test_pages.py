@@ -19,6 +19,7 @@ from tests.browser.installation import Installation
 from tests.browser.watch import Watch
 from tests.factories import a_person
 from tests.jobs.views.states import a_job
+from tests.markup import faults
 
 ESSAY = (Path(__file__).parents[2] / "jobs/sandbox/answers/2-primes.md").read_text()
 OTHER_WIDTHS = (320, 768)
@@ -125,7 +126,10 @@ def look_at(pages: Sequence[Page], paths: Mapping[str, str]) -> Iterator[str]:
     for batch in batched(paths.items(), len(pages), strict=False):
         opened = dict(zip((name for name, _ in batch), pages, strict=False))
         for name, path in batch:
-            opened[name].goto(path)
+            answer = opened[name].goto(path)
+            assert answer is not None
+            # The console's templates are Django's.
+            yield from () if name == "console" else (f"{name}: {fault}" for fault in faults(answer.text()))
             if name == "completed":
                 expect(opened[name].locator(".math .katex").first).to_be_visible()
         yield from complaints(opened)
