@@ -283,13 +283,16 @@ class Visitor:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        answer = None
         try:
             self._connection.request(method, path, body, sent)
+            if method == "GET":
+                answer = self._connection.getresponse()
         except (ConnectionError, http.client.HTTPException):
-            # A kept connection that the server has closed meanwhile: nothing was sent.
+            # A kept connection that the server has closed meanwhile: nothing was sent, or nothing changed.
             self._connection.close()
             self._connection.request(method, path, body, sent)
-        answer = self._connection.getresponse()
+        answer = answer or self._connection.getresponse()
         text = answer.read().decode(errors="replace")
         for cookie in answer.headers.get_all("set-cookie") or ():
             name, _, value = cookie.partition(";")[0].partition("=")
