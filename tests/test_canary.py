@@ -60,6 +60,7 @@ WEBHOOK_SECRET = "whsec_" + base64.b64encode(WORDS["webhook"].encode()).decode()
 # Where content lives: everywhere else it has no business.
 PAYLOADS = {
     "jobs_prompt", "jobs_answer", "jobs_rawresponse", "jobs_attachmentcontent", "jobs_jobattachment",
+    "jobs_jobtext",
 }  # fmt: skip
 DOCUMENT, FILENAME = pdf(WORDS["document"] * 20), f"{WORDS['filename']}.pdf"
 SCHEMA = {

@@ -16,7 +16,7 @@ from jobs.lifecycle.calls import replies_in
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check
 from jobs.lifecycle.transition import tell
-from jobs.models import Attempt, Job, ModelSpec, Price, Project, Prompt, Status, User, Workspace
+from jobs.models import Attempt, Job, JobText, ModelSpec, Price, Project, Prompt, Status, User, Workspace
 
 
 class OverJobLimit(Exception):
@@ -93,10 +93,10 @@ def worst_case(job: Job, price: Price, *, max_output_tokens: int | None = None) 
 
 
 def record(job: Job, wanted: JobSpec) -> Prompt:
-    """Store what the job asks. Raises SpecError if an attachment has gone meanwhile."""
+    """Store what the job asks, with its words for search. Raises SpecError if an attachment has gone."""
     if not attaching.attach(job, wanted.attachments):
         raise SpecError({"attachments": attaching.GONE})
-    return Prompt.objects.create(
+    prompt = Prompt.objects.create(
         job=job,
         title=wanted.shown_title,
         text=wanted.prompt,
@@ -106,6 +106,8 @@ def record(job: Job, wanted: JobSpec) -> Prompt:
         tools=tools.normalised(wanted.tools) or None,
         input_items=wanted.reply_items() or None,
     )
+    JobText.objects.keep(job.pk)
+    return prompt
 
 
 def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:

@@ -1,4 +1,4 @@
-"""Reads what people see out of a response, and has it rendered once."""
+"""Reads what people see out of a response, and has it rendered, and its words kept for search, once."""
 
 import datetime as dt
 import signal
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs import rendering, schemas
 from jobs.lifecycle.calls import kept
-from jobs.models import Answer, Attempt, Job, ModelSpec, Prompt
+from jobs.models import Answer, Attempt, Job, JobText, ModelSpec, Prompt
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
 AGAIN = 0.2  # seconds between alarms once the time is up
@@ -106,6 +106,7 @@ def render_due() -> int:
                 # Model output is hostile: one answer must not keep all others from being rendered.
                 html, version = "", Answer.PLAIN
             Answer.objects.filter(pk=answer.pk).update(html=html, renderer_version=version)
+            JobText.objects.keep(answer.job_id)
             Job.objects.filter(pk=answer.job_id).update(version=F("version") + 1)
             done += 1
     else:

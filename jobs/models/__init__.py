@@ -4,18 +4,7 @@ from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAtt
 from jobs.models.attempt import Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
-from jobs.models.job import (
-    FINAL,
-    IN_FLIGHT,
-    UNFINISHED,
-    Answer,
-    Event,
-    Job,
-    Notice,
-    Prompt,
-    PumpLease,
-    Status,
-)
+from jobs.models.job import Job
 from jobs.models.money import (
     Basis,
     Budget,
@@ -27,11 +16,15 @@ from jobs.models.money import (
     Refusal,
     Scope,
 )
+from jobs.models.payloads import Answer, Prompt
 from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignInLink, User
 from jobs.models.projects import ApiToken, LastManager, Membership, Project, Workspace
+from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, JobText, Verdict, VerdictValue
 from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
+from jobs.models.status import FINAL, IN_FLIGHT, UNFINISHED, Status
+from jobs.models.timeline import Event, Notice
 
 __all__ = [
     "FINAL",

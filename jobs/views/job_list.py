@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs.lifecycle import usual_seconds
 from jobs.models import FINAL, IN_FLIGHT, UNFINISHED, Job, ModelSpec, Status
-from jobs.models.job import JobQuerySet
+from jobs.models.job_queries import JobQuerySet
 from jobs.pricing import Usage
 from jobs.views import news
 from jobs.views.frame import Frame, swatch_of

@@ -20,7 +20,7 @@ from jobs.models import (
     Scope,
     Status,
 )
-from jobs.models.job import MOST_AHEAD
+from jobs.models.job_queries import MOST_AHEAD
 from jobs.pricing import Usage
 from jobs.templatetags import ui
 from jobs.views import causes, ways, words

@@ -1,0 +1,152 @@
+"""Questions about many jobs: who may see them, what is due, and what a list shows of them."""
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import models
+from django.db.models.functions import Coalesce, Now, NullIf
+
+from jobs.models.attempt import Attempt, AttemptState
+from jobs.models.connections import KeySource
+from jobs.models.projects import Project, Someone
+from jobs.models.status import FINAL, UNFINISHED, Status
+
+if TYPE_CHECKING:
+    from jobs.models.job import Job
+
+MOST_AHEAD = 1_000  # jobs in line beyond which the exact place says nothing more
+
+
+def _name_of(person: str) -> Coalesce:
+    """Return what `str` says of a user, as an expression."""
+    name = NullIf(models.F(f"{person}__name"), models.Value(""))
+    return Coalesce(name, f"{person}__email", output_field=models.CharField())
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Jobs, read as phrases."""
+
+    def visible_to(self, user: Someone) -> "JobQuerySet":
+        """Those of the projects a person may see."""
+        if user.is_authenticated and user.is_superuser:
+            return self.all()
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+    def named(self, short_id: str) -> "JobQuerySet":
+        """The one with a short id, as an address or a form gives it."""
+        # PostgreSQL refuses a NUL even to look for it.
+        return self.none() if "\x00" in short_id else self.filter(short_id=short_id)
+
+    def real(self) -> "JobQuerySet":
+        """Those that cost real money."""
+        return self.filter(project__connection__is_practice=False)
+
+    def unfinished(self) -> "JobQuerySet":
+        """Those that are not final."""
+        return self.filter(status__in=UNFINISHED)
+
+    def final(self) -> "JobQuerySet":
+        return self.filter(status__in=FINAL)
+
+    def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be sent from here within a time, whose connection may be sent to."""
+        gate = models.Q(project__connection__not_before=None) | models.Q(
+            project__connection__not_before__lte=Now() + within
+        )
+        due = self.filter(
+            gate,
+            status=Status.WAITING,
+            next_action_at__lte=Now() + within,
+            project__connection__paused_at=None,
+        )
+        if settings.OPENAI_API_KEY:
+            return due
+        # Another installation may have the key that this one lacks.
+        return due.exclude(project__connection__key_source=KeySource.ENVIRONMENT)
+
+    def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be asked for from here within a time: in flight, or final and still watched."""
+        due = self.to_poll_anywhere(within)
+        if settings.OPENAI_API_KEY:
+            return due
+        elsewhere = Attempt.objects.filter(
+            job=models.OuterRef("pk"),
+            state=AttemptState.KNOWN,
+            connection__key_source=KeySource.ENVIRONMENT,
+        )
+        return due.exclude(models.Exists(elsewhere))
+
+    def to_poll_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be asked for within a time, whichever installation has the key."""
+        return self.filter(next_action_at__lte=Now() + within).exclude(
+            status__in=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
+        )
+
+    def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those whose send has outlived its lease: nobody is sending them any more."""
+        return self.filter(attempt__state=AttemptState.SENDING, attempt__lease_expires_at__lte=Now() + within)
+
+    def thread_of(self, job: "Job") -> "JobQuerySet":
+        """The jobs of the thread that a job belongs to, with all its branches, oldest first."""
+        first = job.root_id or job.pk
+        return self.filter(models.Q(pk=first) | models.Q(root=first)).order_by("created_at", "pk")
+
+    def chain_to(self, job: "Job") -> list["Job"]:
+        """Return what a job builds on and itself, first to last; one query."""
+        thread = {one.pk: one for one in self.thread_of(job)}
+        chain, link = [], thread.get(job.pk)
+        while link is not None:
+            chain.append(link)
+            link = thread.get(link.previous_id or 0)
+        return chain[::-1]
+
+    def with_place(self) -> "JobQuerySet":
+        """With a waiting job's place: how many go out before it on its connection, and its slots in use.
+
+        `ahead` stops at MOST_AHEAD; both are None for a job that does not wait, for which nothing is counted.
+        """
+        before = self.model.objects.filter(
+            status=Status.WAITING,
+            cancel_requested_at=None,
+            project__connection=models.OuterRef("project__connection"),
+            next_action_at__lt=models.OuterRef("next_action_at"),
+        )
+        counted = ArraySubquery(before.order_by().values("pk")[:MOST_AHEAD])
+        open_now = Attempt.objects.open().filter(connection=models.OuterRef("project__connection"))
+        slots = models.Subquery(
+            open_now.order_by().values("connection").annotate(count=models.Count("pk")).values("count")
+        )
+        number = models.IntegerField()
+        ahead = models.Func(counted, function="cardinality", output_field=number)
+        waits = models.Q(status=Status.WAITING)
+        return self.annotate(
+            ahead=models.Case(models.When(waits, then=ahead), output_field=number),
+            slots_in_use=models.Case(models.When(waits, then=Coalesce(slots, 0)), output_field=number),
+        )
+
+    def asked_with(self, schema_name: str) -> "JobQuerySet":
+        """Those that asked for a structured result by a schema of this name."""
+        return self.filter(prompt__schema_name=schema_name).exclude(prompt__schema_name="")
+
+    def for_list(self) -> "JobQuerySet":
+        """With what a row of a list shows of other records, read beside it: no rows of theirs are made."""
+        return self.annotate(
+            title=models.F("prompt__title"),
+            schema_name=models.F("prompt__schema_name"),
+            project_name=models.F("project__name"),
+            person=_name_of("submitted_by"),
+            canceller=_name_of("cancel_requested_by"),
+        )
+
+    def for_cards(self) -> "JobQuerySet":
+        """With what a card of a job in flight shows besides: its connection's name, if that is paused."""
+        paused = models.Q(project__connection__paused_at__isnull=False)
+        name = models.When(paused, then="project__connection__name")
+        return self.for_list().annotate(paused_connection=models.Case(name))
+
+    def with_usage(self) -> "JobQuerySet":
+        """With `usage`, as the API reports it, of the last attempt that has any."""
+        known = Attempt.objects.filter(job=models.OuterRef("pk"), usage__isnull=False)
+        return self.annotate(usage=models.Subquery(known.order_by("-number").values("usage")[:1]))

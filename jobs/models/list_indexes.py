@@ -1,0 +1,52 @@
+"""The indexes that give every list of jobs its rows in their order, however deep and however filtered."""
+
+import datetime as dt
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+
+from jobs.models.status import FINAL
+
+# From being sent until the end; what was never sent took no time.
+TOOK = Coalesce(F("finished_at") - F("sent_at"), Value(dt.timedelta(0)), output_field=models.DurationField())
+# What has not ended has neither: as long as it moves, its rows are not written there.
+_ENDED = models.Q(status__in=[status.value for status in FINAL])
+
+
+def _newest(name: str, *columns: str) -> models.Index:
+    return models.Index(fields=[*columns, "-created_at", "-id"], name=f"job_{name}newest")
+
+
+def _costliest(name: str, *columns: str) -> models.Index:
+    return models.Index(fields=[*columns, "-cost", "-id"], name=f"job_{name}costliest", condition=_ENDED)
+
+
+def _longest(name: str, *columns: str) -> models.Index:
+    return models.Index(*columns, TOOK.desc(), F("id").desc(), name=f"job_{name}longest", condition=_ENDED)
+
+
+# A filter and an order need one index together. The newest first would be read to their end for what is
+# rare among them, the costliest for a cheap model.
+LIST_INDEXES = [
+    _newest(""),
+    _newest("project_", "project"),
+    _newest("person_", "submitted_by"),
+    _newest("model_", "model"),
+    _newest("effort_", "effort"),
+    _newest("status_", "status"),
+    # These count what stands under each tab as well.
+    _newest("project_status_", "project", "status"),
+    _newest("person_status_", "submitted_by", "status"),
+    _newest("model_status_", "model", "status"),
+    _costliest(""),
+    _costliest("project_", "project"),
+    _costliest("model_", "model"),
+    _costliest("status_", "status"),
+    _longest(""),
+    _longest("project_", "project"),
+    _longest("model_", "model"),
+    _longest("status_", "status"),
+    GinIndex(fields=["tags"], name="job_tags"),
+]
