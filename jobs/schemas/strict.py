@@ -4,6 +4,7 @@ The rules are those of OpenAI's guide to structured outputs. Where it leaves roo
 the milder reading holds: OpenAI refuses before it charges, but a schema refused here cannot be sent at all.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -35,15 +36,29 @@ MAX_ENUM_CHARACTERS = 15_000
 MAX_PROBLEMS = 100
 MAX_LEVELS = 60  # of schemas inside schemas that are looked at; objects may nest only 10 deep
 
+type Steps = tuple[str | int, ...]  # from the outermost value inwards: names of members, places in lists
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that strict mode refuses: where, what in one sentence, and whether a button can mend it."""
+    """One thing that strict mode refuses: where, what in one sentence, and whether a button can mend it.
+
+    `at` leads to the schema it is about, and `keyword` is the member of that one; `name` is the field that
+    `required` lacks or has too much.
+    """
 
     path: str
     message: str
     rule: str
     fixable: bool = False
+    at: Steps = ()
+    keyword: str = ""
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other problems of its schema."""
+        return json.dumps([self.rule, self.keyword, self.name, *self.at])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,7 @@ class _Place:
     path: str = ""
     level: int = 0
     nesting: int = 0
+    at: Steps = ()
 
     @property
     def named(self) -> str:
@@ -63,12 +79,14 @@ class _Place:
     def lower(self) -> str:
         return _short(self.path) or "the schema"
 
-    def problem(self, rule: str, message: str, *, fixable: bool = False) -> Problem:
-        return Problem(self.path, message, rule, fixable)
+    def problem(
+        self, rule: str, message: str, *, keyword: str = "", name: str = "", fixable: bool = False
+    ) -> Problem:
+        return Problem(self.path, message, rule, fixable, self.at, keyword, name)
 
-    def inside(self, schema: object, step: str, *, nests: bool = False) -> "_Place":
+    def inside(self, schema: object, step: str, *at: str | int, nests: bool = False) -> "_Place":
         path = f"{self.path}.{step}" if self.path and not step.startswith(" ") else f"{self.path}{step}"
-        return _Place(schema, path.strip(), self.level + 1, self.nesting + nests)
+        return _Place(schema, path.strip(), self.level + 1, self.nesting + nests, (*self.at, *at))
 
 
 def name_ok(name: object) -> bool:
@@ -108,10 +126,15 @@ def _all(schema: object) -> Iterator[Problem]:
 def _of_root(schema: dict[object, object]) -> Iterator[Problem]:
     if "anyOf" in schema:
         yield Problem(
-            "", "The outermost level cannot be anyOf. Put the choice into a property of an object.", "root"
+            "",
+            "The outermost level cannot be anyOf. Put the choice into a property of an object.",
+            "root",
+            keyword="anyOf",
         )
     elif schema.get("type") != "object":
-        yield Problem("", 'The outermost level must be an object. Set "type": "object".', "root")
+        yield Problem(
+            "", 'The outermost level must be an object. Set "type": "object".', "root", keyword="type"
+        )
 
 
 def _of_values(schema: object) -> Iterator[Problem]:
@@ -134,15 +157,17 @@ def _of_one(place: _Place, root: dict[object, object]) -> Iterator[Problem]:
     types = schema.get("type")
     kinds = types if isinstance(types, list) else [types]
     if "type" in schema and not (kinds and all(isinstance(kind, str) and kind in TYPES for kind in kinds)):
-        yield place.problem("type", f"{place.named} has a type that does not exist.")
+        yield place.problem("type", f"{place.named} has a type that does not exist.", keyword="type")
     elif place.path and not schema.keys() & (REFUSED | {"type", "anyOf", "enum", "const"}):
         yield place.problem("type", f"{place.named} has no type.")
     if "object" in kinds or "properties" in schema:
         yield from _of_object(place, schema)
     if "array" in kinds and not isinstance(schema.get("items"), dict):
-        yield place.problem("items", f"{place.named} is a list that does not say of what. Add items.")
+        yield place.problem(
+            "items", f"{place.named} is a list that does not say of what. Add items.", keyword="items"
+        )
     if "anyOf" in schema and not (isinstance(schema["anyOf"], list) and schema["anyOf"]):
-        yield place.problem("anyOf", f"anyOf in {place.lower} must be a list of schemas.")
+        yield place.problem("anyOf", f"anyOf in {place.lower} must be a list of schemas.", keyword="anyOf")
 
 
 def _of_object(place: _Place, schema: dict[object, object]) -> Iterator[Problem]:
@@ -150,15 +175,20 @@ def _of_object(place: _Place, schema: dict[object, object]) -> Iterator[Problem]
         yield place.problem(
             "additionalProperties",
             f'{place.named} lists fields but allows others. Add "additionalProperties": false.',
+            keyword="additionalProperties",
             fixable=True,
         )
     fields = schema.get("properties", {})
     if not isinstance(fields, dict):
-        yield place.problem("properties", f"properties of {place.lower} must be a JSON object.")
+        yield place.problem(
+            "properties", f"properties of {place.lower} must be a JSON object.", keyword="properties"
+        )
         return
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        yield place.problem("required", f"required of {place.lower} must be a list of names.")
+        yield place.problem(
+            "required", f"required of {place.lower} must be a list of names.", keyword="required"
+        )
         return
     named = set(required)
     for name in fields:
@@ -169,57 +199,82 @@ def _of_object(place: _Place, schema: dict[object, object]) -> Iterator[Problem]
                 f"{field.named} is missing from required. To make it optional, allow null.",
                 "required",
                 fixable=True,
+                at=place.at,
+                keyword="required",
+                name=str(name),
             )
     for name in sorted(named - fields.keys()):
         yield place.problem(
-            "required", f"{place.named} requires {_short(name)}, which is not among its fields.", fixable=True
+            "required",
+            f"{place.named} requires {_short(name)}, which is not among its fields.",
+            keyword="required",
+            name=name,
+            fixable=True,
         )
 
 
 def _of_keywords(place: _Place, schema: dict[object, object]) -> Iterator[Problem]:
-    for keyword, value in schema.items():
+    for name, value in schema.items():
+        keyword = str(name)
         if keyword in REFUSED:
-            yield place.problem("keyword", f"{keyword} is not supported. Nothing fixes this by itself.")
+            yield place.problem(
+                "keyword", f"{keyword} is not supported. Nothing fixes this by itself.", keyword=keyword
+            )
         elif keyword in REMOVABLE:
             yield place.problem(
-                "keyword", f"{keyword} in {place.lower} is not supported. Remove it.", fixable=True
+                "keyword",
+                f"{keyword} in {place.lower} is not supported. Remove it.",
+                keyword=keyword,
+                fixable=True,
             )
         elif keyword == "format" and not (isinstance(value, str) and value in FORMATS):
-            yield place.problem("format", f"{place.named} has a format that OpenAI does not know.")
+            yield place.problem(
+                "format", f"{place.named} has a format that OpenAI does not know.", keyword=keyword
+            )
         elif keyword == "pattern" and not isinstance(value, str):
-            yield place.problem("pattern", f"pattern in {place.lower} must be text.")
+            yield place.problem("pattern", f"pattern in {place.lower} must be text.", keyword=keyword)
         elif keyword in NUMBERS and not _is_number(value):
-            yield place.problem("number", f"{keyword} in {place.lower} must be a number.")
+            yield place.problem("number", f"{keyword} in {place.lower} must be a number.", keyword=keyword)
         elif keyword in COUNTS and not (isinstance(value, int) and _is_number(value) and value >= 0):
-            yield place.problem("number", f"{keyword} in {place.lower} must be a whole number.")
+            yield place.problem(
+                "number", f"{keyword} in {place.lower} must be a whole number.", keyword=keyword
+            )
         elif keyword == "enum" and not (isinstance(value, list) and value):
-            yield place.problem("enum", f"enum in {place.lower} must be a list of values.")
+            yield place.problem("enum", f"enum in {place.lower} must be a list of values.", keyword=keyword)
         elif keyword in {"$defs", "definitions"} and not isinstance(value, dict):
-            yield place.problem("definitions", f"{keyword} in {place.lower} must be a JSON object.")
+            yield place.problem(
+                "definitions", f"{keyword} in {place.lower} must be a JSON object.", keyword=keyword
+            )
 
 
 def _of_reference(
     place: _Place, schema: dict[object, object], root: dict[object, object]
 ) -> Iterator[Problem]:
     if schema.keys() - {"$ref", "$defs", "definitions"}:
-        yield place.problem("reference", f"$ref in {place.lower} must stand alone.")
+        yield place.problem("reference", f"$ref in {place.lower} must stand alone.", keyword="$ref")
     seen: set[str] = set()
     target: object = schema
     while isinstance(target, dict) and "$ref" in target:
         reference = target["$ref"]
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
             yield place.problem(
-                "reference", f'$ref in {place.lower} must point into this schema, as "#/$defs/name".'
+                "reference",
+                f'$ref in {place.lower} must point into this schema, as "#/$defs/name".',
+                keyword="$ref",
             )
             return
         if reference in seen:
-            yield place.problem("reference", f"$ref in {place.lower} leads only back to itself.")
+            yield place.problem(
+                "reference", f"$ref in {place.lower} leads only back to itself.", keyword="$ref"
+            )
             return
         seen.add(reference)
         target = _pointed_at(root, reference)
         if not isinstance(target, dict):
             yield place.problem(
-                "reference", f"$ref in {place.lower} points to {_short(reference)}, which is not there."
+                "reference",
+                f"$ref in {place.lower} points to {_short(reference)}, which is not there.",
+                keyword="$ref",
             )
 
 
@@ -244,18 +299,19 @@ def _below(place: _Place) -> Iterator[_Place]:
     fields = schema.get("properties")
     if isinstance(fields, dict):
         for name, field in fields.items():
-            yield place.inside(field, str(name), nests=True)
+            yield place.inside(field, str(name), "properties", str(name), nests=True)
     if isinstance(schema.get("items"), dict):
-        yield place.inside(schema["items"], "items")
+        yield place.inside(schema["items"], "items", "items")
     choices = schema.get("anyOf")
-    for number, choice in enumerate(choices if isinstance(choices, list) else [], start=1):
-        yield place.inside(choice, f" (choice {number})")
+    for number, choice in enumerate(choices if isinstance(choices, list) else []):
+        yield place.inside(choice, f" (choice {number + 1})", "anyOf", number)
     for keyword in ("$defs", "definitions"):
         definitions = schema.get(keyword)
         if isinstance(definitions, dict):
             for name, definition in definitions.items():
                 # A definition nests where it is used, not where it stands.
-                yield _Place(definition, f"{keyword}.{name}", place.level + 1)
+                at = (*place.at, keyword, str(name))
+                yield _Place(definition, f"{keyword}.{name}", place.level + 1, at=at)
 
 
 class _Sizes:
