@@ -57,6 +57,14 @@ def test_thread_goes_on_branches_and_is_shown_in_order(
     expect(badge).to_have_text("Completed")
     assert Job.objects.filter(previous=first).count() == 2
     expect(thread).to_have_count(3)
+    # Another model has another price; what is typed already stays.
+    box.fill("Say it in one line.")
+    expect_price(page)
+    shown = page.locator("#follow .est.end").inner_text()
+    page.get_by_role("combobox", name="Model").select_option("gpt-6-luna")
+    expect(page.locator("#follow .est.end")).not_to_have_text(shown)
+    expect(page.get_by_role("combobox", name="Model")).to_have_value("gpt-6-luna")
+    expect(box).to_have_value("Say it in one line.")
     expect(page.locator(".thread li.lv1 a")).to_have_attribute("aria-current", "true")
 
 
