@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from django.http import QueryDict
 
@@ -15,11 +16,16 @@ _DECISIONS = {"yes": True, "no": False}
 
 
 def follow_up_in(data: QueryDict, job: Job, *, by: User) -> JobSpec:
-    """Return the follow-up of a job that someone typed; `fit` is an output limit chosen just now."""
+    """Return the follow-up of a job that someone typed, on the model and effort chosen for it, if any were.
+
+    `fit` is an output limit chosen just now.
+    """
     wanted = data.get("fit") or data.get("max_output_tokens", "")
-    limit = {"max_output_tokens": int(wanted)} if _TOKENS.fullmatch(wanted) else {}
+    changes: dict[str, Any] = {name: data[name] for name in ("model", "effort") if data.get(name)}
+    if _TOKENS.fullmatch(wanted):
+        changes["max_output_tokens"] = int(wanted)
     key = submission_key_in(data)
-    return lifecycle.follow_up(job, by=by, prompt=text_in(data, "prompt"), submission_key=key, **limit)
+    return lifecycle.follow_up(job, by=by, prompt=text_in(data, "prompt"), submission_key=key, **changes)
 
 
 def replies_in(data: QueryDict, cards: Iterable[Card]) -> list[Reply]:

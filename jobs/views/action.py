@@ -15,6 +15,7 @@ from jobs.lifecycle import Card, NotWaiting, Reply, SpecError
 from jobs.models import Job, Status
 from jobs.views import job_page
 from jobs.views.frame import fragment, frame_of, person_of
+from jobs.views.panel import Offer
 from jobs.views.quote import REFUSALS, in_words, quote_of
 from jobs.views.states import asked
 
@@ -56,7 +57,7 @@ def replies_price(request: HttpRequest, short_id: str) -> HttpResponse:
     given = replies_in(request.POST, lifecycle.cards(job, ()))
     cards = lifecycle.cards(job, given)
     wanted = lifecycle.reply_spec(job, given, by=person_of(request))
-    quote = quote_of(wanted, frame_of(request), unwritten=("prompt", "replies", *_fields(cards)))
+    quote = quote_of(wanted, Offer.to(frame_of(request)), unwritten=("prompt", "replies", *_fields(cards)))
     context = {"job": job, "quote": quote, **asked(cards, {})}
     return render(request, "_job_state_requires_action.html#news", context)
 

@@ -205,12 +205,12 @@ def read(text: str) -> Any:
         return None
 
 
-def shown(job: Job, answer: Answer | None, query: QueryDict) -> dict[str, Any]:
-    """Return what `_job_answer.html` shows."""
+def shown(job: Job, answer: Answer | None, value: Any, query: QueryDict) -> dict[str, Any]:
+    """Return what `_job_answer.html` shows of an answer, whose `value_of` was read before."""
     if answer is None:
         return {}
     schema = getattr(getattr(job, "prompt", None), "schema", None)
-    problems, value = results.problems_of(answer.validation_errors, schema), value_of(answer)
+    problems = results.problems_of(answer.validation_errors, schema)
     if value is None:
         return {"prose": prose_of(answer, whole="whole" in query), "unfit": problems}
     same = Job.objects.filter(project=job.project_id).asked_with(job.prompt.schema_name)

@@ -33,7 +33,7 @@ from jobs.models import (
 )
 from jobs.rendering import RENDERER_VERSION, results
 from jobs.views import news, states, words
-from jobs.views.answer import remarks_on, shown
+from jobs.views.answer import remarks_on, shown, value_of
 from jobs.views.bill import bill_of
 from jobs.views.frame import frame_of, person_of
 from jobs.views.pace import pace_of
@@ -161,6 +161,8 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
     acts = acts_open(job, person_of(request))
     now = timezone.now()
     is_slow = job.is_in_flight and pace_of(job, now).is_slow
+    answer = answer_of(job)
+    value = value_of(answer) if answer else None
     return {
         "job": job,
         "prompt": getattr(job, "prompt", None),
@@ -168,7 +170,8 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
         "badge": "slow" if is_slow and not job.is_cancelling else job.status,
         "api": other_side(job.project.connection),
         "tab": tab,
-        "tabs": _tabs(job),
+        "tabs": _tabs(job, value),
+        "value": value,
         "may_cancel": Act.CANCEL in acts and job.can_be_cancelled,
         "may_rerun": Act.RERUN in acts,
         "may_resolve": Act.RESOLVE in acts,
@@ -226,7 +229,7 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         "poll": interval(job, now),
         "tag": tag_of(job, now),
     }
-    found |= shown(job, answer, request.GET)
+    found |= shown(job, answer, found["value"], request.GET)
     noted = any(event.kind == "noted" for event in events)
     found |= remarks_on(job, answer, by=person, acts=found["acts"], has_notes=noted)
     if answer is not None:
@@ -258,17 +261,21 @@ def pretty(value: object) -> str:
     return results.pretty(value)
 
 
-def _tabs(job: Job) -> list[Tab]:
+def _tabs(job: Job, value: Any) -> list[Tab]:
     answer, status = answer_of(job), Status(job.status)
     has_text = answer is not None and answer.text != ""
+    count: int | None = None
     name = FIRST_TABS.get(status, "Answer" if job.is_final else "Progress")
     if status == Status.INCOMPLETE and not has_text:
         name = "What happened"
     elif status == Status.COMPLETED and answer is not None and answer.parsed is not None:
         name = "Result"
-    is_asking = status == Status.REQUIRES_ACTION and answer is not None
+        count = next((len(spot.rows) for spot in results.spots(value)), None)
+    is_asking = status == Status.REQUIRES_ACTION
+    if is_asking and answer is not None:
+        count = len(answer.calls)
     found = [
-        Tab("", name, len(answer.calls) if is_asking and answer else None),
+        Tab("", name, count),
         Tab("prompt/", "Prompt"),
         Tab("activity/", "Activity", getattr(job, "event_count", None)),
     ]

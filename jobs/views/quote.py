@@ -1,14 +1,13 @@
 """Prices a job that goes on from another, and says in words why it cannot be sent."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs import lifecycle, spend
 from jobs.forecast import Likely
 from jobs.lifecycle import JobSpec, SpecError
-from jobs.views.frame import Frame
 from jobs.views.panel import NO_CAP, Offer, Panel, too_little
 
 # What keeps a job from being sent; `in_words` says each.
@@ -20,23 +19,26 @@ class Quote:
     """What a job would likely cost and can cost at most (USD), and what is in its way.
 
     `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
-    way.
+    way. `models` and `efforts` are what may be chosen instead, each with what is chosen now.
     """
 
     wanted: JobSpec
     likely: Likely | None
     ceiling: Decimal | None
+    models: Sequence[str]
+    efforts: Sequence[str]
     problem: str = ""
     fitting: int | None = None
 
 
-def quote_of(wanted: JobSpec, frame: Frame, *, unwritten: Collection[str] = ()) -> Quote:
+def quote_of(wanted: JobSpec, offer: Offer, *, unwritten: Collection[str] = ()) -> Quote:
     """Price a spec from our own rows; problems of the fields in `unwritten` are not told yet."""
-    offer = Offer.to(frame)
     panel = Panel(
         offer, dataclasses.replace(wanted, project=offer.projects.get(wanted.project.slug, wanted.project))
     )
-    found = Quote(wanted, panel.likely, panel.ceiling)
+    models = dict.fromkeys([*offer.models_of(panel.wanted.project), wanted.model])
+    efforts = dict.fromkeys([*panel.efforts, wanted.effort])
+    found = Quote(wanted, panel.likely, panel.ceiling, list(models), list(efforts))
     if panel.obstacle is not None:
         return dataclasses.replace(found, problem=panel.obstacle.message, fitting=panel.obstacle.fitting)
     problems = lifecycle.problems_of(wanted)

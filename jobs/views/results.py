@@ -78,6 +78,17 @@ class Results:
         """The names of the page's columns, in the order they turn up."""
         return tables.columns_of(line.row for _, lines in self._groups for line in lines)
 
+    @cached_property
+    def numeric(self) -> set[str]:
+        """The columns of the page that hold numbers and nothing else but gaps."""
+        rows = [line.row for _, lines in self._groups for line in lines]
+        return {name for name in self.columns if tables.is_numeric(rows, name)}
+
+    @property
+    def heads(self) -> list[tuple[str, bool]]:
+        """The names of the page's columns, each with whether it holds numbers."""
+        return [(name, name in self.numeric) for name in self.columns]
+
     @property
     def groups(self) -> list[tuple[Job, list[Line]]]:
         """The jobs of the page with their rows."""

@@ -14,6 +14,7 @@ from jobs.lifecycle import JobSpec
 from jobs.models import Job
 from jobs.views import job_page
 from jobs.views.frame import fragment, frame_of, person_of
+from jobs.views.panel import Offer, settled
 from jobs.views.quote import REFUSALS, in_words, quote_of
 
 
@@ -25,9 +26,10 @@ def follow_up(request: HttpRequest, short_id: str) -> HttpResponse:
     # Whoever had to sign in again comes back with a GET.
     if request.method != "POST" or not _may_follow(request, job):
         return redirect(job)
-    wanted = follow_up_in(request.POST, job, by=person_of(request))
+    offer = Offer.to(frame_of(request))
+    wanted = _wanted(request, job, offer)
     if "price" in request.POST or "fit" in request.POST:
-        return _page(request, job, _priced(request, wanted))
+        return _page(request, job, _priced(wanted, offer))
     try:
         return redirect(lifecycle.submit(wanted))
     except REFUSALS as refusal:
@@ -42,16 +44,24 @@ def follow_up_price(request: HttpRequest, short_id: str) -> HttpResponse:
     job = job_page.allowed(request, short_id, Act.SUBMIT)
     if not _may_follow(request, job):
         return HttpResponse(status=204)
-    wanted = follow_up_in(request.POST, job, by=person_of(request))
-    return render(request, "_job_follow.html#price", {"job": job, **_priced(request, wanted)})
+    offer = Offer.to(frame_of(request))
+    wanted = _wanted(request, job, offer)
+    return render(request, "_job_follow.html#price", {"job": job, **_priced(wanted, offer)})
 
 
 def _may_follow(request: HttpRequest, job: Job) -> bool:
     return job_page.may_follow(job, job_page.acts_open(job, person_of(request)))
 
 
-def _priced(request: HttpRequest, wanted: JobSpec) -> dict[str, Any]:
-    return {"quote": quote_of(wanted, frame_of(request), unwritten=("prompt",))}
+def _wanted(request: HttpRequest, job: Job, offer: Offer) -> JobSpec:
+    """Read what is asked; what was chosen anew is given an effort and a mode that its model has."""
+    wanted = follow_up_in(request.POST, job, by=person_of(request))
+    is_as_before = (wanted.model, wanted.effort) == (job.model_id, job.effort)
+    return wanted if is_as_before else settled(wanted, offer)
+
+
+def _priced(wanted: JobSpec, offer: Offer) -> dict[str, Any]:
+    return {"quote": quote_of(wanted, offer, unwritten=("prompt",))}
 
 
 def _page(request: HttpRequest, job: Job, more: dict[str, Any], *, status: int = 200) -> HttpResponse:

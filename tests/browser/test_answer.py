@@ -196,5 +196,5 @@ def test_everyone_can_read_results_at_every_width(
             page.goto(path)
             if name == "tree":
                 page.locator('.tree [id="/rows/0/on"]').hover()
-            found += complaints(page, name)
+            found += complaints({name: page})
     assert not found, "\n".join(found)

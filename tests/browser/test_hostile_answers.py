@@ -65,7 +65,7 @@ PROVOKE = """scope => {
 # What on the pages of a job and of its results is a model's or a person's own.
 SCOPE = (
     "#answer *, #result tbody *, .tree *:not(#at, #at *), .codebox code *, .said p, .tag, h1 *, "
-    "main > .res tbody td *"
+    "main > .res tbody td:not(.n) *"
 )
 # Nothing of an answer may lie over the frame: the menu, the bar, the cards beside it.
 COVERED = """() => {

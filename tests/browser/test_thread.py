@@ -33,7 +33,7 @@ def test_thread_goes_on_branches_and_is_shown_in_order(
     ponder.wait_until_rendered(first)
     page = browse(mira)
     page.goto(first.get_absolute_url())
-    box = page.get_by_label("Follow up", exact=True)
+    box = page.get_by_role("textbox", name="Follow up")
     box.scroll_into_view_if_needed()
     expect_price(page)
     box.fill(f"And in dual spaces?{QUICK}")
@@ -57,6 +57,14 @@ def test_thread_goes_on_branches_and_is_shown_in_order(
     expect(badge).to_have_text("Completed")
     assert Job.objects.filter(previous=first).count() == 2
     expect(thread).to_have_count(3)
+    # Another model has another price; what is typed already stays.
+    box.fill("Say it in one line.")
+    expect_price(page)
+    shown = page.locator("#follow .est.end").inner_text()
+    page.get_by_role("combobox", name="Model").select_option("gpt-6-luna")
+    expect(page.locator("#follow .est.end")).not_to_have_text(shown)
+    expect(page.get_by_role("combobox", name="Model")).to_have_value("gpt-6-luna")
+    expect(box).to_have_value("Say it in one line.")
     expect(page.locator(".thread li.lv1 a")).to_have_attribute("aria-current", "true")
 
 
@@ -69,7 +77,7 @@ def test_text_half_typed_survives_what_a_poll_brings(
         job = a_job(project, mira, Status.COMPLETED, answer={"text": "The *lemma* fails."})
         page = browse(mira)
         page.goto(job.get_absolute_url())
-        box = page.get_by_label("Follow up", exact=True)
+        box = page.get_by_role("textbox", name="Follow up")
         box.press_sequentially("And in dual")
         expect_price(page)
         note = page.get_by_label("Note")
@@ -97,7 +105,7 @@ def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limi
     first = ponder.wait_for(first, Status.COMPLETED)
     page = browse(mira)
     page.goto(first.get_absolute_url())
-    box = page.get_by_label("Follow up", exact=True)
+    box = page.get_by_role("textbox", name="Follow up")
     box.fill(f"And in dual spaces?{QUICK}")
     expect_price(page)
     spend.set_cap(charged(first) + first.worst_case / 2, project=project)

@@ -88,9 +88,7 @@ class Table:
         return int(index) if index.isascii() and index.isdecimal() and int(index) < self.size else None
 
     def is_numeric(self, column: str) -> bool:
-        """Tell whether a column holds numbers and nothing else but gaps."""
-        kinds = {cell_of(row[column]).kind for row in self.spot.rows if row.get(column) is not None}
-        return kinds == {"number"}
+        return is_numeric(self.spot.rows, column)
 
     def _row(self, index: int, problems: list[Problem]) -> Row:
         row, path = self.spot.rows[index], f"{self.spot.path}/{index}"
@@ -142,6 +140,11 @@ def flattened(value: Any) -> dict[str, Any]:
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names in rows in the order they turn up, at most 60."""
     return list(dict.fromkeys(name for row in rows for name in row))[:MOST_COLUMNS]
+
+
+def is_numeric(rows: Iterable[Mapping[str, Any]], column: str) -> bool:
+    """Tell whether a column of rows holds numbers and nothing else but gaps."""
+    return {cell_of(row[column]).kind for row in rows if row.get(column) is not None} == {"number"}
 
 
 def cell_of(value: Any) -> Cell:

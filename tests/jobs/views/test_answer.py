@@ -135,6 +135,7 @@ def test_a_list_of_flat_objects_is_a_table(signed_in: Client, project: Project, 
     assert '<span class="vh">true</span>' in html
     assert '<span class="path mono hide-s" id="path">/rows</span>' in html
     assert "12 rows" in html
+    assert 'Result<span class="n">12</span>' in html
     assert "does not fit" not in html
 
 

@@ -692,6 +692,15 @@ def test_a_job_page_needs_at_most_twelve_queries(
         signed_in.get(job.get_absolute_url())
 
 
+@pytest.mark.parametrize("tab", ["prompt/", "activity/", "raw/", "answer.md", "answer.json", "answer/rest/"])
+def test_every_other_page_of_a_job_needs_at_most_twelve_queries(
+    signed_in: Client, project: Project, mira: User, django_assert_max_num_queries: Counted, tab: str
+) -> None:
+    job = a_job(project, mira, Status.COMPLETED, answer={"text": "So."})
+    with django_assert_max_num_queries(12):
+        assert signed_in.get(f"{job.get_absolute_url()}{tab}").status_code in (200, 204)
+
+
 def test_a_waiting_jobs_place_is_news_without_a_new_version(
     signed_in: Client, project: Project, mira: User, django_assert_max_num_queries: Counted
 ) -> None:

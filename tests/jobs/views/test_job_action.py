@@ -1,6 +1,7 @@
 """Answering what a job stopped for: nothing preselected, all or nothing, saved for later, sent once."""
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -106,6 +107,15 @@ def test_answers_go_on_as_a_new_job_and_a_double_click_makes_one(
     for expected in ("run_sage", "[1]", "No such theorem", "download_paper", "Approved"):
         assert expected in prompt
     assert "was removed" not in prompt
+
+
+def test_the_page_and_its_price_take_few_queries(
+    signed_in: Client, asking: Job, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    with django_assert_max_num_queries(12):
+        signed_in.get(asking.get_absolute_url())
+    with django_assert_max_num_queries(25):
+        price(signed_in, asking, ALL)
 
 
 def test_a_refusal_to_approve_is_an_answer(signed_in: Client, asking: Job) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Job, Project, Prompt, Status, User
+from jobs.models import Job, ModelSpec, Project, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import SAGE, a_job
@@ -189,9 +190,43 @@ def test_a_thread_on_a_retired_model_goes_on_with_its_successor(signed_in: Clien
     )
     page = price(signed_in, done)
     assert page.context["quote"].wanted.model == "gpt-6-sol"
-    assert "<b>gpt-6-sol</b>" in page.content.decode()
+    assert "<option selected>gpt-6-sol</option>" in page.content.decode()
     assert send(signed_in, done).status_code == 302
     assert Job.objects.get(previous=done).model_id == "gpt-6-sol"
+
+
+def test_a_follow_up_may_go_to_another_model_and_effort(signed_in: Client, done: Job) -> None:
+    chosen = {"model": "gpt-6-luna", "effort": "medium"}
+    assert price(signed_in, done).context["quote"].wanted.model == done.model_id
+    quote = price(signed_in, done, **chosen).context["quote"]
+    assert quote.ceiling < done.worst_case
+    assert {"gpt-6-luna", done.model_id} <= set(quote.models)
+    assert send(signed_in, done, **chosen).status_code == 302
+    new = Job.objects.get(previous=done)
+    assert (new.model_id, new.effort, new.worst_case) == ("gpt-6-luna", "medium", quote.ceiling)
+
+
+def test_an_effort_that_the_chosen_model_lacks_becomes_its_usual_one(signed_in: Client, done: Job) -> None:
+    quote = price(signed_in, done, model="gpt-6-luna", effort="none at all").context["quote"]
+    assert quote.wanted.effort == ModelSpec.objects.get(pk="gpt-6-luna").default_effort
+    assert quote.problem == ""
+
+
+def test_a_model_that_cannot_be_chosen_is_said_in_words(signed_in: Client, done: Job) -> None:
+    answer = price(signed_in, done, model="gpt-<b>")
+    assert answer.context["quote"].problem
+    assert "<option selected>gpt-&lt;b&gt;</option>" in answer.content.decode()
+    assert send(signed_in, done, model="gpt-<b>").status_code == 422
+    assert not Job.objects.filter(previous=done).exists()
+
+
+def test_asking_on_takes_few_queries(
+    signed_in: Client, done: Job, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    with django_assert_max_num_queries(22):
+        price(signed_in, done)
+    with django_assert_max_num_queries(12):
+        signed_in.get(done.get_absolute_url())
 
 
 def test_the_thread_is_shown_in_order_with_its_branches(signed_in: Client, mira: User, done: Job) -> None:

@@ -1,5 +1,6 @@
 """What people write beside a job: who may, what is shown then, with htmx and without."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -151,6 +152,26 @@ def test_a_viewer_sees_what_others_said_and_can_say_nothing(
     assert "<form" not in shown
     for act in ("verdict", "notes", "tags", f"notes/{JobNote.objects.get().pk}/remove"):
         assert post(client, job, act, HTMX).status_code == 403
+
+
+def test_a_remark_takes_few_queries(
+    signed_in: Client, job: Job, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    for act, field in {
+        "verdict": {"value": "right"},
+        "notes": {"note": "So."},
+        "tags": {"tags": "a"},
+    }.items():
+        with django_assert_max_num_queries(20):
+            assert post(signed_in, job, act, HTMX, **field).status_code == 200
+
+
+def test_remarks_stand_above_the_timeline_once_there_is_an_answer(
+    signed_in: Client, project: Project, mira: User, job: Job
+) -> None:
+    for one, is_first in ((job, True), (a_job(project, mira), False)):
+        html = signed_in.get(one.get_absolute_url()).content.decode()
+        assert (html.index('id="remarks"') < html.index("Timeline")) is is_first
 
 
 def test_whose_session_has_ended_is_asked_to_sign_in_on_the_page(job: Job) -> None:
