@@ -1,7 +1,7 @@
 """A corpus of answers that mean harm: what a model can be made to write, in some four hundred ways.
 
 `CORPUS` maps a name to Markdown. Whatever runs calls alert(), loads something of evil.example, or sends a
-request to /trap/; a page that shows the corpus must see none of it.
+request to /trap/; a page that shows the corpus must see none of it. `FLOODS` are to keep a renderer busy.
 """
 
 # ruff: noqa: E501, an attack stays on one line
@@ -462,4 +462,23 @@ KINDS = {
 }
 CORPUS: dict[str, str] = {
     f"{kind} {place}": text for kind, texts in KINDS.items() for place, text in enumerate(texts)
+}
+
+FLOODS = {
+    "brackets": "[" * 50_000,
+    "images": "![](" * 20_000,
+    "backticks": "`" * 100_000,
+    "runs of backticks": "".join("`" * (i % 300 + 1) + " " for i in range(660)),
+    "dollars": "$" * 100_000,
+    "dollars and letters": "$a " * 33_000,
+    "double dollars": "$$ " * 33_000,
+    "open formulas": "\\( \\[ " * 16_000,
+    "lines of open formulas": "\\[\n" * 33_000,
+    "wide table": "\n".join(["|" + "a|" * 2_000, "|" + "-|" * 2_000] + ["|" + "b|" * 2_000] * 3),
+    "quotations": "> " * 50_000,
+    "addresses": "https://a.example/( " * 5_000,
+    "emphasis": "*a _b " * 16_000,
+    "hostile C": "```c\n" + "/*\n" * 16_000 + "```",
+    "hostile Python": "```python\n" + "a " * 24_000 + "\n```",
+    "hostile JSON": "```json\n" + '"\n' * 20_000 + "```",
 }

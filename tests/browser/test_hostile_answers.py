@@ -17,7 +17,7 @@ from tests.browser.watch import Watch
 from tests.hostile import CORPUS
 from tests.jobs.views.states import a_job
 
-OURS = ("/live/", "/follow-up/price/")
+OURS = ("/live/", "/follow-up/price/", "/replies/price/")
 BATCH = 98  # answers on one page: a page load costs more than what is on it
 RENDERED = {"renderer_version": RENDERER_VERSION}
 CORPUS_STORED = {name: UNSTORABLE.sub("?", text) for name, text in CORPUS.items()}
@@ -65,7 +65,7 @@ PROVOKE = """scope => {
 # What on the pages of a job and of its results is a model's or a person's own.
 SCOPE = (
     "#answer *, #result tbody *, .tree *:not(#at, #at *), .codebox code *, .said p, .tag, h1 *, "
-    "main > .res tbody td:not(.n) *"
+    "main > .res tbody td:not(.n) *, .call h3 *, .kvj *, .warnline b *, .thread .x *"
 )
 # Nothing of an answer may lie over the frame: the menu, the bar, the cards beside it.
 COVERED = """() => {
@@ -161,7 +161,12 @@ def test_no_hostile_text_does_anything_elsewhere(
         refusal = {"text": texts[7], "html": render(texts[7]), "is_refusal": True, **RENDERED}
         refused = a_job(project, mira, Status.COMPLETED, answer=refusal)
         call = {"type": "function_call", "call_id": "c", "name": texts[8], "arguments": texts[9]}
-        waits = a_job(project, mira, Status.COMPLETED, answer={"calls": [call], **RENDERED})
+        ended = a_job(project, mira, Status.COMPLETED, answer={"calls": [call], **RENDERED})
+        arguments = json.dumps({text[:80]: text[:400] for text in texts})
+        approval = {"type": "mcp_approval_request", "id": "m", "name": texts[10], "arguments": arguments}
+        asking = {"calls": [call, {**approval, "server_label": texts[11]}], **RENDERED}
+        waits = a_job(project, mira, Status.REQUIRES_ACTION, answer=asking)
+        lifecycle.submit(lifecycle.follow_up(ended, by=mira, prompt=texts[12]))
         url, found = job.get_absolute_url(), {}
         page = browse(mira)
         for path in (
@@ -172,6 +177,7 @@ def test_no_hostile_text_does_anything_elsewhere(
             f"/results/{project.slug}/attacks/",
             f"{plain.get_absolute_url()}?whole",
             refused.get_absolute_url(),
+            ended.get_absolute_url(),
             waits.get_absolute_url(),
         ):
             page.goto(path)

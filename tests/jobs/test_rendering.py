@@ -14,6 +14,7 @@ from jobs import rendering
 from jobs.rendering import outline, parts, plain, reading, render
 from jobs.rendering.code import COLOURED
 from jobs.rendering.sanitiser import TAGS, clean
+from tests.hostile import FLOODS
 
 SHEET = Path(__file__).parent.parent.parent / "static" / "page-job.css"
 ESSAYS = Path(__file__).parent.parent.parent / "jobs" / "sandbox" / "answers"
@@ -493,27 +494,7 @@ def test_any_answer_reads_as_text(text: str) -> None:
     assert "part" not in reading.text_of(render(text)) or "part" in text
 
 
-HOSTILE = {
-    "brackets": "[" * 50_000,
-    "images": "![](" * 20_000,
-    "backticks": "`" * 100_000,
-    "runs of backticks": "".join("`" * (i % 300 + 1) + " " for i in range(660)),
-    "dollars": "$" * 100_000,
-    "dollars and letters": "$a " * 33_000,
-    "double dollars": "$$ " * 33_000,
-    "open formulas": "\\( \\[ " * 16_000,
-    "lines of open formulas": "\\[\n" * 33_000,
-    "wide table": "\n".join(["|" + "a|" * 2_000, "|" + "-|" * 2_000] + ["|" + "b|" * 2_000] * 3),
-    "quotations": "> " * 50_000,
-    "addresses": "https://a.example/( " * 5_000,
-    "emphasis": "*a _b " * 16_000,
-    "hostile C": "```c\n" + "/*\n" * 16_000 + "```",
-    "hostile Python": "```python\n" + "a " * 24_000 + "\n```",
-    "hostile JSON": "```json\n" + '"\n' * 20_000 + "```",
-}
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("text", FLOODS.values(), ids=FLOODS.keys())
 def test_hostile_text_is_rendered_in_time(text: str) -> None:
     began = time.thread_time()  # of this thread alone, whatever else the machine does
     assert_safe(render(text))

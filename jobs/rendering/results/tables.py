@@ -144,7 +144,8 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def is_numeric(rows: Iterable[Mapping[str, Any]], column: str) -> bool:
     """Tell whether a column of rows holds numbers and nothing else but gaps."""
-    return {cell_of(row[column]).kind for row in rows if row.get(column) is not None} == {"number"}
+    values = [value for row in rows if (value := row.get(column)) is not None]
+    return bool(values) and all(isinstance(value, Number) for value in values)
 
 
 def cell_of(value: Any) -> Cell:
