@@ -1,15 +1,31 @@
-"""Says what a job will likely cost: from history where there is enough, else from the catalogue's prior."""
+"""Says what a job will likely cost, and whether less would do: from history, else the catalogue's prior."""
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import CharField, Subquery, Sum
+from django.db.models.functions import Cast, JSONObject
+
 from jobs import pricing
-from jobs.models import Attempt, Job, ModelSpec, Price, Project, Status
+from jobs.models import (
+    Attempt,
+    DailySpend,
+    Job,
+    ModelSpec,
+    Price,
+    Project,
+    Status,
+    Verdict,
+    VerdictValue,
+)
 
 ENOUGH = 20  # jobs from which history is trusted more than the prior
 LOOK_BACK = 200  # newest jobs that count
+JUDGED_AMONG = 2_000  # newest jobs of a project whose verdicts count: a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,55 @@ def likely_cost(
         mode_factor=spec.mode_factor(mode),
     )
     return Likely(lowest, highest, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What a project knows of a smaller model, and what it sends to a dearer one.
+
+    Of `judged` answers of the smaller one `right` were right. The `sent` jobs since a day cost `cost` on the
+    dearer one, and `instead` is the price of the same tokens on the smaller one, USD.
+    """
+
+    judged: int
+    right: int
+    sent: int
+    cost: Decimal
+    instead: Decimal
+
+
+def experience(
+    project: Project, spec: ModelSpec, *, smaller: Price, smaller_mode: str, since: dt.date
+) -> Experience:
+    """Return what a project's verdicts and rollups say of a model and a smaller one, in one query."""
+    newest = Job.objects.filter(project=project).order_by("-created_at", "-id").values("pk")[:JUDGED_AMONG]
+    verdicts = Verdict.objects.filter(
+        job__in=newest,
+        job__model=smaller.model,
+        job__mode=smaller_mode,
+        value__in=[VerdictValue.RIGHT, VerdictValue.WRONG],
+    )
+    rollups = DailySpend.objects.filter(project=project, model=spec, spent_on__gte=since).order_by()
+    sums = JSONObject(
+        sent=Sum("jobs"),
+        cost=Cast(Sum("cost"), CharField()),  # a number in JSON would lose digits
+        input=Sum("input_tokens"),
+        cached=Sum("cached_tokens"),
+        output=Sum("output_tokens"),
+    )
+    asked = Project.objects.filter(pk=project.pk).values_list(
+        ArraySubquery(verdicts.values("value")), Subquery(rollups.values("project").values_list(sums))
+    )
+    values, found = asked.get()
+    found = found or {"sent": 0, "cost": "0", "input": 0, "cached": 0, "output": 0}
+    instead = pricing.of_tokens(
+        smaller.rates,
+        input_tokens=found["input"],
+        cached_tokens=found["cached"],
+        output_tokens=found["output"],
+    )
+    right = values.count(VerdictValue.RIGHT)
+    return Experience(len(values), right, found["sent"], Decimal(found["cost"]), instead)
 
 
 def guess_input_tokens(text: str) -> int:

@@ -325,6 +325,13 @@ def likely(
     return low, high
 
 
+def of_tokens(rates: Rates, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> Decimal:
+    """Price the tokens of many short requests together, USD: no request of them counts as long context."""
+    plain = (input_tokens - cached_tokens) * rates.input
+    cached = cached_tokens * _or(rates.cached_input, rates.input)
+    return quantise((plain + cached + output_tokens * rates.output) / MILLION)
+
+
 def quantise(amount: Decimal) -> Decimal:
     """Round to the ledger's ten places, half to even."""
     return amount.quantize(STEP, rounding=ROUND_HALF_EVEN)

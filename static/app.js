@@ -133,12 +133,15 @@
     else target.focus();
   });
 
-  /* ---- new job: what was typed before htmx listened, or brought back by the browser, is priced as well ---- */
-  addEventListener("pageshow", () => {
-    const fields = [...doc.querySelectorAll("#ask :is(textarea, input)")];
-    const typed = fields.find((el) => el.value !== el.defaultValue || el.checked !== el.defaultChecked);
-    typed?.dispatchEvent(new Event("input", { bubbles: true }));
-  });
+  /* ---- a job is made: its draft, named by the form that was sent, has done its work ---- */
+  if (location.pathname.startsWith("/jobs/j_")) {
+    try {
+      localStorage.removeItem(sessionStorage.getItem("sent") ?? "");
+      sessionStorage.removeItem("sent");
+    } catch {
+      /* storage is forbidden: there is none */
+    }
+  }
 
   /* ---- sign-in link: the token travels in the fragment, which no log and no Referer ever holds ---- */
   const field = doc.querySelector("input[data-from-fragment]");

@@ -57,6 +57,9 @@ TABLE: dict[str, tuple[str, str]] = {
     # Who may send to no project is shown why, and nothing to send with.
     "jobs/new/": (SIGNED_IN_READ, "login wrong ok go go go go go"),
     "jobs/estimate/": ("reload " + "method " * 7, "reload ok none ok ok ok ok ok"),
+    "jobs/check/schema/": (NOT_WITHOUT_SESSION, "reload " + "ok " * 7),
+    "jobs/check/tools/": (NOT_WITHOUT_SESSION, "reload " + "ok " * 7),
+    "help/models/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "attachments/": ("reload " + "method " * 7, "reload lost no ok ok ok ok ok"),
     "jobs/<str:short_id>/": (MEMBERS_READ, NOT_ASKED_SO),
     "jobs/<str:short_id>/attachments/<int:position>/": (MEMBERS_READ, NOT_ASKED_SO),

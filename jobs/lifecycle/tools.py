@@ -53,7 +53,7 @@ def problems(
 ) -> dict[str, str]:
     """Return what is in the way of sending tools to a model through a connection of a kind, by field."""
     found = {}
-    sentences = list(_sentences(tools, spec=spec, price=price, kind=kind))
+    sentences = [sentence for _place, sentence in faults(tools, spec=spec, price=price, kind=kind)]
     if sentences:
         more = f" And {len(sentences) - 1} more." if len(sentences) > 1 else ""
         found["tools"] = f"{sentences[0]}{more}"
@@ -63,6 +63,40 @@ def problems(
     elif max_tool_calls is not None:
         found["max_tool_calls"] = "A limit of calls needs a tool that the API runs itself."
     return found
+
+
+def faults(tools: Sequence[Any], *, spec: ModelSpec, price: Price, kind: str) -> Iterator[tuple[int, str]]:
+    """Yield what is wrong with tools, at most one sentence each, with the tool's place from 0."""
+    if len(json.dumps(tools)) > LIMIT or any(
+        isinstance(text, str) and UNSTORABLE.search(text) for text, _depth in walk(list(tools))
+    ):
+        yield 0, f"Tools have at most {LIMIT:,} characters, none of them NUL or half a character."
+        return
+    seen: set[str] = set()
+    for place, tool in enumerate(tools):
+        name = _type(tool)
+        if name == "function":
+            about = _of_function(tool, spec)
+            label = str(tool.get("name") or "")[:64]
+        elif name in BUILT_IN:
+            about = _of_built_in(tool, name, spec=spec, price=price, kind=kind)
+            label = str(tool.get("server_label") or "")[:64] if name == "mcp" else name
+        else:
+            about, label = _of_unknown(tool), ""
+        where = f"Tool {place + 1} ({label})" if label else f"Tool {place + 1}"
+        if about:
+            yield place, f"{where}: {about}"
+        elif label in seen:
+            yield place, f"{where}: the name is taken by another tool."
+        seen.add(label)
+
+
+def parameters_of(tool: Any) -> dict[str, Any] | None:
+    """Return the schema of a function's arguments, where the strict rules hold for one; else None."""
+    if _type(tool) != "function" or not tool.get("strict", True):
+        return None
+    parameters = tool.get("parameters")
+    return parameters if isinstance(parameters, dict) else None
 
 
 def withheld(name: str, *, spec: ModelSpec, price: Price, kind: str) -> str:
@@ -84,31 +118,6 @@ def host_of(tools: Sequence[Any] | None, server_label: str) -> str:
         if _type(tool) == "mcp" and tool.get("server_label") == server_label:
             return urlsplit(str(tool.get("server_url"))).hostname or ""
     return ""
-
-
-def _sentences(tools: Sequence[Any], *, spec: ModelSpec, price: Price, kind: str) -> Iterator[str]:
-    if len(json.dumps(tools)) > LIMIT or any(
-        isinstance(text, str) and UNSTORABLE.search(text) for text, _depth in walk(list(tools))
-    ):
-        yield f"Tools have at most {LIMIT:,} characters, none of them NUL or half a character."
-        return
-    seen: set[str] = set()
-    for number, tool in enumerate(tools, 1):
-        name = _type(tool)
-        if name == "function":
-            about = _of_function(tool, spec)
-            label = str(tool.get("name") or "")[:64]
-        elif name in BUILT_IN:
-            about = _of_built_in(tool, name, spec=spec, price=price, kind=kind)
-            label = str(tool.get("server_label") or "")[:64] if name == "mcp" else name
-        else:
-            about, label = _of_unknown(tool), ""
-        where = f"Tool {number} ({label})" if label else f"Tool {number}"
-        if about:
-            yield f"{where}: {about}"
-        elif label in seen:
-            yield f"{where}: the name is taken by another tool."
-        seen.add(label)
 
 
 def _of_function(tool: dict[str, Any], spec: ModelSpec) -> str:

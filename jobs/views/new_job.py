@@ -6,22 +6,38 @@ import json
 import uuid
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs import lifecycle, spend
+from jobs.attachments import MOST_BYTES
 from jobs.forms import NewJobForm
+from jobs.forms.new_job import tool_fields
 from jobs.lifecycle import JobSpec
-from jobs.models import Job, Project, User
-from jobs.views.attachments import chips_of
+from jobs.models import UNFINISHED, Job
+from jobs.views.advice import advice_on, long_input
+from jobs.views.attachments import Chip, chips_of
+from jobs.views.editors import schema_check, tools_check
 from jobs.views.frame import fragment, frame_of, person_of
 from jobs.views.panel import NO_CAP, Offer, Panel, settled, too_little
 from jobs.views.starts import STARTS
 
 ASKED_LATELY = dt.timedelta(hours=24)
+MOST_BYTES_A_BATCH = 64_000_000  # what one request may bring, less its envelope
+# The buttons that change or price what is typed, and send nothing.
+LOOKS = {"price", "use_tokens", "use_model", "fix_schema", "fix_tools"}
+
+# What the page's script makes chips of: of a draft, and of files that are on their way or refused.
+BLANK_CHIPS = {
+    "file": Chip(name="", icon="file-text", facts=""),
+    "image": Chip(name="", icon="image", facts=""),
+    "busy": Chip(name="", icon="clock", facts=""),
+    "bad": Chip(name="", icon="triangle-alert", facts="", problem="-"),
+}
 
 
 @sensitive_post_parameters()
@@ -50,11 +66,16 @@ def estimate(request: HttpRequest) -> HttpResponse:
         request,
         "new.html#estimate",
         {
+            "form": form,
             "panel": panel,
+            "advice": advice_on(panel),
+            "long_input": long_input(panel),
             "earlier": earlier,
             "earlier_took": earlier.seconds_taken(timezone.now()) if earlier else None,
+            "earlier_when": _when(earlier) if earlier else "",
             "is_other_model": request.POST.get("efforts_of") != wanted.model,
             "is_other_effort": request.POST.get("undocumented_for", "") != panel.undocumented,
+            "are_other_tools": request.POST.get("tools_of") != panel.tools_of,
         },
     )
 
@@ -63,25 +84,40 @@ def _first_page(request: HttpRequest, offer: Offer) -> HttpResponse:
     parent = _parent(request, request.GET.get("from", ""))
     wanted = _first_wanted(request, offer, parent)
     form = NewJobForm(initial=_initial(wanted), projects=offer.projects)
-    return _page(request, form, Panel(offer, wanted), parent=parent)
+    return _page(request, form, Panel(offer, wanted), parent=parent, is_fresh=True)
 
 
 def _send(request: HttpRequest, offer: Offer) -> HttpResponse:
     parent = _parent(request, request.POST.get("from", ""))
-    data = request.POST.copy()
-    if request.POST.get("use_tokens"):
-        data["max_output_tokens"] = request.POST["use_tokens"]
+    data = _clicked(request.POST, offer)
     form = NewJobForm(data, projects=offer.projects)
     form.is_valid()
     # Read now: a refusal takes the field it names out of what was read.
     wanted = form.spec(person_of(request), elsewhere=offer.first_project, rerun_of=parent)
     panel = Panel(offer, settled(wanted, offer))
-    if "price" in request.POST or "use_tokens" in request.POST:
+    if LOOKS & request.POST.keys():
         # A second look at the price is no refusal, so it shows no errors.
-        again = NewJobForm(initial=data.dict(), projects=offer.projects)
+        again = NewJobForm(initial=data.dict() | {"tool": data.getlist("tool")}, projects=offer.projects)
         return _page(request, again, panel, parent=parent)
     job = _submitted(form, wanted)
     return redirect(job) if job else _page(request, form, panel, parent=parent, status=422)
+
+
+def _clicked(typed: QueryDict, offer: Offer) -> QueryDict:
+    """Return what was typed with what a button on the page changes in it, if one was pressed."""
+    data = typed.copy()
+    if typed.get("use_tokens"):
+        data["max_output_tokens"] = str(typed["use_tokens"])
+    if typed.get("use_model"):
+        model, _, mode = str(typed["use_model"]).partition(" ")
+        data["model"], data["mode"] = model, mode
+    if "fix_schema" in typed:
+        data["schema"] = schema_check(str(typed.get("schema", "")), str(typed["fix_schema"])).text
+    if "fix_tools" in typed:
+        price = offer.prices.get(str(typed.get("model", "")))
+        project = offer.projects.get(str(typed.get("project", "")))
+        data["tools"] = tools_check(str(typed.get("tools", "")), price, project, str(typed["fix_tools"])).text
+    return data
 
 
 def _submitted(form: NewJobForm, wanted: JobSpec) -> Job | None:
@@ -101,10 +137,29 @@ def _submitted(form: NewJobForm, wanted: JobSpec) -> Job | None:
 
 
 def _page(
-    request: HttpRequest, form: NewJobForm, panel: Panel, *, parent: Job | None, status: int = 200
+    request: HttpRequest,
+    form: NewJobForm,
+    panel: Panel,
+    *,
+    parent: Job | None,
+    status: int = 200,
+    is_fresh: bool = False,
 ) -> HttpResponse:
-    chips = chips_of(panel.wanted.attachments, panel.spec)
-    context = {"form": form, "panel": panel, "offer": panel.offer, "parent": parent, "chips": chips}
+    wanted = panel.wanted
+    context = {
+        "form": form,
+        "panel": panel,
+        "advice": advice_on(panel),
+        "long_input": long_input(panel),
+        "offer": panel.offer,
+        "parent": parent,
+        "chips": chips_of(wanted.attachments, panel.spec),
+        "schema_check": schema_check(form["schema"].value() or ""),
+        "tools_check": tools_check(form["tools"].value() or "", panel.price, wanted.project),
+        "limits": {"file": MOST_BYTES, "batch": MOST_BYTES_A_BATCH},
+        "blank_chips": BLANK_CHIPS,
+        "is_fresh": is_fresh,
+    }
     return render(request, "new.html", context, status=status)
 
 
@@ -114,7 +169,9 @@ def _first_wanted(request: HttpRequest, offer: Offer, parent: Job | None) -> Job
     project = offer.projects.get(asked) or offer.first_project
     by = person_of(request)
     if parent is not None:
-        again = _again(parent, project=project, by=by)
+        again = lifecycle.asked(parent, by=by, project=project)
+        if project.pk != parent.project_id:
+            again = dataclasses.replace(again, previous=None, replies=())  # a thread stays in its project
         wanted = lifecycle.successor_spec(again, parent.model, offer.today)
         return settled(_as_linked(request, wanted), offer)
     start = STARTS.get(request.GET.get("start", ""))
@@ -131,27 +188,6 @@ def _first_wanted(request: HttpRequest, offer: Offer, parent: Job | None) -> Job
         max_output_tokens=choice.max_output_tokens if choice else project.default_max_output_tokens,
     )
     return settled(wanted, offer)
-
-
-def _again(parent: Job, *, project: Project, by: User) -> JobSpec:
-    """Return what an earlier job asked, as someone's own."""
-    wanted = JobSpec(
-        project=project,
-        by=by,
-        prompt=parent.prompt.text,
-        instructions=parent.prompt.instructions,
-        schema_name=parent.prompt.schema_name,
-        schema=parent.prompt.schema,
-        tags=tuple(parent.tags),
-        attachments=lifecycle.given_with(parent),
-        model=parent.model_id,
-        mode=parent.mode,
-        effort=parent.effort,
-        max_output_tokens=parent.max_output_tokens,
-    )
-    # A title that was made from the prompt is made again, also from a changed one.
-    title = "" if parent.prompt.title == wanted.shown_title else parent.prompt.title
-    return dataclasses.replace(wanted, title=title)
 
 
 def _as_linked(request: HttpRequest, wanted: JobSpec) -> JobSpec:
@@ -173,6 +209,7 @@ def _initial(wanted: JobSpec) -> dict[str, Any]:
         "schema": "" if wanted.schema is None else json.dumps(wanted.schema, indent=2, ensure_ascii=False),
         "max_output_tokens": f"{wanted.max_output_tokens:,}",
         "submission_key": str(uuid.uuid4()),
+        **tool_fields(wanted.tools, wanted.max_tool_calls),
     }
 
 
@@ -185,10 +222,22 @@ def _parent(request: HttpRequest, short_id: str) -> Job | None:
 
 
 def _asked_lately(request: HttpRequest, wanted: JobSpec) -> Job | None:
-    """Return the newest job of the last day that asked the same, of those the person can see."""
+    """Return the newest visible job that asked the same, in the last day or not finished yet."""
     if not wanted.prompt.strip():
         return None
-    same = Job.objects.visible_to(person_of(request)).filter(
-        fingerprint=wanted.fingerprint, created_at__gt=timezone.now() - ASKED_LATELY
-    )
+    lately = Q(created_at__gt=timezone.now() - ASKED_LATELY) | Q(status__in=UNFINISHED)
+    same = Job.objects.visible_to(person_of(request)).filter(lately, fingerprint=wanted.fingerprint)
     return same.select_related("submitted_by").order_by("-created_at", "-id").first()
+
+
+def _when(earlier: Job) -> str:
+    """Return the day of a job that has ended, and how long ago one was asked that has not."""
+    if earlier.is_final:
+        is_today = timezone.localdate(earlier.created_at) == timezone.localdate()
+        return "today" if is_today else "yesterday"
+    minutes = int((timezone.now() - earlier.created_at).total_seconds() // 60)
+    for unit, length in (("day", 1_440), ("hour", 60), ("minute", 1)):
+        if minutes >= length:
+            count = minutes // length
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

@@ -12,6 +12,7 @@ from django.db.models import OuterRef, Q
 from jobs import clock, forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS, Ceiling
+from jobs.lifecycle.tools import BUILT_IN, withheld
 from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope, Workspace
 from jobs.templatetags import ui
 from jobs.views.frame import Frame, swatch_of
@@ -77,6 +78,15 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """A tool that the API runs itself: USD for 1,000 calls, and why it cannot be had, if it cannot."""
+
+    name: str
+    fee: Decimal
+    withheld: str
+
+
+@dataclass(frozen=True, slots=True)
 class Obstacle:
     """Why the job cannot be sent as it stands, and the output limit with which it could, if there is one."""
 
@@ -122,7 +132,7 @@ class Panel:
             self.price.model,
             self.price,
             effort=self.wanted.effort,
-            input_tokens=self._input_guess,
+            input_tokens=self.input_guess,
             max_output_tokens=self.wanted.max_output_tokens,
             mode=self.wanted.mode,
         )
@@ -139,6 +149,46 @@ class Panel:
             likely = self.likely if is_chosen else self._usual_cost(price, effort)
             found.append(Card(spec, likely, usually(*usual_seconds(spec, effort)), is_chosen))
         return found
+
+    @property
+    def standard(self) -> Card | None:
+        """The chosen model in standard mode."""
+        if self.price is None:
+            return None
+        spec, effort = self.price.model, self.wanted.effort
+        likely = self._usual_cost(self.price, effort)
+        return Card(spec, likely, usually(*usual_seconds(spec, effort)), is_chosen=False)
+
+    @property
+    def tools(self) -> list[ToolChoice]:
+        """The tools of the API, as the model has them through the project's connection."""
+        if self.price is None:
+            return []
+        kind = self.wanted.project.connection.kind
+        fees = self.price.rates.tool_fees
+        return [
+            ToolChoice(
+                name,
+                fees.get(name, ZERO) * 1_000,
+                withheld(name, spec=self.price.model, price=self.price, kind=kind),
+            )
+            for name in BUILT_IN
+        ]
+
+    @property
+    def tools_of(self) -> str:
+        """What the tools on offer depend on."""
+        return f"{self.wanted.model} {self.wanted.project.connection_id}"
+
+    @property
+    def tools_said(self) -> str:
+        """The tools given, by name."""
+        names = (
+            tool.get("name") or tool.get("server_label") or BUILT_IN.get(str(tool.get("type")), "")
+            for tool in self.wanted.tools
+            if isinstance(tool, dict)
+        )
+        return ", ".join(str(name)[:40] for name in names if name)
 
     @property
     def main_cards(self) -> list[Card]:
@@ -270,7 +320,8 @@ class Panel:
         return lifecycle.ceiling_at(self.wanted, self.price.model, self.price) if self.price else None
 
     @cached_property
-    def _input_guess(self) -> int:
+    def input_guess(self) -> int:
+        """The input tokens it will likely have."""
         typed = forecast.guess_input_tokens(self.wanted.prompt + self.wanted.instructions)
         files = sum(given.attachment.tokens_about(self.spec) for given in self.wanted.attachments)
         carried = forecast.guess_carried(self.wanted.previous) if self.wanted.previous else 0
@@ -284,7 +335,7 @@ class Panel:
             return None
         low, high = pricing.likely(
             rates=price.rates,
-            input_tokens=self._input_guess,
+            input_tokens=self.input_guess,
             output_low=int(usual["reasoning"][0] + usual["answer"][0]),
             output_high=int(usual["reasoning"][2] + usual["answer"][2]),
             max_output_tokens=limit,

@@ -162,12 +162,19 @@ def test_every_page_is_readable_by_everyone_at_every_width(
                 "projects": "/projects/",
                 "project": project.get_absolute_url(),
                 "budget": "/budget/",
+                "which model": "/help/models/",
                 "not found": "/jobs/j_00000000/",
             },
         )
         page.goto("/jobs/new/")
         page.get_by_text("Structured result").click()
         page.get_by_label("JSON Schema").fill('{"type": "object", "properties": {"a": {"type": "string"}}}')
+        expect(page.get_by_text("2 problems.")).to_be_visible()
+        page.get_by_text("Tools", exact=True).click()
+        for tool in page.get_by_role("checkbox").all():
+            tool.check()
+        found += complaints({"new with problems": page})
+        page.get_by_label("JSON Schema").fill("")
         page.get_by_role("button", name="Send job").click()
         expect(page.get_by_role("alert").first).to_be_visible()
         found += complaints({"new with errors": page})

@@ -49,7 +49,7 @@ def test_job_over_the_cap_says_what_is_missing_and_is_sent_once_it_fits(
     tokens = int(fit.get_attribute("value") or 0)
     expect(fit).to_have_text(f"Use {tokens:,} tokens")
     fit.click()
-    expect(page.get_by_label("Output limit")).to_have_value(str(tokens))
+    expect(page.get_by_label("Output limit")).to_have_value(f"{tokens:,}")
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     expect(obstacle).to_have_count(0)
     send.click()

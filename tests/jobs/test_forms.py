@@ -1,5 +1,6 @@
 """Forms: what a browser sends becomes what `lifecycle` takes, or a sentence beside its field."""
 
+import json
 import uuid
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from jobs.access import Role
 from jobs.forms import CapForm, LinkForm, NewJobForm, PauseForm, ResolveForm
+from jobs.forms.new_job import tool_fields
 from jobs.models import Project, User
 from tests.factories import a_person, a_project
 
@@ -111,7 +113,6 @@ def test_a_schema_is_read_as_json(projects: dict[str, Project], mira: User) -> N
     form = read(projects, schema='{"type": "object"}', schema_name="facts")
     assert form.is_valid()
     assert form.spec(mira, elsewhere=projects["proofs"]).schema == {"type": "object"}
-    assert form.schema_problems
 
 
 def test_a_schema_that_is_no_json_names_line_and_column(projects: dict[str, Project]) -> None:
@@ -153,3 +154,48 @@ def test_a_cap_is_an_amount_of_dollars_from_zero(cap: str, is_fine: bool) -> Non
 def test_a_pause_needs_no_reason() -> None:
     assert PauseForm({}).is_valid()
     assert not PauseForm({"reason": "x" * 201}).is_valid()
+
+
+FUNCTION = {"type": "function", "name": "f", "strict": True, "parameters": {"type": "object"}}
+SEARCH = {"type": "web_search"}
+FILES = {"type": "file_search", "vector_store_ids": ["vs_1", "vs_2"]}
+ARXIV = {
+    "type": "mcp",
+    "server_label": "arxiv",
+    "server_url": "https://mcp.arxiv-tools.org/sse",
+    "require_approval": "always",
+}
+
+
+@pytest.mark.parametrize(
+    ("tools", "ticked"),
+    [
+        ([FUNCTION, SEARCH, FILES, ARXIV], ["web_search", "file_search", "mcp"]),
+        ([{**SEARCH, "search_context_size": "low"}], []),
+        ([{**ARXIV, "require_approval": "never"}, {**ARXIV, "server_label": "two"}, ARXIV], ["mcp"]),
+        ([{**FILES, "vector_store_ids": ["has space"]}], []),
+        ([], []),
+    ],
+)
+def test_tools_survive_the_fields_they_are_shown_in(
+    projects: dict[str, Project], mira: User, tools: list[Any], ticked: list[str]
+) -> None:
+    fields = tool_fields(tools, 7 if tools else None)
+    assert fields["tool"] == ticked
+    form = read(projects, **fields)
+    assert form.is_valid()
+    spec = form.spec(mira, elsewhere=projects["proofs"])
+    assert sorted(map(str, spec.tools)) == sorted(map(str, tools))
+    assert spec.max_tool_calls == (7 if [tool for tool in tools if tool != FUNCTION] else None)
+
+
+def test_tools_that_cannot_be_read_say_so(projects: dict[str, Project]) -> None:
+    form = read(projects, tools='[{"a": 1,}]', max_tool_calls="some")
+    assert form.errors["tools"] == ["Not JSON: a comma stands before the closing brace on line 1, column 9."]
+    assert form.errors["max_tool_calls"] == ["Write a whole number of calls, such as 3."]
+
+
+def test_one_function_is_taken_without_a_list(projects: dict[str, Project], mira: User) -> None:
+    form = read(projects, tools=json.dumps(FUNCTION))
+    assert form.is_valid()
+    assert form.spec(mira, elsewhere=projects["proofs"]).tools == (FUNCTION,)

@@ -725,3 +725,19 @@ def test_the_read_median_is_within_a_bucket_of_the_true_one(costs: list[Decimal]
     assert median is not None
     true = sorted(costs)[(len(costs) - 1) // 2]
     assert pricing.bucket(median) == pricing.bucket(true)
+
+
+def test_tokens_of_many_short_jobs_are_priced_without_long_context() -> None:
+    rates = Rates(
+        input=Decimal(2),
+        cached_input=Decimal("0.5"),
+        output=Decimal(8),
+        long_context_over=1_000,
+        long_context_input=Decimal(2),
+        long_context_output=Decimal(2),
+    )
+    tokens = {"input_tokens": 1_000_000, "cached_tokens": 400_000, "output_tokens": 2_000_000}
+    assert pricing.of_tokens(rates, **tokens) == Decimal("17.4")
+    # Where no price of cached input is published they cost as much as any.
+    plain = replace(rates, cached_input=None)
+    assert pricing.of_tokens(plain, **tokens) == Decimal(18)

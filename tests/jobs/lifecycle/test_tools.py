@@ -228,3 +228,17 @@ def test_jobs_with_other_tools_are_other_jobs(project: Project, person: User) ->
 )
 def test_the_host_of_an_mcp_server_is_where_the_arguments_go(given: Any, label: str, host: str) -> None:
     assert tools.host_of(given, label) == host
+
+
+@pytest.mark.parametrize(
+    ("tool", "parameters"),
+    [
+        (LOOK_UP, NAMED),
+        ({**LOOK_UP, "strict": False}, None),
+        ({**LOOK_UP, "parameters": "all"}, None),
+        (SEARCH, None),
+        ("web_search", None),
+    ],
+)
+def test_the_strict_rules_hold_for_the_parameters_of_strict_functions(tool: Any, parameters: Any) -> None:
+    assert tools.parameters_of(tool) == parameters

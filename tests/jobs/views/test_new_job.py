@@ -1,5 +1,6 @@
 """The new-job page: what it offers, what it says it costs, and the one POST that sends it."""
 
+import json
 import re
 import uuid
 from decimal import Decimal
@@ -359,8 +360,7 @@ def test_a_question_asked_where_one_may_not_look_stays_unknown(
     jonas = a_person("jonas@example.com")
     project.membership_set.create(user=jonas, role=Role.SUBMITTER)
     a_job(project, jonas, "in_progress", spec={"prompt": "Is lemma 4.7 true?", "effort": "high"})
-    assert "Jonas asked this at" in price(signed_in)
-    assert "is not finished yet" in price(signed_in)
+    assert "Jonas asked this just now and it is still running." in price(signed_in).replace("</b>", "")
     project.membership_set.filter(user=mira).delete()
     a_project("mine", members={mira: Role.SUBMITTER})
     assert "asked this" not in price(signed_in)
@@ -418,6 +418,56 @@ def test_a_job_can_be_asked_again_from_its_page(signed_in: Client, project: Proj
     assert 'name="title" maxlength="200" value=""' in text
     send(signed_in, **{"from": job.short_id})
     assert Job.objects.order_by("-pk")[0].rerun_of == job
+
+
+def test_a_job_asked_again_keeps_its_tools(signed_in: Client, project: Project, mira: User) -> None:
+    function = {"type": "function", "name": "run_sage", "strict": False, "parameters": {"type": "object"}}
+    tools = (function, {"type": "web_search"})
+    job = a_job(project, mira, "completed", spec={"model": "o3", "tools": tools, "max_tool_calls": 4})
+    text = html(signed_in, f"?from={job.short_id}")
+    assert "run_sage, web search" in text
+    assert 'name="tool" value="web_search" checked' in text
+    assert 'name="max_tool_calls" inputmode="numeric" autocomplete="off" value="4"' in text
+    again = {"tool": ["web_search"], "max_tool_calls": "4", "tools": json.dumps(job.prompt.tools[:1])}
+    assert send(signed_in, **again, **{"from": job.short_id}, model="o3").status_code == 302
+    made = Job.objects.order_by("-pk")[0]
+    assert (made.prompt.tools, made.max_tool_calls) == (job.prompt.tools, 4)
+
+
+def test_a_job_of_a_thread_asked_again_keeps_its_place_in_its_project(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    first = a_job(project, mira, "completed")
+    second = a_job(project, mira, "completed", spec={"previous": first})
+    a_project("other", members={mira: Role.SUBMITTER})
+    for slug, previous in (("proofs", first), ("other", None)):
+        assert send(signed_in, project=slug, **{"from": second.short_id}).status_code == 302
+        assert Job.objects.order_by("-pk")[0].previous == previous
+
+
+def test_tools_show_their_ceiling_before_they_are_sent(signed_in: Client) -> None:
+    chosen_tools = {"model": "gpt-6-sol", "tool": ["web_search"], "max_tool_calls": "2"}
+    text = price(signed_in, **chosen_tools)
+    send(signed_in, **chosen_tools)
+    assert f">{ui.ceiling(LedgerEntry.objects.get().amount)}</b>" in text
+
+
+def test_tools_that_cannot_be_sent_are_said_and_stay(signed_in: Client) -> None:
+    found = send(signed_in, tool=["file_search", "mcp"], max_tool_calls="500", mcp_label="arxiv")
+    text = found.content.decode()
+    assert found.status_code == 422
+    assert "lists the vector stores to search" in text
+    assert "1 to 100 calls" in text
+    assert 'value="mcp" checked' in text
+    assert 'value="arxiv"' in text
+    assert 'value="500"' in text
+
+
+def test_a_tool_the_model_lacks_cannot_be_ticked_and_says_why(signed_in: Client) -> None:
+    ModelSpec.objects.filter(pk="o3").update(capabilities=["background"])
+    text = price(signed_in, model="o3", tools_of="o3-pro 1")
+    assert text.count(" disabled>") >= 3
+    assert "o3 has no web search." in text
 
 
 def test_a_job_on_a_model_that_is_off_starts_on_its_living_successor(
