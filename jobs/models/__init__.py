@@ -24,6 +24,7 @@ from jobs.models.money import (
     DailyTagSpend,
     EntryKind,
     LedgerEntry,
+    MonthlySpend,
     Refusal,
     Scope,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "LedgerEntry",
     "Membership",
     "ModelSpec",
+    "MonthlySpend",
     "Notice",
     "Price",
     "Project",

@@ -10,12 +10,13 @@ from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Coalesce, Now, NullIf
+from django.db.models.functions import Coalesce, Now
 
 from jobs import access
 from jobs.access import Act
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import KeySource
+from jobs.models.people import name_of
 from jobs.models.projects import Project, Someone
 
 SHORT_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing to misread
@@ -48,12 +49,6 @@ UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
 def make_short_id() -> str:
     return "j_" + "".join(secrets.choice(SHORT_ID_ALPHABET) for _ in range(8))
-
-
-def _name_of(person: str) -> Coalesce:
-    """Return what `str` says of a user, as an expression."""
-    name = NullIf(models.F(f"{person}__name"), models.Value(""))
-    return Coalesce(name, f"{person}__email", output_field=models.CharField())
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -167,8 +162,8 @@ class JobQuerySet(models.QuerySet["Job"]):
             title=models.F("prompt__title"),
             schema_name=models.F("prompt__schema_name"),
             project_name=models.F("project__name"),
-            person=_name_of("submitted_by"),
-            canceller=_name_of("cancel_requested_by"),
+            person=name_of("submitted_by"),
+            canceller=name_of("cancel_requested_by"),
         )
 
     def for_cards(self) -> "JobQuerySet":
