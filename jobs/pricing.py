@@ -357,21 +357,32 @@ def bucket(amount: Decimal) -> int:
 
 
 def median(buckets: Sequence[int]) -> Decimal | None:
-    """Read the median cost, USD, from jobs per bucket: the geometric middle of the bucket it is in.
+    """Read the median cost, USD, from jobs per bucket: the middle of its bucket; None without jobs.
 
-    0 in the first bucket, the last edge in the last, None without jobs. Of an even number of jobs the lower
-    middle one counts.
+    Of an even number of jobs the lower middle one counts.
     """
-    middle = (sum(buckets) + 1) // 2
+    return middle(quantile_bucket(buckets, Decimal("0.5")))
+
+
+def quantile_bucket(buckets: Sequence[int], part: Decimal) -> int | None:
+    """Give the bucket that the cheapest `part` (0 to 1) of all jobs ends in; None without jobs."""
+    rank = max(ONE, (sum(buckets) * part).to_integral_value(ROUND_CEILING))
     seen = 0
     for number, jobs in enumerate(buckets):
         seen += jobs
-        if seen >= middle > 0:
-            if number == 0:
-                return quantise(ZERO)
-            low, high = BUCKET_EDGES[number - 1], BUCKET_EDGES[min(number, len(BUCKET_EDGES) - 1)]
-            return quantise((low * high).sqrt())
+        if seen >= rank:
+            return number
     return None
+
+
+def middle(number: int | None) -> Decimal | None:
+    """Give the geometric middle of a bucket, USD: 0 of the first, the last edge of the last, None of none."""
+    if number is None:
+        return None
+    if number == 0:
+        return quantise(ZERO)
+    low, high = BUCKET_EDGES[number - 1], BUCKET_EDGES[min(number, len(BUCKET_EDGES) - 1)]
+    return quantise((low * high).sqrt())
 
 
 def _ceiling_terms(

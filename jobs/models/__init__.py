@@ -13,6 +13,7 @@ from jobs.models.money import (
     DailyTagSpend,
     EntryKind,
     LedgerEntry,
+    MonthlySpend,
     Refusal,
     Scope,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "LedgerEntry",
     "Membership",
     "ModelSpec",
+    "MonthlySpend",
     "Notice",
     "Price",
     "Project",

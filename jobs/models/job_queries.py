@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models.functions import Coalesce, Now, NullIf
+from django.db.models.functions import Coalesce, Now
 
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import KeySource
+from jobs.models.people import name_of
 from jobs.models.projects import Project, Someone
 from jobs.models.status import FINAL, UNFINISHED, Status
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from jobs.models.job import Job
 
 MOST_AHEAD = 1_000  # jobs in line beyond which the exact place says nothing more
-
-
-def _name_of(person: str) -> Coalesce:
-    """Return what `str` says of a user, as an expression."""
-    name = NullIf(models.F(f"{person}__name"), models.Value(""))
-    return Coalesce(name, f"{person}__email", output_field=models.CharField())
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -136,8 +131,8 @@ class JobQuerySet(models.QuerySet["Job"]):
             title=models.F("prompt__title"),
             schema_name=models.F("prompt__schema_name"),
             project_name=models.F("project__name"),
-            person=_name_of("submitted_by"),
-            canceller=_name_of("cancel_requested_by"),
+            person=name_of("submitted_by"),
+            canceller=name_of("cancel_requested_by"),
         )
 
     def for_cards(self) -> "JobQuerySet":

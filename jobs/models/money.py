@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from jobs.models.attempt import AttemptState
+from jobs.models.people import name_of
 from jobs.models.projects import Project, Someone
 
 AMOUNT: dict[str, Any] = {"max_digits": 20, "decimal_places": 10}  # USD
@@ -40,22 +40,23 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
                 match |= models.Q(scope=Scope.TOKEN, token=token_id)
         return self.filter(match).order_by("pk")
 
-    def of_workspace(self) -> "BudgetQuerySet":
-        """The workspace's own, if it has one."""
-        return self.filter(scope=Scope.WORKSPACE)
-
     def of_projects(self, projects: Iterable[Project]) -> "BudgetQuerySet":
         """The projects' own."""
         return self.filter(scope=Scope.PROJECT, project__in=projects)
 
+    def in_sight(self, projects: Iterable[Project], *, with_workspace: bool) -> "BudgetQuerySet":
+        """The projects' own, and the workspace's where it may be seen."""
+        match = models.Q(scope=Scope.PROJECT, project__in=projects)
+        return self.filter(match | models.Q(scope=Scope.WORKSPACE) if with_workspace else match)
+
     def periods_in(self, month: dt.date) -> "list[BudgetPeriod]":
         """Return each one's period of a month, named by its first day; one without rows stands at its cap."""
-        budgets = {budget.pk: budget for budget in self}
-        periods = {pk: budget.unopened(month) for pk, budget in budgets.items()}
-        for period in BudgetPeriod.objects.filter(budget__in=budgets, month=month):
-            period.budget = budgets[period.budget_id]
-            periods[period.budget_id] = period
-        return list(periods.values())
+        there = models.FilteredRelation("budgetperiod", condition=models.Q(budgetperiod__month=month))
+        columns = {f"its_{name}": models.F(f"period__{name}") for name in ("id", *_PERIOD)}
+        found: Any = self.annotate(period=there).annotate(**columns)
+        return [
+            budget.unopened(month) if budget.its_id is None else _period(budget, month) for budget in found
+        ]
 
 
 class Budget(models.Model):
@@ -145,6 +146,11 @@ class BudgetPeriod(models.Model):
         return self.left < 0
 
     @property
+    def over(self) -> Decimal:
+        """USD by which it is overrun."""
+        return max(-self.left, ZERO)
+
+    @property
     def spent_percent(self) -> Decimal:
         return self.percent_of_room(self.spent)
 
@@ -157,6 +163,15 @@ class BudgetPeriod(models.Model):
         if self.room:
             return part * 100 / self.room
         return Decimal(100) if part else ZERO
+
+
+_PERIOD = ("cap", "granted", "spent", "held")
+
+
+def _period(budget: Any, month: dt.date) -> BudgetPeriod:
+    """Return the period whose columns were read beside its budget."""
+    columns = {name: getattr(budget, f"its_{name}") for name in _PERIOD}
+    return BudgetPeriod(pk=budget.its_id, budget=budget, month=month, **columns)
 
 
 class EntryKind(models.TextChoices):
@@ -194,23 +209,6 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
     def in_month(self, month: dt.date) -> "LedgerQuerySet":
         """Those that count in a month, named by its first day."""
         return self.filter(month=month)
-
-    def still_held(self) -> "models.QuerySet[LedgerEntry, Any]":
-        """What is still held, USD, by attempt with its job, oldest first; an ended attempt holds nothing."""
-        rows = self.filter(kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
-        return (
-            rows.exclude(attempt__state=AttemptState.ENDED)
-            .values(
-                "attempt",
-                short_id=models.F("job__short_id"),
-                title=models.F("job__prompt__title"),
-                status=models.F("job__status"),
-                project_name=models.F("project__name"),
-            )
-            .annotate(held=models.Sum("amount"), since=models.Min("created_at"))
-            .filter(held__gt=0)
-            .order_by("since", "attempt")
-        )
 
     def total(self, *kinds: EntryKind) -> Decimal:
         """Return the sum, USD, of the rows of these kinds."""
@@ -282,6 +280,7 @@ SUMS = {
     "jobs": models.Sum("jobs"),
     "tokens_in": models.Sum("input_tokens"),
     "tokens_out": models.Sum("output_tokens"),
+    "tokens_thought": models.Sum("reasoning_tokens"),
 }
 
 
@@ -301,19 +300,25 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         after = (month + dt.timedelta(days=32)).replace(day=1)
         return self.filter(spent_on__gte=month, spent_on__lt=after)
 
-    def by_project(self) -> "models.QuerySet[DailySpend, Any]":
-        """Their sums by project, dearest first."""
-        return self.values("project").annotate(**SUMS).order_by("-cost", "project")
-
-    def by_model(self) -> "models.QuerySet[DailySpend, Any]":
-        """Their sums by model, dearest first; practice never adds to what is real."""
-        is_practice = models.F("project__connection__is_practice")
-        return self.values("model", is_practice=is_practice).annotate(**SUMS).order_by("-cost", "model")
-
-    def by_day(self) -> "DailySpendQuerySet":
-        """Each of them with its project and person, in the order of a spreadsheet."""
-        rows = self.select_related("project", "user")
-        return rows.order_by("spent_on", "project__slug", "model", "effort", "pk")
+    def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
+        """Each as the columns of a spreadsheet, day by day."""
+        rows = self.annotate(person=name_of("user")).order_by(
+            "spent_on", "project__slug", "model", "effort", "pk"
+        )
+        return rows.values_list(
+            "spent_on",
+            "project__slug",
+            "model",
+            "effort",
+            "person",
+            "token__name",
+            "jobs",
+            "cost",
+            "input_tokens",
+            "cached_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+        )
 
 
 class DailySpend(models.Model):
@@ -349,6 +354,87 @@ class DailySpend(models.Model):
 
     def __str__(self) -> str:
         return f"{self.spent_on} {self.project_id} {self.model_id}"
+
+
+class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
+    """A month's sums, read as phrases."""
+
+    def of_projects(self, projects: Iterable[Project]) -> "MonthlySpendQuerySet":
+        """Those of some projects."""
+        return self.filter(project__in=projects)
+
+    def by_day(self, month: dt.date) -> "models.QuerySet[MonthlySpend, Any]":
+        """Day, project, USD and charges of a month, in order of the days."""
+        rows = self.filter(month=month, spent_on__isnull=False)
+        return rows.order_by("spent_on", "project").values_list("spent_on", "project", "cost", "jobs")
+
+    def by_model(self, month: dt.date) -> "models.QuerySet[MonthlySpend, Any]":
+        """The sums of a month by model and effort, dearest first; `rung` is the model's."""
+        rows = self.filter(month=month, model__isnull=False).values("model", "effort")
+        rung = models.F("model__rung")
+        return rows.annotate(rung=rung, **SUMS).order_by("-cost", "model", "effort")
+
+    def by_person(self, month: dt.date, before: dt.date) -> "models.QuerySet[MonthlySpend, Any]":
+        """Each person's and token's USD and charges of a month, dearest first, and USD of the one before."""
+        this, last = models.Q(month=month), models.Q(month=before)
+        rows = self.filter(this | last, user__isnull=False).values(
+            "user", "token", "token__name", name=name_of("user")
+        )
+        sums = rows.annotate(
+            # First, for `cost` means the sum from then on.
+            before=models.Sum("cost", filter=last, default=ZERO),
+            cost=models.Sum("cost", filter=this, default=ZERO),
+            jobs=models.Sum("jobs", filter=this, default=0),
+        )
+        return sums.order_by("-cost", "-before", "user", "token")
+
+    def buckets_of(self, model: str, months: Iterable[dt.date]) -> "models.QuerySet[MonthlySpend, Any]":
+        """Month and charges by cost of a model, a pair for each project and effort."""
+        return self.filter(month__in=months, model=model).values_list("month", "buckets")
+
+
+class MonthlySpend(models.Model):
+    """A month's spend of one project, in small: by day, by model and effort, and by person and token.
+
+    Each row is of one of the three; what belongs to the others is empty. A page of a month reads these: the
+    daily rows of a large team are tens of thousands a month. `buckets` is kept by model only.
+    """
+
+    month = models.DateField(help_text="Its first day.")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT)
+    spent_on = models.DateField(null=True)
+    model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT, null=True)
+    effort = models.CharField(max_length=16, blank=True)
+    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True)
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
+    cost = models.DecimalField(**AMOUNT, default=ZERO)
+    jobs = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    buckets = ArrayField(models.PositiveIntegerField(), null=True)
+    objects = MonthlySpendQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "monthly spend"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["month", "project", "spent_on", "model", "effort", "user", "token"],
+                name="one_sum_a_month",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(spent_on__isnull=False, model=None, effort="", user=None, token=None)
+                | models.Q(spent_on=None, model__isnull=False, user=None, token=None)
+                | models.Q(spent_on=None, model=None, effort="", user__isnull=False),
+                name="monthly_sum_is_of_one_kind",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        kind = self.spent_on or self.model_id or f"user {self.user_id}"
+        return f"{self.month:%Y-%m} {self.project_id} {kind}"
 
 
 class DailyTagSpend(models.Model):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models, transaction
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Coalesce, Lower, Now, NullIf
 from django.utils import timezone
 
 from jobs.access import Role
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 LINK_LIFETIME = dt.timedelta(minutes=15)
 INVITATION_LIFETIME = dt.timedelta(days=7)
+
+
+def name_of(person: str) -> Coalesce:
+    """Return what `str` says of the user that a field names, as an expression."""
+    name = NullIf(models.F(f"{person}__name"), models.Value(""))
+    return Coalesce(name, f"{person}__email", output_field=models.CharField())
 
 
 class UserManager(BaseUserManager["User"]):

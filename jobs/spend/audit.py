@@ -1,8 +1,8 @@
 """Recomputes every total from the ledger and says what differs, and which jobs nobody will look at again."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -22,13 +22,19 @@ from jobs.models import (
     EntryKind,
     Job,
     LedgerEntry,
+    MonthlySpend,
     Status,
 )
 from jobs.spend.caps import lock_money
 from jobs.spend.rollup import TOKENS
 
+type Charged = dict[str, Any]
+type Key = tuple[object, ...]
+
 ZERO = Decimal(0)
 _HELD = Q(kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
+_DAILY = ("spent_on", "project", "model", "effort", "user", "token")
+_MONTHLY = (("spent_on",), ("model", "effort"), ("user", "token"))
 _SPENT = Q(kind__in=[EntryKind.CHARGE, EntryKind.ADJUST])
 
 
@@ -41,6 +47,21 @@ class Finding:
     found: str
 
 
+@dataclass(slots=True)
+class _Sum:
+    """What a rollup should hold, by the ledger."""
+
+    cost: Decimal = ZERO
+    tokens: Counter[str] = field(default_factory=Counter)
+    buckets: list[int] = field(default_factory=lambda: [0] * pricing.BUCKETS)
+
+    def add(self, row: Charged) -> None:
+        self.cost += row["total"]
+        self.tokens.update({name: row[f"{name}_total"] for name in TOKENS})
+        if row["counted"] is not None:
+            self.buckets[pricing.bucket(row["total"])] += 1
+
+
 def audit() -> list[Finding]:
     """Compare periods, costs, rollups and holds with the ledger, and find stuck jobs, while no money moves.
 
@@ -49,7 +70,9 @@ def audit() -> list[Finding]:
     if not connection.in_atomic_block:
         raise RuntimeError("an audit reads one consistent state: run it in a transaction")
     lock_money()
-    return [*_periods(), *_costs(), *_holds(), *_daily(), *_daily_tags(), *_stuck()]
+    charged = _spent_attempts()
+    rollups = [*_daily(charged), *_daily_tags(charged), *_monthly(charged)]
+    return [*_periods(), *_costs(), *_holds(), *rollups, *_stuck()]
 
 
 def _periods() -> Iterator[Finding]:
@@ -87,41 +110,34 @@ def _holds() -> Iterator[Finding]:
         yield Finding(f"attempt {row['attempt']}: held after its end", "0", f"{row['held']:f}")
 
 
-def _daily() -> Iterator[Finding]:
-    keys = ("spent_on", "project", "model", "effort", "user", "token")
-    cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
-    tokens: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
-    buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * pricing.BUCKETS)
-    for row in _spent_attempts():
-        key = tuple(row[name] for name in keys)
-        cost[key] += row["total"]
-        tokens[key].update({name: row[f"{name}_total"] for name in TOKENS})
-        if row["counted"] is not None:
-            buckets[key][pricing.bucket(row["total"])] += 1
-    stored: dict[tuple[object, ...], DailySpend] = {
+def _daily(charged: Sequence[Charged]) -> Iterator[Finding]:
+    expected: dict[Key, _Sum] = defaultdict(_Sum)
+    for row in charged:
+        expected[tuple(row[name] for name in _DAILY)].add(row)
+    stored: dict[Key, DailySpend | MonthlySpend] = {
         (row.spent_on, row.project_id, row.model_id, row.effort, row.user_id, row.token_id): row
         for row in DailySpend.objects.all()
     }
-    for key in sorted(cost.keys() | stored.keys(), key=str):
-        daily = stored.get(key)
-        name = "rollup " + " ".join(str(part) for part in key)
-        yield from _differ(f"{name}: cost", cost[key], daily.cost if daily else ZERO)
-        for column in TOKENS if daily else ():
-            expected, found = tokens[key][column], getattr(daily, column)
-            if expected != found:
-                yield Finding(f"{name}: {column.replace('_', ' ')}", str(expected), str(found))
-        if daily and (list(daily.buckets) != buckets[key] or daily.jobs != sum(buckets[key])):
-            yield Finding(
-                f"{name}: jobs by cost",
-                str(sum(buckets[key])),
-                f"{daily.jobs}, {sum(daily.buckets)} in buckets",
-            )
+    yield from _unlike("rollup", expected, stored)
 
 
-def _daily_tags() -> Iterator[Finding]:
+def _monthly(charged: Sequence[Charged]) -> Iterator[Finding]:
+    expected: dict[Key, _Sum] = defaultdict(_Sum)
+    for row in charged:
+        for kind in _MONTHLY:
+            key = (row[name] or None if name in kind else None for name in _DAILY if name != "project")
+            expected[row["month"], row["project"], *key].add(row)
+    stored: dict[Key, DailySpend | MonthlySpend] = {}
+    for sums in MonthlySpend.objects.all():
+        by = (sums.spent_on, sums.model_id, sums.effort or None, sums.user_id, sums.token_id)
+        stored[sums.month, sums.project_id, *by] = sums
+    yield from _unlike("sum of a month", expected, stored)
+
+
+def _daily_tags(charged: Sequence[Charged]) -> Iterator[Finding]:
     cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
     jobs: dict[tuple[object, ...], int] = defaultdict(int)
-    for row in _spent_attempts():
+    for row in charged:
         for tag in set(row["tags"]):
             counts_for = row["spent_on"], row["project"], row["user"], tag
             cost[counts_for] += row["total"]
@@ -146,11 +162,30 @@ def _stuck() -> Iterator[Finding]:
         yield Finding(f"job {pk}: next look", "a time", f"none, and it is {status}")
 
 
-def _spent_attempts() -> list[dict[str, Any]]:
+def _unlike(
+    what: str, expected: Mapping[Key, _Sum], stored: Mapping[Key, DailySpend | MonthlySpend]
+) -> Iterator[Finding]:
+    for key in sorted(expected.keys() | stored.keys(), key=str):
+        wanted, row = expected.get(key, _Sum()), stored.get(key)
+        name = f"{what} " + " ".join(str(part) for part in key)
+        yield from _differ(f"{name}: cost", wanted.cost, row.cost if row else ZERO)
+        for column in TOKENS if row else ():
+            tokens = getattr(row, column)
+            if wanted.tokens[column] != tokens:
+                yield Finding(f"{name}: {column.replace('_', ' ')}", str(wanted.tokens[column]), str(tokens))
+        # Only sums by model have buckets.
+        in_buckets = wanted.buckets if row is None or row.buckets is None else list(row.buckets)
+        if row and (in_buckets != wanted.buckets or row.jobs != sum(wanted.buckets)):
+            found = f"{row.jobs}, {sum(in_buckets)} in buckets"
+            yield Finding(f"{name}: jobs by cost", str(sum(wanted.buckets)), found)
+
+
+def _spent_attempts() -> list[Charged]:
     """One row per charged attempt: its dimensions, its total, and whether it is counted."""
     rows = (
         LedgerEntry.objects.filter(_SPENT)
         .values(
+            "month",
             "spent_on",
             "project",
             "user",

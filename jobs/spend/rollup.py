@@ -1,4 +1,4 @@
-"""Keeps the daily rollups equal to the ledger: every charge and adjustment moves them in its transaction."""
+"""Keeps the rollups equal to the ledger: every charge and adjustment moves them in its transaction."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -29,8 +29,10 @@ class Movement:
     tokens: Mapping[str, int]
 
 
-def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
-    """Add a movement to the day's rows of the job's project, model, effort, person, token and tags."""
+def roll_up(job: Job, *, month: dt.date, spent_on: dt.date, movement: Movement) -> None:
+    """Add a movement to the day's rows of the job's project, model, effort, person, token and tags, and to
+    the month's sums of them.
+    """
     delta = movement.cost - movement.booked
     newly = int(movement.is_counted) - int(movement.was_counted)
     change = [0] * pricing.BUCKETS
@@ -38,25 +40,26 @@ def roll_up(job: Job, *, spent_on: dt.date, movement: Movement) -> None:
         change[pricing.bucket(movement.cost)] += 1
     if movement.was_counted:
         change[pricing.bucket(movement.booked)] -= 1
+    added = {
+        "month": month,
+        "spent_on": spent_on,
+        "project": job.project_id,
+        "model": job.model_id,
+        "effort": job.effort,
+        "user": job.submitted_by_id,
+        "token": job.token_id,
+        "cost": delta,
+        "jobs": newly,
+        **movement.tokens,
+        "change": change,
+    }
     with connection.cursor() as cursor:
         # A row that does not exist yet never loses a count, so the first insert's buckets are all >= 0.
-        cursor.execute(
-            _DAILY,
-            {
-                "spent_on": spent_on,
-                "project": job.project_id,
-                "model": job.model_id,
-                "effort": job.effort,
-                "user": job.submitted_by_id,
-                "token": job.token_id,
-                "cost": delta,
-                "jobs": newly,
-                **movement.tokens,
-                "change": change,
-            },
-        )
+        cursor.execute(_DAILY, added)
     for tag in sorted(set(job.tags)):
         add_to_tag(job, tag, spent_on=spent_on, cost=delta, jobs=newly)
+    with connection.cursor() as cursor:
+        cursor.execute(_MONTHLY, added)
 
 
 def add_to_tag(job: Job, tag: str, *, spent_on: dt.date, cost: Decimal, jobs: int) -> None:
@@ -100,4 +103,29 @@ INSERT INTO jobs_dailytagspend AS d (spent_on, project_id, user_id, tag, cost, j
 VALUES (%(spent_on)s, %(project)s, %(user)s, %(tag)s, %(cost)s, %(jobs)s)
 ON CONFLICT (spent_on, project_id, user_id, tag) DO UPDATE SET
   cost = d.cost + EXCLUDED.cost, jobs = d.jobs + EXCLUDED.jobs
+"""
+
+# One row of each kind, always in this order: of two settlements one waits for the other, never both.
+_MONTHLY = """
+INSERT INTO jobs_monthlyspend AS m
+  (month, project_id, spent_on, model_id, effort, user_id, token_id, cost, jobs,
+   input_tokens, cached_tokens, output_tokens, reasoning_tokens, buckets)
+SELECT %(month)s, %(project)s, k.spent_on, k.model_id, k.effort, k.user_id, k.token_id, %(cost)s, %(jobs)s,
+  %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, %(reasoning_tokens)s, k.change
+FROM (VALUES
+  (%(spent_on)s::date, NULL, '', NULL::bigint, NULL::bigint, NULL::integer[]),
+  (NULL, %(model)s, %(effort)s, NULL, NULL, %(change)s::integer[]),
+  (NULL, NULL, '', %(user)s, %(token)s, NULL)
+) AS k(spent_on, model_id, effort, user_id, token_id, change)
+ON CONFLICT (month, project_id, spent_on, model_id, effort, user_id, token_id) DO UPDATE SET
+  cost = m.cost + EXCLUDED.cost,
+  jobs = m.jobs + EXCLUDED.jobs,
+  input_tokens = m.input_tokens + EXCLUDED.input_tokens,
+  cached_tokens = m.cached_tokens + EXCLUDED.cached_tokens,
+  output_tokens = m.output_tokens + EXCLUDED.output_tokens,
+  reasoning_tokens = m.reasoning_tokens + EXCLUDED.reasoning_tokens,
+  buckets = (
+    SELECT array_agg(have + move ORDER BY place)
+    FROM unnest(m.buckets, EXCLUDED.buckets) WITH ORDINALITY AS b(have, move, place)
+  )
 """

@@ -130,6 +130,7 @@ class _Account:
         self._keep_costs(cost)
         roll_up(
             self.job,
+            month=self.hold.month,
             spent_on=self.hold.spent_on,
             movement=Movement(
                 booked=before,

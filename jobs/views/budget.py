@@ -1,52 +1,104 @@
-"""The month by project and by model, in the browser and as a spreadsheet."""
+"""The month by day, project, model and person, in the browser and as a spreadsheet."""
 
 import csv
 import datetime as dt
 import re
+from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from jobs import clock
-from jobs.models import Project
+from jobs.models import DailySpend, Project
+from jobs.views import month_charts
 from jobs.views.frame import frame_of, person_of
-from jobs.views.month import daily_rows, oldest_holds, sides_of, workspace_period
+from jobs.views.month import Month
 
 COLUMNS = (
-    "day", "project", "model", "effort", "person", "jobs", "cost_usd",
+    "day", "project", "model", "effort", "person", "token", "jobs", "cost_usd",
     "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens",
 )  # fmt: skip
 # A spreadsheet runs a cell that begins with one of these as a formula.
 RISKY = ("=", "+", "-", "@", "\t", "\r")
+MONTHS = 24  # at most so many are offered
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the address asks for, of what a person may see: a month of one project, or of all of one side."""
+
+    month: dt.date
+    this_month: dt.date
+    visible: list[Project]
+    project: Project | None
+    is_practice: bool
+
+    @property
+    def side(self) -> list[Project]:
+        """The projects one may choose from: real ones or practice ones, never both."""
+        return [project for project in self.visible if project.is_practice == self.is_practice]
+
+    @property
+    def projects(self) -> list[Project]:
+        return [self.project] if self.project else self.side
+
+    @property
+    def has_other_side(self) -> bool:
+        return len(self.side) < len(self.visible)
+
+    @property
+    def months(self) -> list[dt.date]:
+        """The months there can be money in, newest first, and the one that is asked for."""
+        first = min((project.created_at.date() for project in self.visible), default=self.this_month)
+        found, month = {self.month}, self.this_month
+        while month >= clock.month_of(first) and len(found) < MONTHS:
+            found.add(month)
+            month = clock.month_of(month - dt.timedelta(days=1))
+        return sorted(found, reverse=True)
+
+    @property
+    def query(self) -> str:
+        """The address of the same as a spreadsheet."""
+        project = {"project": self.project.slug} if self.project else {}
+        return urlencode({"month": f"{self.month:%Y-%m}", **project, "format": "csv"})
 
 
 @require_safe
 def budget(request: HttpRequest) -> HttpResponse:
-    """Show the money of ?month=YYYY-MM in the projects a person may see; ?format=csv for a spreadsheet."""
-    frame, user = frame_of(request), person_of(request)
-    this_month = clock.month_of(frame.today)
-    month = _month(request.GET.get("month", ""), this_month)
+    """Show the money of ?month=YYYY-MM, of ?project=SLUG or ?side=practice; ?format=csv for a spreadsheet."""
+    wanted = _wanted(request)
     if request.GET.get("format") == "csv":
-        return _spreadsheet(request, month)
-    projects = list(Project.objects.visible_to(user).select_related("connection"))
-    real, practice = sides_of(user, projects, month)
-    return render(
-        request,
-        "budget.html",
-        {
-            "month": month,
-            "is_past": month < this_month,
-            "is_now": month == this_month,
-            "before": clock.month_of(month - dt.timedelta(days=1)),
-            "after": clock.month_of(month + dt.timedelta(days=32)) if month < this_month else None,
-            "zone": frame.workspace.zone.key,
-            "real": real,
-            "practice": practice,
-            "workspace": workspace_period(month) if user.is_superuser else None,
-            "holds": oldest_holds(user, month) if real.held else [],
-        },
-    )
+        return _spreadsheet(wanted)
+    frame, user = frame_of(request), person_of(request)
+    sees_all = user.is_superuser and not wanted.project and not wanted.is_practice
+    month = Month(wanted.month, frame.today, wanted.projects, with_workspace=sees_all)
+    context = {"wanted": wanted, "month": month, "zone": frame.workspace.zone.key}
+    if wanted.visible:
+        context |= {
+            "drawn": month_charts.drawn(month),
+            "cumulative_said": month_charts.cumulative_said(month),
+            "daily_said": month_charts.daily_said(month),
+            "models_said": month_charts.models_said(month),
+            "costs_said": month_charts.costs_said(month),
+            "bars": [(month_charts.span(bar), bar.jobs) for bar in month.costs.bars] if month.costs else [],
+        }
+    return render(request, "budget.html", context)
+
+
+def _wanted(request: HttpRequest) -> Wanted:
+    this_month = clock.month_of(frame_of(request).today)
+    visible = list(Project.objects.visible_to(person_of(request)).select_related("connection"))
+    slug = request.GET.get("project", "")
+    project = next((one for one in visible if one.slug == slug), None)
+    if slug and project is None:
+        raise Http404
+    is_practice = project.is_practice if project else request.GET.get("side") == "practice"
+    # Who sees nothing real is shown practice.
+    is_practice = is_practice or not any(not one.is_practice for one in visible)
+    return Wanted(_month(request.GET.get("month", ""), this_month), this_month, visible, project, is_practice)
 
 
 def _month(asked: str, this_month: dt.date) -> dt.date:
@@ -61,29 +113,22 @@ def _month(asked: str, this_month: dt.date) -> dt.date:
     return month
 
 
-def _spreadsheet(request: HttpRequest, month: dt.date) -> HttpResponse:
-    """Return the month's rollups, one row a day, project, model, effort and person: real money only."""
+def _spreadsheet(wanted: Wanted) -> HttpResponse:
+    """Return what the page sums: a row a day, project, model, effort, person and token; real money only."""
     response = HttpResponse(
         content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="ponder-{month:%Y-%m}.csv"'},
+        headers={"Content-Disposition": f'attachment; filename="ponder-{wanted.month:%Y-%m}.csv"'},
     )
     writer = csv.writer(response)
     writer.writerow(COLUMNS)
-    for row in daily_rows(person_of(request), month):
-        words = (row.project.slug, row.model_id, row.effort, str(row.user))
-        figures = (row.jobs, f"{row.cost:f}", row.input_tokens, row.cached_tokens)
-        writer.writerow(
-            [
-                row.spent_on,
-                *(_cell(word) for word in words),
-                *figures,
-                row.output_tokens,
-                row.reasoning_tokens,
-            ]
-        )
+    rows = DailySpend.objects.real().filter(project__in=wanted.projects).in_month(wanted.month)
+    for row in rows.for_spreadsheet():
+        writer.writerow(map(_cell, row))
     return response
 
 
-def _cell(text: str) -> str:
-    """Return text that a spreadsheet shows and never runs."""
-    return f"'{text}" if text.startswith(RISKY) else text
+def _cell(value: object) -> object:
+    """Return a value that a spreadsheet shows to the last digit, and never runs."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY) else value

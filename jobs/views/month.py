@@ -1,28 +1,24 @@
-"""Lays out a month's money of the projects a person may see: what was spent on what, and what is held."""
+"""Works out a month's money of some projects: what was spent on what, by whom, and what is held."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from calendar import monthrange
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
-from jobs.models import Budget, BudgetPeriod, DailySpend, LedgerEntry, Project, User
-from jobs.models.money import SUMS
+from jobs import clock, pricing
+from jobs.models import Budget, BudgetPeriod, MonthlySpend, Project
+from jobs.views.frame import SWATCHES, swatch_of
 
 ZERO = Decimal(0)
-OLDEST_HOLDS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One row of a table: USD, jobs that were charged, and tokens."""
-
-    name: str
-    cost: Decimal = ZERO
-    jobs: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    project: Project | None = None
+NAMED = 4  # projects with a colour of their own beside one for all others
+LISTED = 12  # projects with their caps; the page of projects has them all
+SPENDERS = 10
+NEARLY = 80  # percent of a cap from which it is named above the figures
+TAIL = Decimal("0.95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +29,6 @@ class Capped:
     period: BudgetPeriod | None
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A month of either the real projects or the practice ones, never of both.
-
-    Its totals are summed from the rows that are shown, so that no table's foot can differ from them.
-    """
-
-    by_project: list[Line]
-    by_model: list[Line]
-    caps: list[Capped]
-
-    @property
-    def spent(self) -> Decimal:
-        return sum((line.cost for line in self.by_project), ZERO)
-
-    @property
-    def jobs(self) -> int:
-        return sum(line.jobs for line in self.by_project)
-
-    @property
-    def held(self) -> Decimal:
-        return sum((capped.period.held for capped in self.caps if capped.period), ZERO)
-
-
 def capped_projects(projects: Sequence[Project], month: dt.date) -> list[Capped]:
     """Return the projects, each with its own period of a month."""
     periods = Budget.objects.of_projects(projects).periods_in(month)
@@ -64,52 +36,333 @@ def capped_projects(projects: Sequence[Project], month: dt.date) -> list[Capped]
     return [Capped(project, found.get(project.pk)) for project in projects]
 
 
-def sides_of(user: User, projects: Sequence[Project], month: dt.date) -> tuple[Side, Side]:
-    """Return a month's money as (real, practice), from the rollups and the periods of these projects."""
-    rows = DailySpend.objects.visible_to(user).in_month(month)
-    spent = {row["project"]: row for row in rows.by_project()}
-    models = list(rows.by_model())
-    capped = capped_projects(projects, month)
-    real, practice = (
-        _side([one for one in capped if one.project.is_practice == is_practice], spent, models, is_practice)
-        for is_practice in (False, True)
-    )
-    return real, practice
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A project in a month: USD spent, and its cap if it has one; `swatch` is its colour on this page."""
+
+    project: Project
+    period: BudgetPeriod | None
+    spent: Decimal
+    swatch: int
+
+    @property
+    def fill(self) -> str:
+        """The class of its meter."""
+        return "fwarn" if self.is_near else f"f{self.swatch}"
+
+    @property
+    def is_near(self) -> bool:
+        """Whether little is left of a cap that holds."""
+        period = self.period
+        return (
+            period is not None
+            and period.budget.is_hard
+            and period.percent_of_room(period.committed) >= NEARLY
+        )
 
 
-def workspace_period(month: dt.date) -> BudgetPeriod | None:
-    """Return the workspace's own period of a month, None where no cap was set; it tells of every project."""
-    return next(iter(Budget.objects.of_workspace().periods_in(month)), None)
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One colour of the days: a project, or all those that have none of their own."""
+
+    name: str
+    swatch: int
+    values: list[Decimal]
 
 
-def oldest_holds(user: User, month: dt.date) -> list[dict[str, Any]]:
-    """Return the oldest money in flight of a month: job, USD and since when."""
-    rows = LedgerEntry.objects.visible_to(user).real().in_month(month)
-    return list(rows.still_held()[:OLDEST_HOLDS])
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day's USD, in the order of the series, together, and of the month until then."""
+
+    on: dt.date
+    parts: list[Decimal]
+    spent: Decimal
+    so_far: Decimal
 
 
-def daily_rows(user: User, month: dt.date) -> Iterable[DailySpend]:
-    """Return the rollups of a month for a spreadsheet: real money only."""
-    return DailySpend.objects.visible_to(user).real().in_month(month).by_day()
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A model's or an effort's part of the month; `depth` (1 to 3) is the model's colour."""
+
+    name: str
+    cost: Decimal
+    jobs: int
+    percent: Decimal
+    depth: int = 0
 
 
-def _side(
-    capped: Sequence[Capped],
-    spent: Mapping[int, dict[str, Any]],
-    models: Sequence[dict[str, Any]],
-    is_practice: bool,
-) -> Side:
-    lines = [
-        _line(one.project.name, spent.get(one.project.pk, {}), one.project)
-        for one in capped
-        if one.project.pk in spent or one.project.archived_at is None
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Charges that cost from `low` to below `high` USD; None where there is no such end."""
+
+    low: Decimal
+    high: Decimal | None
+    jobs: int
+    is_tail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one job on a model costs, USD, read from the rollups' cost buckets."""
+
+    model: str
+    bars: list[Bar]
+    median_at: int  # number of the bar
+    tail_at: int
+    median: Decimal
+    tail: Decimal
+    median_before: Decimal | None
+
+    @property
+    def jobs(self) -> int:
+        return sum(bar.jobs for bar in self.bars)
+
+
+class Month:
+    """One month of some projects, all of them real or all of them practice.
+
+    Every figure is summed from the rows that the page shows, so that no table can differ from a total.
+    """
+
+    def __init__(
+        self, first: dt.date, today: dt.date, projects: Sequence[Project], *, with_workspace: bool
+    ) -> None:
+        """Look at the month that begins on `first`; the workspace's cap shows what all projects spend."""
+        self.first, self.today, self.projects = first, today, projects
+        self.with_workspace = with_workspace
+        self.before = clock.month_of(first - dt.timedelta(days=1))
+        self.length = monthrange(first.year, first.month)[1]
+        self.is_now = first == clock.month_of(today)
+
+    @property
+    def gone(self) -> int:
+        """Days of the month that have begun."""
+        return self.today.day if self.is_now else self.length
+
+    @property
+    def gone_percent(self) -> Decimal:
+        return Decimal(self.gone * 100) / self.length
+
+    # What the database is asked for.
+
+    @cached_property
+    def _periods(self) -> dict[int | None, BudgetPeriod]:
+        budgets = Budget.objects.in_sight(self.projects, with_workspace=self.with_workspace)
+        return {period.budget.project_id: period for period in budgets.periods_in(self.first)}
+
+    @cached_property
+    def _by_day(self) -> list[tuple[dt.date, int, Decimal, int]]:
+        return list(self._sums.by_day(self.first))
+
+    @cached_property
+    def _by_model(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._sums.by_model(self.first)]
+
+    @cached_property
+    def spenders(self) -> list[dict[str, Any]]:
+        """The people and tokens that cost most: name, jobs, USD, and USD of the month before."""
+        rows = self._sums.by_person(self.first, self.before)[:SPENDERS]
+        return [row for row in rows if row["cost"] or row["jobs"]]
+
+    @cached_property
+    def costs(self) -> Costs | None:
+        """What one job costs on the model that cost most; None in a month without a charge."""
+        if not self.models:
+            return None
+        model = max(self.models, key=lambda share: share.cost).name
+        found: dict[dt.date, list[int]] = {}
+        for month, buckets in self._sums.buckets_of(model, [self.first, self.before]):
+            found[month] = [
+                sum(pair) for pair in zip(found.get(month, [0] * len(buckets)), buckets, strict=True)
+            ]
+        return _costs(model, found[self.first], found.get(self.before, []))
+
+    @property
+    def _sums(self) -> Any:
+        return MonthlySpend.objects.of_projects(self.projects)
+
+    # What is made of it.
+
+    @cached_property
+    def spent(self) -> Decimal:
+        return sum((cost for _, _, cost, _ in self._by_day), ZERO)
+
+    @cached_property
+    def jobs(self) -> int:
+        """Charges that rest on something."""
+        return sum(jobs for *_, jobs in self._by_day)
+
+    @cached_property
+    def held(self) -> Decimal:
+        return sum((period.held for pk, period in self._periods.items() if pk is not None), ZERO)
+
+    @cached_property
+    def workspace(self) -> BudgetPeriod | None:
+        return self._periods.get(None)
+
+    @cached_property
+    def cap(self) -> Decimal | None:
+        """The most to spend, USD: the workspace's cap or the projects' together; None where there is none."""
+        if self.workspace is not None:
+            return self.workspace.room
+        rooms = [period.room for period in self._periods.values()]
+        return sum(rooms, ZERO) if rooms else None
+
+    @property
+    def cap_name(self) -> str:
+        if self.workspace is not None:
+            return "Budget"
+        return "Cap" if len(self._periods) == 1 else "All caps"
+
+    @property
+    def cap_percent(self) -> Decimal:
+        return self.spent * 100 / self.cap if self.cap else ZERO
+
+    @property
+    def even(self) -> Decimal | None:
+        """USD a day that spend the cap exactly."""
+        return self.cap / self.length if self.cap else None
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """The projects, dearest first; an archived one only if it cost something."""
+        found = [
+            Line(
+                project,
+                self._periods.get(project.pk),
+                self._spent_of.get(project.pk, ZERO),
+                self._swatches[project.pk],
+            )
+            for project in self._in_order
+        ]
+        return [
+            line for line in found if line.project.pk in self._spent_of or line.project.archived_at is None
+        ]
+
+    @property
+    def listed(self) -> list[Line]:
+        return self.lines[:LISTED]
+
+    @property
+    def unlisted(self) -> list[Line]:
+        return self.lines[LISTED:]
+
+    @property
+    def unlisted_spent(self) -> Decimal:
+        return sum((line.spent for line in self.unlisted), ZERO)
+
+    @cached_property
+    def tight(self) -> Line | None:
+        """The project with the least left of a cap that is nearly used up."""
+        near = [line for line in self.lines if line.is_near] if self.is_now else []
+        return min(near, key=lambda line: line.period.left if line.period else ZERO, default=None)
+
+    @cached_property
+    def series(self) -> list[Series]:
+        """The dearest projects' days, and those of all others together where there are more."""
+        named = [project for project in self._in_order if self._spent_of.get(project.pk)]
+        others = named[NAMED:] if self._has_others else []
+        named = named[:NAMED] if others else named
+        days: dict[int, list[Decimal]] = defaultdict(lambda: [ZERO] * self.gone)
+        known = {project.pk for project in named}
+        for on, project, cost, _ in self._by_day:
+            days[project if project in known else 0][on.day - 1] += cost
+        found = [Series(project.name, self._swatches[project.pk], days[project.pk]) for project in named]
+        return [*found, Series(f"{len(others)} others", SWATCHES, days[0])] if others else found
+
+    @cached_property
+    def days(self) -> list[Day]:
+        """The days that have begun."""
+        found, so_far = [], ZERO
+        for number in range(self.gone):
+            parts = [series.values[number] for series in self.series]
+            so_far += sum(parts, ZERO)
+            found.append(Day(self.first + dt.timedelta(days=number), parts, sum(parts, ZERO), so_far))
+        return found
+
+    @cached_property
+    def models(self) -> list[Share]:
+        """The models by what they cost; the deepest colour is the highest rung's."""
+        rungs = sorted(
+            {row["model"]: row["rung"] for row in self._by_model}.items(), key=lambda pair: -pair[1]
+        )
+        depths = {model: max(3 - place, 1) for place, (model, _) in enumerate(rungs)}
+        found = self._shares("model")
+        return [Share(one.name, one.cost, one.jobs, one.percent, depths[one.name]) for one in found]
+
+    @cached_property
+    def efforts(self) -> list[Share]:
+        """The efforts by what they cost."""
+        return self._shares("effort")
+
+    @cached_property
+    def hidden(self) -> Decimal | None:
+        """Reasoning among the output tokens, percent; None where none are known."""
+        out = sum(row["tokens_out"] for row in self._by_model)
+        return Decimal(sum(row["tokens_thought"] for row in self._by_model) * 100) / out if out else None
+
+    @cached_property
+    def _spent_of(self) -> dict[int, Decimal]:
+        found: dict[int, Decimal] = {}
+        for _, project, cost, _ in self._by_day:
+            found[project] = found.get(project, ZERO) + cost
+        return found
+
+    @cached_property
+    def _has_others(self) -> bool:
+        """Whether more projects cost something than there are colours."""
+        return sum(map(bool, self._spent_of.values())) > SWATCHES
+
+    @cached_property
+    def _in_order(self) -> list[Project]:
+        return sorted(
+            self.projects, key=lambda project: (-self._spent_of.get(project.pk, ZERO), project.name)
+        )
+
+    @cached_property
+    def _swatches(self) -> dict[int, int]:
+        """Their own colours; of two with the same the cheaper takes another that is free, or the last."""
+        free = list(range(1, (NAMED if self._has_others else SWATCHES) + 1))
+        found: dict[int, int] = {}
+        for project in self._in_order:
+            own = swatch_of(project.pk)
+            if own not in free:
+                own = free[0] if free else SWATCHES
+            found[project.pk] = own
+            free = [swatch for swatch in free if swatch != own]
+        return found
+
+    def _shares(self, column: str) -> list[Share]:
+        cost: dict[str, Decimal] = defaultdict(Decimal)
+        jobs: dict[str, int] = defaultdict(int)
+        for row in self._by_model:
+            cost[row[column]] += row["cost"]
+            jobs[row[column]] += row["jobs"]
+        names = sorted(cost, key=lambda name: (-cost[name], name))
+        return [
+            Share(name, cost[name], jobs[name], cost[name] * 100 / self.spent if self.spent else ZERO)
+            for name in names
+        ]
+
+
+def _costs(model: str, buckets: Sequence[int], before: Sequence[int]) -> Costs | None:
+    half, tail = (pricing.quantile_bucket(buckets, part) for part in (Decimal("0.5"), TAIL))
+    middles = [pricing.middle(half), pricing.middle(tail)]
+    if half is None or tail is None or middles[0] is None or middles[1] is None:
+        return None
+    used = [number for number, jobs in enumerate(buckets) if jobs]
+    # A neighbour on each side shows that nothing lies there.
+    shown = range(max(used[0] - 1, 0), min(used[-1] + 2, pricing.BUCKETS))
+    edges = (ZERO, *pricing.BUCKET_EDGES)
+    bars = [
+        Bar(
+            edges[number],
+            edges[number + 1] if number + 1 < len(edges) else None,
+            buckets[number],
+            number > tail,
+        )
+        for number in shown
     ]
-    return Side(
-        by_project=sorted(lines, key=lambda line: line.cost, reverse=True),
-        by_model=[_line(row["model"], row) for row in models if row["is_practice"] == is_practice],
-        caps=[one for one in capped if one.period is not None],
+    return Costs(
+        model, bars, half - shown.start, tail - shown.start, middles[0], middles[1], pricing.median(before)
     )
-
-
-def _line(name: str, row: Mapping[str, Any], project: Project | None = None) -> Line:
-    return Line(name=name, project=project, **{key: row[key] for key in row.keys() & SUMS.keys()})

@@ -4,6 +4,7 @@ import datetime as dt
 import random
 from collections.abc import Sequence
 from decimal import Decimal
+from importlib import import_module
 
 from django.db import connection
 
@@ -51,6 +52,9 @@ WHERE l.kind = 'charge' GROUP BY 1, 2, 3, 4, 5
 """
 
 
+SUMS_OF_MONTHS = import_module("jobs.migrations.0012_sums_of_a_month").FILL
+
+
 def fill(count: int) -> User:
     """Write `count` jobs, all ended and charged but the newest few; return an operator."""
     draw, now = random.Random(11), dt.datetime.now(dt.UTC)
@@ -63,6 +67,7 @@ def fill(count: int) -> User:
         _write(jobs, price)
     with connection.cursor() as cursor:
         cursor.execute(ROLLUPS, [pricing.BUCKETS])
+        cursor.execute(SUMS_OF_MONTHS)
         cursor.execute("ANALYZE")
     return User.objects.create_superuser("bench@example.com", name="Bench")
 

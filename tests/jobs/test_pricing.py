@@ -713,6 +713,13 @@ def test_beyond_the_last_edge_the_median_is_that_edge() -> None:
     assert pricing.median(counted("5000")) == 1_000
 
 
+def test_a_part_of_the_jobs_costs_no_more_than_the_bucket_it_ends_in() -> None:
+    buckets = counted(*["1.1"] * 19, "50")
+    assert pricing.quantile_bucket(buckets, D("0.95")) == pricing.bucket(D("1.1"))
+    assert pricing.quantile_bucket(buckets, D("0.96")) == pricing.bucket(D(50))
+    assert pricing.quantile_bucket(buckets, D(0)) == pricing.bucket(D("1.1"))
+
+
 def test_no_jobs_have_no_median() -> None:
     assert pricing.median([0] * pricing.BUCKETS) is None
     assert pricing.median([]) is None

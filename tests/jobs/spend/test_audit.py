@@ -6,9 +6,11 @@ from importlib import import_module
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
 
 from jobs import spend
 from jobs.models import (
+    ApiToken,
     Attempt,
     AttemptState,
     Basis,
@@ -17,9 +19,12 @@ from jobs.models import (
     DailyTagSpend,
     Job,
     LedgerEntry,
+    MonthlySpend,
     Project,
     Status,
+    User,
 )
+from jobs.pricing import Usage
 from tests.jobs.spend.conftest import MakeAttempt, findings
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +43,18 @@ def settled(project: Project, admitted: MakeAttempt) -> Attempt:
 
 def cut_a_bucket() -> None:
     row = DailySpend.objects.get()
+    row.buckets[0] += 1
+    row.save()
+
+
+def sums() -> QuerySet[MonthlySpend]:
+    """The sums by day."""
+    return MonthlySpend.objects.filter(spent_on__isnull=False)
+
+
+def cut_a_bucket_of_a_month() -> None:
+    row = MonthlySpend.objects.get(model__isnull=False)
+    assert row.buckets is not None
     row.buckets[0] += 1
     row.save()
 
@@ -64,6 +81,15 @@ TAMPERING: list[tuple[str, Callable[[], object], list[str]]] = [
     ("buckets of a day", cut_a_bucket, ["rollup {day}: jobs by cost"]),
     ("tokens of a day", lambda: DailySpend.objects.update(output_tokens=1), ["rollup {day}: output tokens"]),
     ("a day that is gone", lambda: DailySpend.objects.all().delete(), ["rollup {day}: cost"]),
+    (
+        "cost of a month",
+        lambda: MonthlySpend.objects.update(cost=1),
+        ["{sums} {models}: cost", "{sums} {people}: cost", "{sums} {days}: cost"],
+    ),
+    ("tokens of a month", lambda: sums().update(output_tokens=1), ["{sums} {days}: output tokens"]),
+    ("jobs of a month", lambda: sums().update(jobs=2), ["{sums} {days}: jobs by cost"]),
+    ("buckets of a month", cut_a_bucket_of_a_month, ["{sums} {models}: jobs by cost"]),
+    ("a sum that is gone", lambda: sums().delete(), ["{sums} {days}: cost"]),
     ("cost of a tag", lambda: DailyTagSpend.objects.update(cost=1), ["tag rollup {tag}"]),
     ("jobs of a tag", lambda: DailyTagSpend.objects.update(jobs=2), ["tag rollup {tag}: jobs"]),
     ("a tag that is gone", lambda: DailyTagSpend.objects.all().delete(), ["tag rollup {tag}"]),
@@ -101,6 +127,10 @@ def test_tampering_is_found(settled: Attempt, tamper: Callable[[], object], expe
         "other": str(Attempt.objects.exclude(pk=settled.pk).get().pk),
         "job": str(settled.job_id),
         "day": f"{daily.spent_on} {daily.project_id} gpt-6-sol low {daily.user_id} None",
+        "sums": f"sum of a month {hold.month} {daily.project_id}",
+        "days": f"{daily.spent_on} None None None None",
+        "models": "None gpt-6-sol low None None",
+        "people": f"None None None {daily.user_id} None",
         "tag": f"{tag.spent_on} {tag.project_id} {tag.user_id} a",
     }
     tamper()
@@ -130,9 +160,32 @@ def test_the_tokens_of_what_was_booked_before_the_ledger_had_any_are_filled_in(
     daily = DailySpend.objects.get()
     assert (daily.input_tokens, daily.cached_tokens) == (100, 0)
     assert (daily.output_tokens, daily.reasoning_tokens) == (1_000_000_050, 40)
+    fill_the_months()
     assert findings() == []
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
         LedgerEntry.objects.update(amount=0)
+
+
+def fill_the_months() -> None:
+    """Make the sums of all months as an upgrade does: of the days."""
+    MonthlySpend.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("jobs.migrations.0012_sums_of_a_month").FILL)
+
+
+def test_the_sums_of_months_there_were_before_are_filled_in(
+    project: Project, person: User, admitted: MakeAttempt
+) -> None:
+    token = ApiToken.objects.create(name="t", project=project, user=person, prefix="p", digest="d")
+    used = Usage(input_tokens=100, cached_tokens=10, output_tokens=50, reasoning_tokens=40)
+    for cost, of in (("0.1", None), ("0.2", None), ("3", token)):
+        spend.settle(admitted(project, token=of), cost=Decimal(cost), basis=Basis.USAGE, usage=used)
+    fields = [field.name for field in MonthlySpend._meta.fields if field.name != "id"]
+    kept = set(map(str, MonthlySpend.objects.values_list(*fields)))
+    assert len(kept) == 4
+    fill_the_months()
+    assert set(map(str, MonthlySpend.objects.values_list(*fields))) == kept
+    assert findings() == []
 
 
 def test_an_attempt_without_a_hold_is_found(project: Project, attempt_of: MakeAttempt) -> None:

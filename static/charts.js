@@ -1,0 +1,308 @@
+/* Draws the budget page's charts from the numbers in it, in the palette's colours and in both themes. */
+(() => {
+  "use strict";
+  const doc = document;
+  const root = doc.documentElement;
+  const source = doc.getElementById("drawn");
+  if (!source || !window.Chart) return;
+  const drawn = JSON.parse(source.textContent);
+
+  /* ---- words ---- */
+  const exact = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
+  const money = (usd) => (usd > 0 && usd < 0.01 ? "<$0.01" : exact.format(usd));
+  const tick = (usd) => (usd && usd < 10 ? money(usd) : `$${Math.round(usd).toLocaleString("en-US")}`);
+
+  /* ---- colours: a custom property is not resolved until something is painted with it ---- */
+  const probe = doc.createElement("span");
+  probe.hidden = true;
+  doc.body.append(probe);
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const faint = (name, part) => colour(name).replace("rgb(", "rgba(").replace(")", `, ${part})`);
+
+  /* ---- what Chart.js has no option for: lines with a word at them, and weekends ---- */
+  const word = (chart, text, x, y, { align = "left", bold = true } = {}) => {
+    const { ctx } = chart;
+    ctx.save();
+    ctx.font = `${bold ? 550 : 450} 11px ${Chart.defaults.font.family}`;
+    ctx.fillStyle = colour(bold ? "ink-2" : "ink-3");
+    ctx.textAlign = align;
+    ctx.fillText(text, x, y);
+    ctx.restore();
+  };
+  const dashed = (chart, x1, y1, x2, y2, name = "ink-3") => {
+    const { ctx } = chart;
+    ctx.save();
+    ctx.strokeStyle = colour(name);
+    ctx.setLineDash([3, 3]);
+    ctx.beginPath();
+    ctx.moveTo(x1, y1);
+    ctx.lineTo(x2, y2);
+    ctx.stroke();
+    ctx.restore();
+  };
+  const level = (chart, value) => {
+    const { chartArea: area, scales } = chart;
+    const y = scales.y.getPixelForValue(value);
+    dashed(chart, area.left, y, area.right, y);
+    return y;
+  };
+
+  const cumulative = {
+    id: "cumulative",
+    afterDatasetsDraw(chart) {
+      const { cap, capLabel, nowLabel, values } = drawn.cumulative;
+      const { chartArea: area, scales } = chart;
+      if (cap) {
+        word(chart, capLabel, area.left + 6, level(chart, cap) - 6);
+        /* an even pace, from nothing on the first morning to the cap on the last evening */
+        dashed(chart, area.left, scales.y.getPixelForValue(0), area.right, scales.y.getPixelForValue(cap), "line-strong");
+        const part = 0.55;
+        const x = area.left + part * (area.right - area.left);
+        word(chart, "Even pace", x - 6, scales.y.getPixelForValue(cap * part) - 6, { align: "right", bold: false });
+      }
+      if (!nowLabel) return;
+      const last = values.length - 1;
+      const x = scales.x.getPixelForValue(last);
+      const isLate = x > area.right - 90;
+      word(chart, nowLabel, isLate ? x - 8 : x + 8, scales.y.getPixelForValue(values[last]) + (isLate ? -8 : 15), {
+        align: isLate ? "right" : "left",
+      });
+    },
+  };
+  const weekends = {
+    id: "weekends",
+    beforeDatasetsDraw(chart) {
+      const { ctx, chartArea: area, scales } = chart;
+      const width = (area.right - area.left) / drawn.days.length;
+      ctx.save();
+      ctx.fillStyle = colour("hover");
+      for (const day of drawn.weekends) {
+        ctx.fillRect(scales.x.getPixelForValue(day) - width / 2, area.top, width, area.bottom - area.top);
+      }
+      ctx.restore();
+    },
+    afterDatasetsDraw(chart) {
+      if (drawn.daily.even) level(chart, drawn.daily.even);
+    },
+  };
+  const marks = {
+    id: "marks",
+    afterDatasetsDraw(chart) {
+      const { chartArea: area, scales } = chart;
+      const { medianAt, median, tailAt, tail } = drawn.costs;
+      const [left, right] = [medianAt, tailAt].map((at) => scales.x.getPixelForValue(at));
+      for (const x of new Set([left, right])) dashed(chart, x, area.top - 16, x, area.bottom, "ink-2");
+      word(chart, median, left + 5, area.top - 6);
+      /* the second stands above the first where both would meet, and before its line at the end of the chart */
+      const [first, second] = [median, tail].map((text) => chart.ctx.measureText(text).width + 10);
+      const isLate = right + second > area.right;
+      const isTight = right - left < (isLate ? first + second : first);
+      word(chart, tail, right + (isLate ? -5 : 5), area.top - (isTight ? 22 : 6), { align: isLate ? "right" : "left" });
+    },
+  };
+
+  /* ---- the charts ---- */
+  const axis = () => ({
+    border: { display: false },
+    grid: { display: false },
+    ticks: { color: colour("ink-3"), maxRotation: 0, autoSkipPadding: 24 },
+  });
+  const weekly = new Set([0, 7, 14, 21, drawn.days.length - 1]);
+  const days = () => ({
+    ...axis(),
+    ticks: {
+      color: colour("ink-3"),
+      maxRotation: 0,
+      autoSkip: false,
+      callback: (at) => (weekly.has(at) ? drawn.days[at] : ""),
+    },
+  });
+  const dollars = (top) => ({
+    ...axis(),
+    beginAtZero: true,
+    suggestedMax: top || 1,
+    grid: { color: colour("line"), drawTicks: false },
+    ticks: { color: colour("ink-3"), padding: 8, maxTicksLimit: 6, callback: tick },
+  });
+  const tooltip = (label, title) => ({
+    backgroundColor: colour("raised"),
+    borderColor: colour("line-strong"),
+    borderWidth: 1,
+    titleColor: colour("ink"),
+    bodyColor: colour("ink-2"),
+    footerColor: colour("ink"),
+    padding: 10,
+    boxWidth: 8,
+    boxHeight: 8,
+    callbacks: { label, ...(title && { title }) },
+  });
+  const options = (given) => ({
+    animation: false,
+    maintainAspectRatio: false,
+    interaction: { mode: "index", intersect: false },
+    ...given,
+    plugins: { legend: { display: false }, ...given.plugins },
+  });
+  const builders = {
+    cumulative: () => ({
+      type: "line",
+      data: {
+        labels: drawn.days,
+        datasets: [
+          {
+            data: drawn.cumulative.values,
+            borderColor: colour("c1"),
+            backgroundColor: faint("c1", 0.07),
+            fill: true,
+            borderWidth: 2,
+            pointRadius: drawn.cumulative.values.map((_, at, all) =>
+              drawn.cumulative.nowLabel && at === all.length - 1 ? 4.5 : 0,
+            ),
+            pointBackgroundColor: colour("c1"),
+            pointBorderColor: colour("surface"),
+            pointBorderWidth: 2,
+          },
+        ],
+      },
+      options: options({
+        layout: { padding: { top: 16 } },
+        scales: { x: days(), y: dollars(drawn.cumulative.cap) },
+        plugins: { tooltip: tooltip((item) => ` ${money(item.parsed.y)}`) },
+      }),
+      plugins: [cumulative],
+    }),
+    daily: () => ({
+      type: "bar",
+      data: {
+        labels: drawn.days,
+        datasets: drawn.daily.series.map((one) => ({
+          label: one.name,
+          data: one.values,
+          backgroundColor: colour(`c${one.swatch}`),
+          borderColor: colour("surface"),
+          borderWidth: { top: 1 },
+          borderRadius: 1.5,
+          categoryPercentage: 0.78,
+          barPercentage: 0.9,
+        })),
+      },
+      options: options({
+        scales: { x: { ...days(), stacked: true }, y: { ...dollars(drawn.daily.even), stacked: true } },
+        plugins: {
+          tooltip: {
+            ...tooltip((item) => ` ${item.dataset.label}  ${money(item.parsed.y)}`),
+            filter: (item) => item.parsed.y > 0,
+          },
+        },
+      }),
+      plugins: [weekends],
+    }),
+    models: () => ({
+      type: "doughnut",
+      data: {
+        labels: drawn.models.map((one) => one.name),
+        datasets: [
+          {
+            data: drawn.models.map((one) => one.value),
+            backgroundColor: drawn.models.map((one) => colour(`m${one.depth}`)),
+            borderColor: colour("surface"),
+            borderWidth: 2,
+          },
+        ],
+      },
+      options: options({
+        cutout: "70%",
+        interaction: { mode: "nearest", intersect: true },
+        plugins: { tooltip: tooltip((item) => ` ${money(item.parsed)}`) },
+      }),
+    }),
+    costs: () => ({
+      type: "bar",
+      data: {
+        labels: drawn.costs.from,
+        datasets: [
+          {
+            data: drawn.costs.jobs,
+            backgroundColor: drawn.costs.jobs.map((_, at) => colour(at > drawn.costs.tailAt ? "m2" : "m3")),
+            borderRadius: 2,
+            categoryPercentage: 1,
+            barPercentage: 0.94,
+          },
+        ],
+      },
+      options: options({
+        layout: { padding: { top: 34 } },
+        scales: {
+          x: axis(),
+          y: {
+            ...dollars(),
+            ticks: { color: colour("ink-3"), padding: 8, precision: 0, maxTicksLimit: 5 },
+          },
+        },
+        plugins: {
+          tooltip: tooltip(
+            (item) => ` ${item.parsed.y.toLocaleString("en-US")} job${item.parsed.y === 1 ? "" : "s"}`,
+            (items) => drawn.costs.spans[items[0].dataIndex],
+          ),
+        },
+      }),
+      plugins: [marks],
+    }),
+  };
+  const charts = new Map();
+  Chart.defaults.font.family = getComputedStyle(doc.body).fontFamily;
+  Chart.defaults.font.size = 11;
+  const draw = () => {
+    for (const [id, build] of Object.entries(builders)) {
+      const canvas = doc.getElementById(id);
+      if (!canvas) continue;
+      const { data, options: wanted, ...rest } = build();
+      const chart = charts.get(id);
+      if (chart) Object.assign(chart, { data, options: wanted }).update("none");
+      else charts.set(id, new Chart(canvas, { data, options: wanted, ...rest }));
+    }
+  };
+  draw();
+  new MutationObserver(draw).observe(root, { attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+  /* ---- paper: light, and as wide as a sheet, before the browser lays it out ---- */
+  const onPaper = (isOn) => {
+    root.classList.toggle("paper", isOn);
+    draw();
+    for (const chart of charts.values()) chart.resize();
+  };
+  addEventListener("beforeprint", () => onPaper(true));
+  addEventListener("afterprint", () => onPaper(false));
+
+  /* ---- buttons that need a script are hidden without one, and the other way round ---- */
+  for (const button of doc.querySelectorAll("[data-print], [data-png]")) button.hidden = false;
+  for (const button of doc.querySelectorAll("[data-instead]")) button.hidden = true;
+  doc.addEventListener("change", (event) => {
+    if (event.target.matches("[data-at-once]")) event.target.form.requestSubmit();
+  });
+  doc.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if ("print" in button.dataset) window.print();
+    if (button.dataset.png) save(doc.getElementById(button.dataset.png));
+  });
+  const save = (canvas) => {
+    const sheet = doc.createElement("canvas");
+    Object.assign(sheet, { width: canvas.width, height: canvas.height });
+    const ctx = sheet.getContext("2d");
+    ctx.fillStyle = colour("surface");
+    ctx.fillRect(0, 0, sheet.width, sheet.height);
+    ctx.drawImage(canvas, 0, 0);
+    sheet.toBlob((blob) => {
+      const link = doc.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = `${canvas.id}.png`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  };
+})();
