@@ -8,7 +8,6 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from jobs import spend
-from jobs.lifecycle import twins
 from jobs.lifecycle.connections import pause
 from jobs.lifecycle.ending import (
     GIVEN_UP,
@@ -16,11 +15,12 @@ from jobs.lifecycle.ending import (
     WATCH_EVERY,
     book_bound,
     disown,
+    go_on,
     locked,
     set_clock,
 )
-from jobs.lifecycle.transition import move, step, tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status
+from jobs.lifecycle.transition import step, tell
+from jobs.models import Attempt, AttemptState, Connection, Job, Status
 from jobs.notify import alarm
 
 # What is unknown for so long, and nothing else in between, upstream holds no longer.
@@ -143,10 +143,7 @@ def _give_up(job: Job, attempt: Attempt, code: str, *, reason: str) -> None:
     """Book the ceiling of a response that is waited for no longer, and fail its job; it is watched on."""
     Attempt.objects.filter(pk=attempt.pk).update(error_code=code, end_seen_at=Coalesce("end_seen_at", Now()))
     book_bound(attempt, reason=reason)
-    if not twins.is_another_running(job, attempt) and move(
-        job.pk, of=IN_FLIGHT, to=Status.FAILED, finished_at=Now(), error_code=code
-    ):
-        twins.end_unheard(job)
+    go_on(job, end=Status.FAILED, code=code)
     set_clock(job)
 
 

@@ -80,6 +80,26 @@ def watched(api: FakeApi, both: Job) -> Job:
     return both
 
 
+def test_beside_one_nobody_knows_of_a_send_that_expired_leaves_the_decision_to_a_person(
+    api: FakeApi, resent: Job
+) -> None:
+    api.run("send")
+    second = the(resent, 2)
+    assert states(resent) == ["unconfirmed", "known"]
+    api.responses[second.response_id] = NotFound("No such response.", code="not_found")
+    api.run("poll")
+    Attempt.objects.filter(pk=second.pk).update(misses=30)
+    age(resent, minutes=11)
+    before = held()
+    api.run("poll")
+    assert the(resent, 2).error_code == "expired"
+    assert (resent.status, states(resent)[0]) == (Status.UNCONFIRMED, "unconfirmed")
+    # The expired one's ceiling is booked; the other's hold stays until someone has decided.
+    assert held() == before / 2
+    lifecycle.resolve(resent.pk, Decision.LOST)
+    assert (the(resent).state, resent.status, held()) == ("ended", Status.FAILED, 0)
+
+
 @pytest.mark.parametrize(
     ("end", "status", "code"),
     [
