@@ -52,9 +52,7 @@ def likely_cost(
     if len(past) >= ENOUGH:
         low, high, n = quantile(past, 0.1), quantile(past, 0.9), len(past)
     else:
-        usual = spec.usual(effort)
-        low = usual["reasoning"][0] + usual["answer"][0]
-        high = usual["reasoning"][2] + usual["answer"][2]
+        low, _, high = spec.usual_output(effort, mode)
         n = 0
     lowest, highest = pricing.likely(
         rates=price.rates,

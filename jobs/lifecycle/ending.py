@@ -148,12 +148,12 @@ def go_on(job: Job, *, end: Status, code: str = "") -> Status | None:
 
 def used_by(job: Job, attempt: Attempt, moment: dt.datetime) -> Decimal:
     """Estimate what an attempt has cost by a moment, USD: the time it ran at the model's usual speed."""
-    usual = job.model.usual(job.effort)
-    tokens = float(usual["reasoning"][1]) + float(usual["answer"][1])
+    _, tokens, _ = job.model.usual_output(job.effort, job.mode)
+    seconds = float(job.model.usual(job.effort)["seconds"][1])
     return pricing.estimate_cancelled(
         attempt.price.rates,
         elapsed_seconds=max(0.0, (moment - (attempt.sent_at or attempt.created_at)).total_seconds()),
-        tokens_per_second=tokens / max(1.0, float(usual["seconds"][1])),
+        tokens_per_second=tokens / max(1.0, seconds),
         input_tokens=attempt.input_tokens if attempt.input_tokens is not None else job.input_bound,
         max_output_tokens=job.max_output_tokens,
         bound=attempt.worst_case,

@@ -131,6 +131,15 @@ class ModelSpec(models.Model):
             "seconds": [20, 120, 600],
         }
 
+    def usual_output(self, effort: str, mode: str = "standard") -> tuple[int, int, int]:
+        """P10, P50 and P90 of output tokens by the prior, times the passes that a mode bills."""
+        found, factor = self.usual(effort), self.mode_factor(mode)
+        low, middle, high = (
+            int(Decimal(str(thought + said)) * factor)
+            for thought, said in zip(found["reasoning"], found["answer"], strict=True)
+        )
+        return low, middle, high
+
 
 def _multipliers(stored: Mapping[str, Any]) -> dict[str, Decimal]:
     return {name: Decimal(str(factor)) for name, factor in stored.items()}

@@ -68,11 +68,7 @@ def smaller_than(panel: Panel) -> Smaller | None:
     Of a model in another mode than standard it is the same in standard mode.
     """
     chosen = panel.spec
-    if chosen is None or panel.likely is None:
-        return None
-    # What the catalogue knows of usual use is that of standard mode.
-    high = panel.likely.high if panel.likely.n else panel.likely.high * chosen.mode_factor(panel.wanted.mode)
-    if high < DEAR:
+    if chosen is None or panel.likely is None or panel.likely.high < DEAR:
         return None
     if panel.wanted.mode != "standard" and "standard" in chosen.modes:
         cards = [panel.standard] if panel.standard else []
@@ -88,7 +84,7 @@ def smaller_than(panel: Panel) -> Smaller | None:
     fitting = [
         Smaller(prices[card.spec.pk], "standard", card.likely)
         for card in cards
-        if card.likely and card.likely.high * TIMES_CHEAPER <= high
+        if card.likely and card.likely.high * TIMES_CHEAPER <= panel.likely.high
     ]
     return fitting[-1] if fitting else None
 

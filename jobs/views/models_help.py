@@ -65,12 +65,12 @@ def models_help(request: HttpRequest) -> HttpResponse:
 
 def _line(spec: ModelSpec, price: Price) -> Line:
     effort = spec.default_effort
-    usual = spec.usual(effort)
+    least, _, most = spec.usual_output(effort)
     low, high = pricing.likely(
         rates=price.rates,
         input_tokens=QUESTION,
-        output_low=int(usual["reasoning"][0] + usual["answer"][0]),
-        output_high=int(usual["reasoning"][2] + usual["answer"][2]),
+        output_low=least,
+        output_high=most,
         max_output_tokens=spec.max_output_tokens,
     )
     return Line(spec, price, low, high, usually(*usual_seconds(spec, effort)))

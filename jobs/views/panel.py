@@ -328,16 +328,17 @@ class Panel:
         return typed + files + carried
 
     def _usual_cost(self, price: Price, effort: str) -> forecast.Likely | None:
-        spec, usual = price.model, price.model.usual(effort)
+        spec = price.model
         mode = "standard" if "standard" in spec.modes else spec.modes[0]
         limit = min(self.wanted.max_output_tokens, spec.max_output_tokens)
         if limit < 1:
             return None
+        least, _, most = spec.usual_output(effort, mode)
         low, high = pricing.likely(
             rates=price.rates,
             input_tokens=self.input_guess,
-            output_low=int(usual["reasoning"][0] + usual["answer"][0]),
-            output_high=int(usual["reasoning"][2] + usual["answer"][2]),
+            output_low=least,
+            output_high=most,
             max_output_tokens=limit,
             mode_factor=spec.mode_factor(mode),
         )

@@ -91,7 +91,7 @@ def _more_room(ground: _Ground, used: int) -> Way | None:
     if price is None or limit <= job.max_output_tokens:
         return None
     # It has just shown what it needs at least; where that is more than usual, all up to the limit is likely.
-    low, high = _usual_output(job.model, job.effort)
+    low, _, high = job.model.usual_output(job.effort, job.mode)
     least = max(low, used)
     return _way(
         ground,
@@ -125,7 +125,7 @@ def _less_effort(ground: _Ground) -> Way | None:
         why="Same limit. It thinks less, so more of it is left for the answer.",
         button=f"Run on {lower}",
         changes={"effort": lower},
-        output=_usual_output(job.model, lower),
+        output=job.model.usual_output(lower, job.mode)[::2],
     )
 
 
@@ -151,7 +151,7 @@ def _lesser_model(ground: _Ground) -> Way | None:
             f"Usually takes {words.usually(*usual_seconds(spec, effort))}.",
             button=f"Run on {spec.pk}",
             changes={"model": spec.pk, "effort": effort, "mode": mode, "max_output_tokens": limit},
-            output=_usual_output(spec, effort),
+            output=spec.usual_output(effort, mode)[::2],
         )
         if way.ceiling < job.worst_case and (not allowed or effort in allowed):
             return way
@@ -200,12 +200,6 @@ def _way(
         problem = f"Over the {ui.money(limit_per_job)} limit per job"
     low, high = min(low, ceiling), min(high, ceiling)
     return Way(changes=changes, low=low, high=high, ceiling=ceiling, problem=problem, **said)
-
-
-def _usual_output(spec: ModelSpec, effort: str) -> tuple[int, int]:
-    """Return P10 and P90 of output tokens by the catalogue."""
-    usual = spec.usual(effort)
-    return int(usual["reasoning"][0] + usual["answer"][0]), int(usual["reasoning"][2] + usual["answer"][2])
 
 
 def _prices(project: Project, today: dt.date) -> dict[str, Price]:

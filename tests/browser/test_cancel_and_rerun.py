@@ -1,5 +1,7 @@
 """Cancelling what runs and running it again, as a person does it."""
 
+import re
+
 from playwright.sync_api import expect
 
 from jobs.access import Role
@@ -25,9 +27,9 @@ def test_cancelled_job_shows_its_cost_and_starts_a_new_one_from_its_settings(
     with ponder.asleep():
         page.get_by_role("button", name="Cancel", exact=True).click()
         dialog = page.get_by_role("dialog", name="Cancel this job?")
-        expect(dialog).to_contain_text(
-            "What it used until then is charged. At its usual speed that is about $"
-        )
+        # A moment's work may be less than a cent.
+        charge = re.compile(r"What it used until then is charged\. At its usual speed that is about <?\$")
+        expect(dialog).to_contain_text(charge)
         dialog.get_by_role("button", name="Cancel the job").click()
         expect(page.get_by_role("main")).to_contain_text(f"Asked to stop by {mira}")
         expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)

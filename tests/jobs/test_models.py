@@ -572,3 +572,14 @@ def test_the_zone_of_money_changes_on_its_day(db: None, settings: Settings) -> N
     settings.PONDER_TODAY = dt.date(2026, 12, 1)
     assert workspace.zone.key == "Asia/Tokyo"
     assert workspace.today() == dt.date(2026, 12, 1)
+
+
+def test_a_mode_that_bills_several_passes_usually_writes_as_many_times_the_tokens() -> None:
+    spec = ModelSpec(
+        modes=["standard", "pro"],
+        mode_factors={"pro": "6"},
+        default_effort="high",
+        prior={"high": {"reasoning": [100, 200, 300], "answer": [10, 20, 30], "seconds": [1, 2, 3]}},
+    )
+    assert spec.usual_output("high") == (110, 220, 330)
+    assert spec.usual_output("high", "pro") == (660, 1320, 1980)
