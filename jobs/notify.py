@@ -5,8 +5,11 @@ import smtplib
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.db.models.functions import Now
+from django.utils import timezone
 
-from jobs.models import Invitation, Notice, SignInLink, User
+from jobs.access import Act
+from jobs.models import Invitation, Job, Notice, SignInLink, User
 
 logger = logging.getLogger(__name__)
 
@@ -55,4 +58,24 @@ def mail_invitation(invitation: Invitation, link: str) -> bool:
         invitation.email,
         f"{invitation.invited_by} invites you to {place}",
         f"{invitation.invited_by} invites you to {place}. This link works once, for 7 days:\n\n{link}\n",
+    )
+
+
+def mail_job_end(job_id: int) -> None:
+    """Mail the person whose job it is that it has ended: once, if they still want that and may see it."""
+    jobs = Job.objects.select_related("submitted_by", "project", "prompt")
+    job = jobs.filter(pk=job_id, submitted_by__wants_mail=True, sent_at__isnull=False).first()
+    if job is None or not job.may(job.submitted_by, Act.SEE):
+        return
+    # Before it is sent: a message that is delivered twice, or a mail server that fails, tells nobody twice.
+    if not Job.objects.filter(pk=job_id, mailed_at=None).update(mailed_at=Now()):
+        return
+    minutes = job.seconds_taken(timezone.now()) // 60
+    mail(
+        job.submitted_by.email,
+        f"{job.get_status_display()}: {job.prompt.title}",
+        f"{job.prompt.title}\n\n"
+        f"{job.get_status_display()} after {minutes:.0f} min for ${job.cost:.2f}, in {job.project.name}.\n\n"
+        f"{settings.PONDER_URL}{job.get_absolute_url()}\n\n"
+        f"You asked for these mails: {settings.PONDER_URL}/settings/profile/\n",
     )

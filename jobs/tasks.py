@@ -36,3 +36,8 @@ def test_connection(connection_id: int) -> None:
 def mail_sign_in_link(user_id: int) -> None:
     """Mail someone a link that lets them choose a new password."""
     notify.mail_sign_in_link(user_id)
+
+
+def mail_job_end(job_id: int) -> None:
+    """Mail whoever asked for it that a job of theirs has ended."""
+    notify.mail_job_end(job_id)

@@ -28,7 +28,7 @@ def ring(kind: Literal["send", "poll", "render"]) -> None:
     async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
 
 
-def ring_for(task: Literal["test_connection", "mail_sign_in_link"], row_id: int) -> None:
+def ring_for(task: Literal["test_connection", "mail_sign_in_link", "mail_job_end"], row_id: int) -> None:
     """Ask the cluster to do something for one row, in the caller's transaction."""
     async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME)
 

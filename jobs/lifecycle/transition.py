@@ -1,11 +1,19 @@
-"""Moves a status: a conditional UPDATE whose count says who won, and the line in the timeline."""
+"""Moves a status: a conditional UPDATE whose count says who won, the line in the timeline, the mail."""
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.db.models import F
+from django.db.models.functions import Now
 
-from jobs.models import Attempt, AttemptState, Event, Job, Status, User
+from jobs.lifecycle.doorbell import ring_for
+from jobs.models import FINAL, Attempt, AttemptState, Event, Job, Status, User
+
+LONG = dt.timedelta(minutes=2)  # what runs no longer is awaited on the page
+# Where a job stands still until a person looks at it.
+ENDS = (*FINAL, Status.REQUIRES_ACTION)
 
 
 def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **fields: Any) -> bool:
@@ -16,7 +24,10 @@ def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **
     rows = Job.objects.filter(pk=job_id, status__in=list(of))
     if claim is not None:
         rows = rows.filter(claim_token=claim)
-    return rows.update(status=to, version=F("version") + 1, **fields) == 1
+    is_moved = rows.update(status=to, version=F("version") + 1, **fields) == 1
+    if is_moved and to in ENDS:
+        _announce(job_id)
+    return is_moved
 
 
 def step(attempt_id: int, *, of: Iterable[AttemptState], to: AttemptState, **fields: Any) -> bool:
@@ -29,3 +40,10 @@ def tell(
 ) -> None:
     """Add a line to the timeline; never content."""
     Event.objects.create(job_id=job_id, attempt_id=attempt_id, kind=kind, actor=actor, note=note[:600])
+
+
+def _announce(job_id: int) -> None:
+    """Have whoever asked for it told by mail that a long job has ended, in the caller's transaction."""
+    waited = Job.objects.filter(pk=job_id, sent_at__lte=Now() - LONG, mailed_at=None)
+    if settings.IS_MAIL_SENT and waited.filter(submitted_by__wants_mail=True).exists():
+        ring_for("mail_job_end", job_id)

@@ -5,6 +5,7 @@ from jobs.models.attempt import Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
 from jobs.models.job import Job
+from jobs.models.job_text import JobText
 from jobs.models.money import (
     Basis,
     Budget,
@@ -21,7 +22,7 @@ from jobs.models.payloads import Answer, Prompt
 from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignInLink, User
 from jobs.models.projects import ApiToken, LastManager, Membership, Project, Workspace
 from jobs.models.pump import PumpLease
-from jobs.models.reading import JobNote, JobText, Verdict, VerdictValue
+from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
 from jobs.models.status import FINAL, IN_FLIGHT, UNFINISHED, Status

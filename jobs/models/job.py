@@ -79,6 +79,9 @@ class Job(models.Model):
         "ceiling", max_digits=20, decimal_places=10, help_text="USD, of one attempt."
     )
     cost = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(0), help_text="USD")
+    mailed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When whoever asked was told of its end by mail."
+    )
     error_code = models.CharField(max_length=80, blank=True)
     incomplete_reason = models.CharField(max_length=40, blank=True)
     fingerprint = models.CharField(

@@ -1,23 +1,49 @@
 """Questions about many jobs: who may see them, what is due, and what a list shows of them."""
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
+from django.contrib.postgres.search import SearchHeadline
 from django.db import models
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Concat, Left, Now
 
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import KeySource
+from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Project, Someone
+from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNFINISHED, Status
 
 if TYPE_CHECKING:
     from jobs.models.job import Job
 
+# What stands around a hit: signs that no keyboard has. A text that has them is marked in the wrong place.
+HIT = ("\x02", "\x03")
+SHOWN_FROM = 8_000  # characters of a prompt and of an answer among which hits are shown: it takes its time
 MOST_AHEAD = 1_000  # jobs in line beyond which the exact place says nothing more
+
+
+class Order(StrEnum):
+    """What a list begins with; equals are told apart by id."""
+
+    NEWEST = "newest"
+    COSTLIEST = "costliest"
+    LONGEST = "longest"
+
+
+_VALUE = {Order.NEWEST: models.F("created_at"), Order.COSTLIEST: models.F("cost"), Order.LONGEST: TOOK}
+
+
+class Place(NamedTuple):
+    """Where a job stands in an order: the value it is ordered by, and its id."""
+
+    value: dt.datetime | Decimal | dt.timedelta
+    pk: int
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -121,6 +147,34 @@ class JobQuerySet(models.QuerySet["Job"]):
             slots_in_use=models.Case(models.When(waits, then=Coalesce(slots, 0)), output_field=number),
         )
 
+    def in_order(self, order: Order, *, after: Place | None = None) -> "JobQuerySet":
+        """In an order, which an index has ready; with `after` from there on, however deep that is."""
+        rows = self.alias(value=_VALUE[order]).order_by(models.F("value").desc(), "-pk")
+        if after is None:
+            return rows
+        # The range is what the index can use; the exclusion only trims its first value.
+        return rows.filter(value__lte=after.value).exclude(value=after.value, pk__gte=after.pk)
+
+    def page(
+        self,
+        most: int,
+        order: Order,
+        *,
+        after: Place | None = None,
+        of_each: models.QuerySet[Project] | None = None,
+    ) -> "JobQuerySet":
+        """The first `most` in an order, from a place on.
+
+        With `of_each` only those of these projects, each found in its project's own index. Asked for all of
+        them at once, the database would read everybody's jobs in that order, hoping to meet some of theirs.
+        """
+        rows = self.in_order(order, after=after)
+        if of_each is None:
+            return rows[:most]
+        own = ArraySubquery(rows.filter(project=models.OuterRef("pk")).values("pk")[:most])
+        found = of_each.annotate(found=models.Func(own, function="unnest")).values("found")
+        return self.model.objects.filter(pk__in=found).in_order(order)[:most]
+
     def asked_with(self, schema_name: str) -> "JobQuerySet":
         """Those that asked for a structured result by a schema of this name."""
         return self.filter(prompt__schema_name=schema_name).exclude(prompt__schema_name="")
@@ -140,6 +194,16 @@ class JobQuerySet(models.QuerySet["Job"]):
         paused = models.Q(project__connection__paused_at__isnull=False)
         name = models.When(paused, then="project__connection__name")
         return self.for_list().annotate(paused_connection=models.Case(name))
+
+    def with_hits(self, words: str) -> "JobQuerySet":
+        """With `title_hit` and `hit`: title, and text around what was looked for, which HIT surrounds."""
+        query, begin, end = asked_for(words), *HIT
+        marks: dict[str, Any] = {"config": LANGUAGE, "start_sel": begin, "stop_sel": end}
+        text = Concat(Left("prompt__text", SHOWN_FROM), models.Value(" … "), Left("answer__text", SHOWN_FROM))
+        return self.annotate(
+            title_hit=SearchHeadline("prompt__title", query, highlight_all=True, **marks),
+            hit=SearchHeadline(text, query, max_fragments=2, max_words=16, min_words=6, **marks),
+        )
 
     def with_usage(self) -> "JobQuerySet":
         """With `usage`, as the API reports it, of the last attempt that has any."""

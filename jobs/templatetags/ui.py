@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from django import template
 from django.template.context import Context
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 register = template.Library()
@@ -18,6 +19,8 @@ register = template.Library()
 NONE = "–"
 CENT = Decimal("0.01")
 PIPS = {"none": 0, "minimal": 0, "low": 1, "medium": 2, "high": 3, "xhigh": 3, "max": 3}
+
+_MARK = (SafeString(""), SafeString("")), (SafeString("<mark>"), SafeString("</mark>"))
 
 type Seconds = int | float | Decimal | dt.timedelta
 
@@ -209,6 +212,24 @@ def avatar(person: object) -> SafeString:
 def initials(name: object) -> str:
     """Return one or two letters for an avatar: MO for Mira Okafor, mi for mira@example.com."""
     return _initials(str(name))
+
+
+@register.simple_tag
+def options(choices: Iterable[tuple[str, str]], chosen: str | None = "") -> SafeString:
+    """Return choices, each a value and its name, as options of a select; a long list at once is cheap."""
+    return format_html_join(
+        "",
+        '<option value="{}"{}>{}</option>',
+        ((value, SafeString(" selected") if value == chosen else "", name) for value, name in choices),
+    )
+
+
+@register.simple_tag
+def marked(parts: Iterable[tuple[str, bool]]) -> SafeString:
+    """Return a text in parts, each with whether it is marked."""
+    return format_html_join(
+        "", "{}{}{}", ((_MARK[is_hit][0], part, _MARK[is_hit][1]) for part, is_hit in parts)
+    )
 
 
 @register.filter

@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from jobs import VERSION, clock
 from jobs.models import BudgetPeriod, Connection, Job, ModelSpec, Project, Scope, User, Workspace
+from jobs.models.projects import ProjectQuerySet
 from jobs.views import news
 from jobs.views.words import paused_because
 
@@ -23,7 +24,7 @@ RETIRING_WITHIN = dt.timedelta(days=14)
 ZERO = Decimal(0)
 # Of a project, what the frame shows: it is read for every page.
 SHOWN = (
-    "name", "slug", "connection__name", "connection__is_practice", "connection__paused_at",
+    "name", "slug", "archived_at", "connection__name", "connection__is_practice", "connection__paused_at",
     "connection__paused_reason", "connection__paused_by", "default_model__name",
     "default_model__shutdown_date", "default_model__successor__name",
 )  # fmt: skip
@@ -126,7 +127,7 @@ class Frame:
     @property
     def pauses(self) -> str:
         """What tells the pauses that are shown from others."""
-        return _pauses((found.pk, found.paused_at) for found in self._paused)
+        return pauses_of((found.pk, found.paused_at) for found in self._paused)
 
     @property
     def poll(self) -> int:
@@ -135,10 +136,12 @@ class Frame:
 
     def pauses_now(self) -> str:
         """Return what `pauses` would be, in one query, without reading the rest of the frame."""
-        held_up = Project.objects.visible_to(self.user).filter(
-            archived_at=None, connection__paused_at__isnull=False
-        )
-        return _pauses(held_up.values_list("connection", "connection__paused_at"))
+        return pauses_of(self.held_up().values_list("connection", "connection__paused_at"))
+
+    def held_up(self) -> ProjectQuerySet:
+        """The projects the person can see whose connection is paused."""
+        seen = Project.objects.visible_to(self.user)
+        return seen.filter(archived_at=None, connection__paused_at__isnull=False)
 
     @cached_property
     def retiring(self) -> list[ModelSpec]:
@@ -153,15 +156,20 @@ class Frame:
         connections = {project.connection_id: project.connection for project in self._seen}
         return [found for found in connections.values() if found.paused_at is not None]
 
-    @cached_property
+    @property
     def _seen(self) -> list[Any]:
+        return [project for project in self.visible if project.archived_at is None]
+
+    @cached_property
+    def visible(self) -> list[Any]:
+        """Every project the person can see, also archived ones, with what the frame shows of it."""
         # The period of a project's own budget is this month's sum, kept at settlement.
         period = BudgetPeriod.objects.filter(
             budget__scope=Scope.PROJECT,
             budget__project=OuterRef("pk"),
             month=clock.month_of(self.today),
         )
-        found = Project.objects.visible_to(self.user).filter(archived_at=None)
+        found = Project.objects.visible_to(self.user)
         return list(
             found.select_related("connection", "default_model__successor")
             .only(*SHOWN)
@@ -220,14 +228,15 @@ def operators_only[V: View](view: V) -> V:
     return cast(V, guarded)
 
 
+def pauses_of(found: Iterable[tuple[int, dt.datetime | None]]) -> str:
+    """Return what tells these pauses, each a connection's id and when it began, from others."""
+    since = {pk: paused_at for pk, paused_at in found if paused_at is not None}
+    return ",".join(f"{pk}.{since[pk].timestamp():.0f}" for pk in sorted(since))
+
+
 def _person(request: HttpRequest) -> User | None:
     user = getattr(request, "user", None)
     return user if isinstance(user, User) and user.is_authenticated else None
-
-
-def _pauses(found: Iterable[tuple[int, dt.datetime | None]]) -> str:
-    since = {pk: paused_at for pk, paused_at in found if paused_at is not None}
-    return ",".join(f"{pk}.{since[pk].timestamp():.0f}" for pk in sorted(since))
 
 
 def _ending(today: dt.date, defaults: Iterable[ModelSpec | None]) -> Iterable[ModelSpec]:

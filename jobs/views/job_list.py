@@ -1,191 +1,64 @@
-"""Reads the list of jobs: what the URL asks for, cards in flight, pages of history, and the version tag."""
+"""Reads the list of jobs: cards in flight, a page of history, what stands under each tab, the version tag."""
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import groupby
-from urllib.parse import urlencode
+from typing import Any
 
-from django.http import QueryDict
+from django.db.models import CharField, F, Value
 from django.utils import timezone
 
-from jobs.lifecycle import usual_seconds
-from jobs.models import FINAL, IN_FLIGHT, UNFINISHED, Job, ModelSpec, Status
-from jobs.models.job_queries import JobQuerySet
-from jobs.pricing import Usage
+from jobs.forms.job_filter import FLIGHT, ME, Wanted, written
+from jobs.models import IN_FLIGHT, UNFINISHED, Job, JobText, ModelSpec, Project, Status, User
+from jobs.models.job_queries import JobQuerySet, Order, Place
+from jobs.models.search import asked_for
 from jobs.views import news
-from jobs.views.frame import Frame, swatch_of
-from jobs.views.words import Why, usually, why
+from jobs.views.frame import Frame, pauses_of
+from jobs.views.job_rows import Card, Day, Row
+from jobs.views.job_tally import Tally
 
 PAGE = 50
 MOST_CARDS = 12
-FLIGHT = "in_flight"  # the tab of all that is not final
-TABS = {
-    "": "All",
-    FLIGHT: "In flight",
-    Status.COMPLETED: "Completed",
-    Status.INCOMPLETE: "Incomplete",
-    Status.FAILED: "Failed",
-    Status.CANCELLED: "Cancelled",
-}
+# Jobs with the words that are looked for, up to which all of them are looked at. With more of them in a
+# million, a page of the newest is found quickly one by one.
+MOST_FOUND = 10_000
+MOST_PEOPLE = 300  # to choose from
+ORDERS = {Order.NEWEST: "Newest first", Order.COSTLIEST: "Costliest first", Order.LONGEST: "Longest first"}
+INDEXED = {"project", "by", "model", "effort", "tag"}  # filters that an index of the jobs begins with
+SHOWN_FILTERS = {"project", "model", "by"}  # the others are folded away
 # Statuses in which something happens by itself, so that the clock changes what the page shows.
 MOVING = (Status.WAITING, Status.SENDING, *IN_FLIGHT)
 REDRAW = 30  # seconds after which bars and 'Slow' are drawn anew though no version has changed
-BAR_END = 0.7  # the usual range ends at this part of a card's bar
+PAUSED = "paused"  # stands for a status where the tag is made of connections too
 
-# What the version tag is made of: id, version, status, created_at.
+# What the version tag is made of: id, version, status, created_at; of a connection when it was paused.
 type Seen = tuple[int, int, str, dt.datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the URL asks for; what it does not understand counts as not asked."""
-
-    status: str = ""
-    project: str = ""
-    model: str = ""
-    after: str = ""
-
-    @classmethod
-    def of(cls, query: QueryDict) -> "Wanted":
-        given = {name: query.get(name, "") for name in ("status", "project", "model", "after")}
-        # PostgreSQL refuses NUL in a parameter.
-        given = {name: value for name, value in given.items() if "\x00" not in value}
-        if given.get("status") not in TABS:
-            given["status"] = ""
-        return cls(**given)
-
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self.status or self.project or self.model)
-
-    def query(self, **changed: str) -> str:
-        """Return the query string with some parts changed; a change of filter starts at the newest again."""
-        parts = {"status": self.status, "project": self.project, "model": self.model} | changed
-        return urlencode({name: value for name, value in parts.items() if value})
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A job in flight: where it stands, and how its time compares to the usual (P10 to P90)."""
-
-    job: Job
-    spec: ModelSpec
-    now: dt.datetime
-
-    @property
-    def seconds(self) -> float:
-        return self.job.seconds_taken(self.now)
-
-    @property
-    def is_running(self) -> bool:
-        return self.job.is_in_flight
-
-    @property
-    def usual(self) -> tuple[float, float]:
-        return usual_seconds(self.spec, self.job.effort)
-
-    @property
-    def is_slow(self) -> bool:
-        return self.is_running and self.seconds > self.usual[1]
-
-    @property
-    def shown_status(self) -> str:
-        return "slow" if self.is_slow else self.job.status
-
-    @property
-    def hint(self) -> str:
-        """What to know about it beside the status."""
-        reason = why(self.job)
-        if reason is not None:
-            return reason.text
-        if self.job.status == Status.WAITING:
-            paused = getattr(self.job, "paused_connection", None)
-            return f"{paused} is paused; it waits" if paused else "To be sent next"
-        if self.job.status == Status.AWAITING_APPROVAL:
-            return "Nothing is sent until someone agrees"
-        return f"Usually {usually(*self.usual)}" + (". Still running." if self.is_slow else "")
-
-    @property
-    def bar(self) -> dict[str, float]:
-        """The bar in percent: the usual range and the time taken; a job over the scale fills it."""
-        low, high = self.usual
-        scale = max(high / BAR_END, 1.0)
-        start = low / scale * 100
-        taken = min(self.seconds / scale * 100, 100.0) if self.is_running else 0.0
-        return {"start": start, "width": high / scale * 100 - start, "taken": taken}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A job in the history."""
-
-    job: Job
-    now: dt.datetime
-
-    @property
-    def swatch(self) -> int:
-        return swatch_of(self.job.project_id)
-
-    @property
-    def why(self) -> Why | None:
-        return why(self.job)
-
-    @property
-    def took(self) -> float | None:
-        """Seconds from being sent until the end; None for what was never sent."""
-        return self.job.seconds_taken(self.now) if self.job.sent_at and self.job.is_final else None
-
-    @property
-    def usage(self) -> Usage | None:
-        """What its last attempt with a known usage used."""
-        known = getattr(self.job, "usage", None)
-        return Usage.from_wire({"usage": known}) if known else None
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """The rows of one day, in the page's zone."""
-
-    on: dt.date
-    is_today: bool
-    rows: list[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Tab:
-    """A link to the jobs of one status."""
-
-    name: str
-    query: str
-    is_here: bool
-
-
 class JobList:
-    """One person's list as one URL asks for it."""
+    """One person's list as one address asks for it."""
 
     def __init__(self, frame: Frame, wanted: Wanted) -> None:
         self.frame = frame
         self.wanted = wanted
         self.now = timezone.now()
 
-    @property
-    def tab_links(self) -> list[Tab]:
-        """The status tabs, each with the query that opens it."""
-        return [
-            Tab(name, self.wanted.query(status=key), key == self.wanted.status) for key, name in TABS.items()
-        ]
+    @cached_property
+    def tally(self) -> Tally:
+        """How many there are and what they cost."""
+        return Tally(self.frame, self.wanted, self._found)
 
     @property
     def flight_query(self) -> str:
-        return self.wanted.query(status=FLIGHT)
+        return self.wanted.address(status=FLIGHT)
 
     @property
     def has_cards(self) -> bool:
         """Cards stand over the newest page of everything; the tab of what is in flight lists it instead."""
-        return self.wanted.status == "" and not self.wanted.after
+        wanted = self.wanted
+        return not (wanted.status or wanted.search or wanted.after) and wanted.order is Order.NEWEST
 
     @cached_property
     def cards(self) -> list[Card]:
@@ -197,42 +70,105 @@ class JobList:
 
     @cached_property
     def days(self) -> list[Day]:
-        today = timezone.localdate(self.now)
+        """The page's rows by day; those in another order than the newest first are not, and stand alone."""
         rows = [Row(job, self.now) for job in self._page[:PAGE]]
         grouped = groupby(rows, key=lambda row: timezone.localdate(row.job.created_at))
-        return [Day(day, day == today, list(found)) for day, found in grouped]
+        found = [(day, list(own)) for day, own in grouped]
+        today, sums = timezone.localdate(self.now), self.tally.by_day([day for day, _ in found])
+        return [Day(day, day == today, own, *sums.get(day, (None, 0))) for day, own in found]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The page's rows as they come, for a list that is not in the order of days."""
+        return [Row(job, self.now) for job in self._page[:PAGE]]
+
+    @property
+    def is_by_day(self) -> bool:
+        return self.wanted.order is Order.NEWEST
 
     @property
     def is_empty(self) -> bool:
-        return not self.days
+        return not self._page
+
+    @property
+    def orders(self) -> list[tuple[str, str]]:
+        """What the list can be ordered by, with its name."""
+        return [(order.value, name) for order, name in ORDERS.items()]
+
+    @property
+    def has_more_filters(self) -> bool:
+        """Whether one of the filters holds that are folded away."""
+        return not self.wanted.filters.keys() <= SHOWN_FILTERS or self.wanted.order is not Order.NEWEST
+
+    @property
+    def order_name(self) -> str:
+        return ORDERS[self.wanted.order]
 
     @property
     def older(self) -> str:
         """The query of the next page; empty on the last."""
         if len(self._page) <= PAGE:
             return ""
-        return self.wanted.query(after=self._page[PAGE - 1].short_id)
+        return self.wanted.address(after=written(self._place_of(self._page[PAGE - 1])))
 
     @property
-    def newest(self) -> str:
-        return self.wanted.query()
+    def first(self) -> str:
+        return self.wanted.address()
 
     @property
     def here(self) -> str:
-        return self.wanted.query(after=self.wanted.after)
+        after = self.wanted.after
+        return self.wanted.address(after=written(after) if after else "")
 
     @cached_property
     def catalogue(self) -> dict[str, ModelSpec]:
         """Every model by its id, to filter by and to tell what is usual."""
-        return {spec.pk: spec for spec in ModelSpec.objects.only("prior", "default_effort")}
+        return {spec.pk: spec for spec in ModelSpec.objects.only("prior", "default_effort", "efforts")}
+
+    @property
+    def models(self) -> list[tuple[str, str]]:
+        return [(name, name) for name in self.catalogue]
+
+    @property
+    def projects(self) -> list[tuple[str, str]]:
+        return [(project.slug, project.name) for project in self.frame.visible]
+
+    @property
+    def efforts(self) -> list[tuple[str, str]]:
+        """Every effort that a model has, as they turn up."""
+        found = dict.fromkeys(effort for spec in self.catalogue.values() for effort in spec.efforts)
+        return [(effort, effort) for effort in found]
+
+    @cached_property
+    def people(self) -> list[tuple[str, str]]:
+        """Whose jobs one can ask for, by id and name: one's own, and those of everyone in one's projects."""
+        person = self.frame.user
+        found = User.objects.exclude(pk=person.pk)
+        if not person.is_superuser:
+            found = found.filter(membership__project__in=self.frame.visible).distinct()
+        found = found.only("name", "email").order_by("name", "email")[:MOST_PEOPLE]
+        return [(ME, "Me"), *((str(one.pk), str(one)) for one in found)]
 
     @cached_property
     def poll(self) -> int:
         """Seconds until the page asks again; 0 when nothing on it can change by itself."""
-        shown = self._seen
-        if not any(status in UNFINISHED for _, _, status, _ in shown):
+        # What is looked for stays as it was found.
+        if self.wanted.search or not any(status in UNFINISHED for _, _, status, _ in self._seen):
             return 0
-        return news.wait(_age(shown, self.now))
+        return news.wait(_age(self._seen, self.now))
+
+    def batches(self, most: int) -> Iterator[list[Job]]:
+        """Yield every job of the list from its first page on, at most so many at a time."""
+        after, rows = None, self.wanted.rows(self._visible())
+        while True:
+            keys = list(rows.page(most, self.wanted.order, after=after).values_list("pk", flat=True))
+            found = Job.objects.filter(pk__in=keys).for_list().with_usage()
+            batch = sorted(found.annotate(project_slug=F("project__slug")), key=self._place_of, reverse=True)
+            if batch:
+                yield batch
+            if len(keys) < most:
+                return
+            after = self._place_of(batch[-1])
 
     @property
     def tag(self) -> str:
@@ -240,62 +176,77 @@ class JobList:
         return _tag(self._seen, self.frame.pauses, self.now)
 
     def tag_now(self) -> str:
-        """Return the version of what would be shown, in two queries, without reading it."""
-        shown = ("pk", "version", "status", "created_at")
-        page = self._rows().values_list(*shown)[: PAGE + 1]
-        if self.has_cards:
-            page = page.union(self._unfinished().values_list(*shown)[: MOST_CARDS + 1], all=True)
-        return _tag(list(page), self.frame.pauses_now(), self.now)
+        """Return the version of what would be shown, in one query, without reading it."""
+        paused = self.frame.held_up().values_list(
+            "connection", Value(0), Value(PAUSED, CharField()), "connection__paused_at"
+        )
+        found = list(self._keys().union(paused.order_by(), all=True))
+        shown = [one for one in found if one[2] != PAUSED]
+        return _tag(shown, pauses_of((pk, at) for pk, _, status, at in found if status == PAUSED), self.now)
 
-    @property
-    def _seen(self) -> list[Seen]:
-        return [(job.pk, job.version, job.status, job.created_at) for job in (*self._page, *self._flight)]
+    def _keys(self) -> Any:
+        """The page and the cards, by what the version tag is made of."""
+        shown = ("pk", "version", "status", "created_at")
+        page = self._first(PAGE + 1).values_list(*shown)
+        if not self.has_cards:
+            return page
+        flight = self.wanted.rows(self._visible(), status=FLIGHT).in_order(Order.NEWEST)
+        return page.union(flight.values_list(*shown)[: MOST_CARDS + 1], all=True)
 
     @cached_property
+    def _seen(self) -> list[Seen]:
+        return list(self._keys())
+
+    @cached_property
+    def _read(self) -> list[Job]:
+        """Every job that is shown, with all that is shown of it, in order."""
+        rows = Job.objects.filter(pk__in=[pk for pk, *_ in self._seen]).for_cards().with_usage()
+        if self.wanted.search:
+            rows = rows.with_hits(self.wanted.search)
+        return sorted(rows, key=self._place_of, reverse=True)
+
+    def _place_of(self, job: Job) -> Place:
+        if self.wanted.order is Order.COSTLIEST:
+            return Place(job.cost, job.pk)
+        if self.wanted.order is Order.LONGEST:
+            took = job.finished_at - job.sent_at if job.finished_at and job.sent_at else dt.timedelta(0)
+            return Place(took, job.pk)
+        return Place(job.created_at, job.pk)
+
+    @property
     def _flight(self) -> list[Job]:
-        if not self.has_cards:
-            return []
-        return list(self._unfinished().for_cards()[: MOST_CARDS + 1])
+        return [job for job in self._read if not job.is_final] if self.has_cards else []
 
     @cached_property
     def _page(self) -> list[Job]:
-        return list(self._rows().for_list().with_usage()[: PAGE + 1])
+        return [job for job in self._read if job.is_final] if self.has_cards else self._read
 
-    def _unfinished(self) -> JobQuerySet:
-        return self._visible().unfinished()
-
-    def _rows(self) -> JobQuerySet:
-        """The history, from where the URL says."""
-        rows = self._visible()
-        if self.wanted.status == FLIGHT:
-            rows = rows.unfinished()
-        elif self.wanted.status:
-            rows = rows.filter(status=self.wanted.status)
-        else:
-            rows = rows.filter(status__in=FINAL)
-        return rows if self._last is None else _older_than(rows, self._last)
+    def _first(self, most: int) -> JobQuerySet:
+        """The first rows of the page."""
+        wanted, user = self.wanted, self.frame.user
+        # What has an index of its own in this order is read from there; else project by project.
+        has_index = wanted.filters.keys() & INDEXED or (wanted.status and wanted.order is not Order.NEWEST)
+        if user.is_superuser or wanted.search or has_index:
+            return wanted.rows(self._visible()).page(most, wanted.order, after=wanted.after)
+        own = Project.objects.visible_to(user)
+        return wanted.rows(Job.objects.all()).page(most, wanted.order, after=wanted.after, of_each=own)
 
     def _visible(self) -> JobQuerySet:
+        """What the person can see and has what is looked for, before any filter."""
         rows = Job.objects.visible_to(self.frame.user)
-        if self.wanted.project:
-            rows = rows.filter(project__slug=self.wanted.project)
-        if self.wanted.model:
-            rows = rows.filter(model=self.wanted.model)
-        return rows.order_by("-created_at", "-id")
+        if not self.wanted.search:
+            return rows
+        if self._found is None:
+            return rows.filter(jobtext__vector=asked_for(self.wanted.search))
+        return rows.filter(pk__in=self._found)
 
     @cached_property
-    def _last(self) -> Job | None:
-        """The job after which the page begins; one that the person cannot see is no place to begin."""
-        if not self.wanted.after:
+    def _found(self) -> list[int] | None:
+        """The jobs with what is looked for; None for none looked for, and for more than are looked at."""
+        if not self.wanted.search:
             return None
-        rows = Job.objects.visible_to(self.frame.user).only("created_at")
-        return rows.filter(short_id=self.wanted.after).first()
-
-
-def _older_than(rows: JobQuerySet, job: Job) -> JobQuerySet:
-    """Return the rows after a job in the order newest first; equal times are told apart by id."""
-    # The range on created_at is what the index can use; the exclusion only trims its first instant.
-    return rows.filter(created_at__lte=job.created_at).exclude(created_at=job.created_at, id__gte=job.pk)
+        found = JobText.objects.some_matching(self.wanted.search, MOST_FOUND + 1)
+        return found if len(found) <= MOST_FOUND else None
 
 
 def _age(shown: Iterable[Seen], now: dt.datetime) -> float:

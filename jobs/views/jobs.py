@@ -4,10 +4,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
+from jobs.forms.job_filter import Wanted
 from jobs.models import Job
 from jobs.views.first_steps import first_steps
 from jobs.views.frame import fragment, frame_of, person_of
-from jobs.views.job_list import JobList, Wanted
+from jobs.views.job_list import JobList
 from jobs.views.starts import STARTS
 
 
@@ -24,8 +25,8 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def jobs(request: HttpRequest) -> HttpResponse:
-    """List what is in flight and what has ended, newest first."""
-    found = JobList(frame_of(request), Wanted.of(request.GET))
+    """List what is in flight and what has ended, as the address asks for it."""
+    found = JobList(frame_of(request), Wanted.of(request.GET, person_of(request)))
     return render(request, "jobs.html", {"list": found})
 
 
@@ -33,7 +34,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
 @fragment
 def live(request: HttpRequest) -> HttpResponse:
     """Answer a page that asks for news: 304 before anything is rendered, or what changed."""
-    found = JobList(frame_of(request), Wanted.of(request.GET))
+    found = JobList(frame_of(request), Wanted.of(request.GET, person_of(request)))
     if request.headers.get("HX-PTag") == found.tag_now():
         return HttpResponse(status=304)
     answer = render(request, "jobs.html#live", {"list": found})

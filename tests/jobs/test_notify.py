@@ -1,17 +1,24 @@
-"""Mails: links that reach whom they are for, and nothing of them anywhere else."""
+"""Mails: links and ends that reach whom they are for, once, and nothing of them anywhere else."""
 
+import datetime as dt
 import logging
 import smtplib
 from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
 
 from jobs import notify, tasks
 from jobs.access import Role
-from jobs.models import Invitation, Notice, SignInLink, User
+from jobs.lifecycle.transition import move
+from jobs.models import Invitation, Job, Membership, Notice, Project, SignInLink, Status, User
 from tests.factories import a_person, a_project
+from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
 
@@ -78,3 +85,86 @@ def test_a_mail_that_cannot_be_sent_raises_an_alarm_and_tells_nothing_of_it(
     assert Notice.objects.get().kind == "mail_failed"
     assert type(error).__name__ in caplog.text
     assert not any(word in caplog.text + Notice.objects.get().message for word in ("eve@", "a secret"))
+
+
+def a_long_job(person: User, *, minutes: float = 3, **wanted: Any) -> Job:
+    project = Project.objects.filter(slug="proofs").first() or a_project(members={person: Role.SUBMITTER})
+    sent = timezone.now() - dt.timedelta(minutes=minutes)
+    return a_job(project, person, Status.IN_PROGRESS, sent_at=sent, spec={"title": "The\nlemma"}, **wanted)
+
+
+def ends(job: Job, to: Status = Status.COMPLETED) -> list[int]:
+    """End a job; return the ids of those that a worker is asked to mail about."""
+    move(job.pk, of=[Status.IN_PROGRESS], to=to, finished_at=Now())
+    asked = [message.task for message in OrmQ.objects.all()]
+    return [task["args"][0] for task in asked if task["func"] == "jobs.tasks.mail_job_end"]
+
+
+@pytest.mark.parametrize("to", [Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.REQUIRES_ACTION])
+def test_whoever_asked_is_told_once_that_a_long_job_has_ended(mira: User, to: Status) -> None:
+    User.objects.update(wants_mail=True)
+    job = a_long_job(mira)
+    assert ends(job, to) == [job.pk]
+    for _ in range(2):  # a message may be delivered twice
+        tasks.mail_job_end(job.pk)
+    (sent,) = mail.outbox
+    assert sent.to == ["mira@example.com"]
+    assert sent.subject == f"{to.label}: The lemma"
+    assert f"https://ponder.example.com/jobs/{job.short_id}/" in str(sent.body)
+    assert "after 3 min" in str(sent.body)
+
+
+def test_nobody_is_told_of_a_short_job_or_without_having_asked(mira: User, settings: Settings) -> None:
+    assert ends(a_long_job(mira)) == []
+    User.objects.update(wants_mail=True)
+    assert ends(a_long_job(mira, minutes=1.9)) == []
+    assert ends(a_long_job(mira, mailed_at=timezone.now())) == []  # it had another end before
+    settings.IS_MAIL_SENT = False
+    assert ends(a_long_job(mira)) == []
+
+
+def test_a_move_that_is_no_end_or_does_not_happen_tells_nobody(mira: User) -> None:
+    User.objects.update(wants_mail=True)
+    job = a_long_job(mira)
+    assert ends(job, Status.QUEUED) == []
+    assert ends(job) == []
+
+
+def test_an_end_that_is_undone_tells_nobody(mira: User) -> None:
+    User.objects.update(wants_mail=True)
+    job = a_long_job(mira)
+    with transaction.atomic():
+        assert ends(job) == [job.pk]
+        transaction.set_rollback(True)
+    assert "jobs.tasks.mail_job_end" not in [message.task["func"] for message in OrmQ.objects.all()]
+
+
+@pytest.mark.parametrize("change", ["shut out", "left the project", "changed their mind", "gone"])
+def test_whoever_may_or_will_not_know_any_more_is_not_told(mira: User, change: str) -> None:
+    User.objects.update(wants_mail=True)
+    job = a_long_job(mira)
+    ends(job)
+    if change == "shut out":
+        User.objects.update(is_active=False)
+    elif change == "left the project":
+        Membership.objects.all().delete()
+    elif change == "changed their mind":
+        User.objects.update(wants_mail=False)
+    tasks.mail_job_end(0 if change == "gone" else job.pk)
+    assert mail.outbox == []
+
+
+def test_a_mail_server_that_fails_changes_nothing_about_the_end(
+    mira: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any) -> None:
+        raise smtplib.SMTPServerDisconnected
+
+    User.objects.update(wants_mail=True)
+    job = a_long_job(mira)
+    ends(job)
+    monkeypatch.setattr(mail.EmailMessage, "send", refuse)
+    tasks.mail_job_end(job.pk)
+    job.refresh_from_db()
+    assert job.status == Status.COMPLETED
+    assert Notice.objects.get().kind == "mail_failed"

@@ -7,7 +7,7 @@ import pytest
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Answer, Attempt, Job, JobText, User
-from jobs.models.reading import ANSWER_SEARCHED, PROMPT_SEARCHED
+from jobs.models.job_text import ANSWER_SEARCHED, PROMPT_SEARCHED
 from tests.factories import a_person, a_project, a_spec
 
 pytestmark = pytest.mark.django_db
