@@ -326,11 +326,7 @@ def ask(client: Client, method: str, path: str, fields: dict[str, Any] | None = 
         answer = getattr(client, method)(path, fields if method == "post" else None)
         made = Job.objects.count() - before
         transaction.set_rollback(True)
-    page = b"".join(answer).decode()
-    if method == "get" and answer.headers.get("Content-Type", "").startswith("text/html"):
-        # The console's templates are Django's.
-        assert path.startswith("/admin/") or faults(page) == [], path
-    return word_for(answer), page, made
+    return word_for(answer), b"".join(answer).decode(), made
 
 
 def test_every_page_has_a_row_and_every_row_a_page():
@@ -347,6 +343,9 @@ def test_everyone_gets_what_the_table_says(world: World, role: str, method: str)
             got, page, made = ask(world.client(role), method, path, world.fields(route))
             if got != expected:
                 surprises.append((path, expected, got))
+            # Of the roles that read pages these two see most, and least.
+            if method == "get" and role in ("viewer", "operator") and page.lstrip().startswith("<"):
+                assert faults(page) == [], path
             assert made == (route == "jobs/new/" and method == "post" and expected == GO), route
             seen |= {word for word in FOREIGN if word in page}
     assert surprises == []
