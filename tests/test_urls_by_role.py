@@ -137,16 +137,17 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "admin/autocomplete/": ("no", "method"),
     "admin/jsi18n/": ("ok", "method"),
     "admin/r/<path:content_type_id>/<path:object_id>/": ("lost", "lost"),
-    "admin/^(?P<app_label>auth|jobs|django_q)/$": ("ok", "ok"),
+    "admin/^(?P<app_label>auth|jobs|django_q|admin)/$": ("ok", "ok"),
     "admin/(?P<url>.*)$": ("lost", "lost"),
 }
 EXAMPLES = {
     "<path:content_type_id>/<path:object_id>": "0/0",
-    "^(?P<app_label>auth|jobs|django_q)/$": "jobs/",
+    "^(?P<app_label>auth|jobs|django_q|admin)/$": "jobs/",
     "(?P<url>.*)$": "nowhere/",
 }
 # What operators may do to each record: add, change, delete. Everything else is the product's own to write.
 RECORDS: dict[str, str] = {
+    "admin.logentry": "",
     "auth.group": "acd",
     "django_q.failure": "",
     "django_q.ormq": "",
@@ -154,6 +155,7 @@ RECORDS: dict[str, str] = {
     "django_q.success": "",
     "jobs.answer": "",
     "jobs.apitoken": "",
+    "jobs.attachment": "",
     "jobs.attempt": "",
     "jobs.budget": "",
     "jobs.budgetperiod": "",
@@ -161,10 +163,14 @@ RECORDS: dict[str, str] = {
     "jobs.dailyspend": "",
     "jobs.dailytagspend": "",
     "jobs.event": "",
+    "jobs.invitation": "",
     "jobs.job": "",
+    "jobs.jobattachment": "",
+    "jobs.jobnote": "",
     "jobs.ledgerentry": "",
     "jobs.membership": "acd",
     "jobs.modelspec": "ac",
+    "jobs.monthlyspend": "",
     "jobs.notice": "",
     "jobs.price": "a",
     "jobs.project": "ac",
@@ -172,9 +178,11 @@ RECORDS: dict[str, str] = {
     "jobs.pumplease": "",
     "jobs.rawresponse": "",
     "jobs.refusal": "",
+    "jobs.savedreplies": "",
     "jobs.signinfailure": "",
     "jobs.signinlink": "",
     "jobs.user": "ac",
+    "jobs.verdict": "",
     "jobs.workspace": "c",
 }
 

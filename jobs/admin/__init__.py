@@ -1,5 +1,16 @@
 """The admin console: every record for staff to look at, and the few that are theirs to change."""
 
-from jobs.admin import catalogue, connections, money, people, projects, queue, records, site
+from jobs.admin import catalogue, connections, content, money, people, projects, queue, records, site, trail
 
-__all__ = ["catalogue", "connections", "money", "people", "projects", "queue", "records", "site"]
+__all__ = [
+    "catalogue",
+    "connections",
+    "content",
+    "money",
+    "people",
+    "projects",
+    "queue",
+    "records",
+    "site",
+    "trail",
+]

@@ -1,5 +1,6 @@
 """What the admin's pages share: lists that never count a million rows, and pages that only show."""
 
+import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, override
 
@@ -9,6 +10,7 @@ from django.db import models
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from jobs import clock
 from jobs.models.secret import SecretField
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 else:
     BaseModelAdmin, BasePaginator = admin.ModelAdmin, Paginator
 
+MONTHS = 12
 LIST_DEPTH = 10_000  # rows; counting a million takes longer than reading the page
 REACH = f"A list reaches back {LIST_DEPTH:,} rows: filter or search for older ones."
 
@@ -36,7 +39,7 @@ class Page(BaseModelAdmin):
 
     paginator = ShallowPaginator
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # each would count the whole table
+    show_facets = admin.ShowFacets.ALLOW
     list_per_page = 50
 
 
@@ -52,7 +55,8 @@ class Kept(Page):
 class ViewOnly(Kept):
     """A record that the product writes and nobody else."""
 
-    actions = None
+    actions: Any = None
+    show_facets = admin.ShowFacets.NEVER  # each would count the whole table
 
     @override
     def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:
@@ -76,6 +80,38 @@ class ViewOnly(Kept):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """All of them."""
         return self.get_fields(request, obj)
+
+
+class Months(admin.SimpleListFilter):
+    """The last twelve months to choose from; a date hierarchy would read the whole table for its years."""
+
+    title = "month"
+    parameter_name = "in_month"
+    column: str
+
+    @override
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Name them, newest first."""
+        months = [clock.month_of(clock.now().date())]
+        while len(months) < MONTHS:
+            months.append(clock.month_of(months[-1] - dt.timedelta(days=1)))
+        return [(f"{month:%Y-%m}", f"{month:%B %Y}") for month in months]
+
+    @override
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Keep the rows of the month that was chosen; a word that is none of them chooses nothing."""
+        if self.value() not in dict(self.lookup_choices):
+            return queryset
+        first = dt.date.fromisoformat(f"{self.value()}-01")
+        ends: list[dt.date] = [first, clock.month_of(first + dt.timedelta(days=32))]
+        if isinstance(queryset.model._meta.get_field(self.column), models.DateTimeField):
+            ends = [dt.datetime.combine(end, dt.time.min, tzinfo=dt.UTC) for end in ends]
+        return queryset.filter(**{f"{self.column}__gte": ends[0], f"{self.column}__lt": ends[1]})
+
+
+def months_of(column: str) -> type[Months]:
+    """Return the filter for a table that has an index by this day or moment."""
+    return type("MonthsOf", (Months,), {"column": column})
 
 
 def exact(amount: Decimal | None) -> str:

@@ -15,7 +15,18 @@ from jobs.admin.people import ModelForm
 from jobs.models import Connection, KeySource, Secret
 
 # What a pump may have set since the page was opened.
-STATE = ("paused_at", "paused_reason", "paused_by", "not_before", "unknown_in_a_row", "doubted_at")
+STATE = (
+    "paused_at",
+    "paused_reason",
+    "paused_by",
+    "not_before",
+    "unknown_in_a_row",
+    "doubted_at",
+    "test_asked_at",
+    "last_test_at",
+    "last_test_result",
+    "is_last_test_good",
+)
 
 
 def _write_only(label: str, help_text: str) -> forms.CharField:

@@ -4,8 +4,8 @@ from typing import ClassVar, override
 
 from django.contrib import admin
 
-from jobs.admin.base import REACH, ViewOnly, exact
-from jobs.models import Budget, BudgetPeriod, DailySpend, DailyTagSpend, LedgerEntry, Refusal
+from jobs.admin.base import REACH, ViewOnly, exact, months_of
+from jobs.models import Budget, BudgetPeriod, DailySpend, DailyTagSpend, LedgerEntry, MonthlySpend, Refusal
 
 
 @admin.register(Budget)
@@ -14,6 +14,7 @@ class BudgetAdmin(ViewOnly):
 
     list_display = ("__str__", "scope", "project", "user", "token", "a_month", "is_hard")
     list_filter = ("scope", "is_hard")
+    show_facets = admin.ShowFacets.ALLOW
     list_select_related = ("project", "user", "token")
     ordering = ("pk",)
 
@@ -82,7 +83,7 @@ class LedgerEntryAdmin(ViewOnly):
         "created_at",
     )
     list_display_links = ("id", "kind")
-    list_filter = ("kind", "basis", "project", "created_at")
+    list_filter = ("kind", "basis", months_of("month"), "project", "created_at")
     list_select_related = ("project", "user", "job")
     ordering = ("-id",)
     search_fields = ("job__short_id__exact", "user__email__iexact", "idempotency_key__exact")
@@ -100,14 +101,13 @@ class LedgerEntryAdmin(ViewOnly):
 
 
 class Rollup(ViewOnly):
-    """A day's sums."""
+    """Sums of a day or a month."""
 
     list_select_related: ClassVar[tuple[str, ...]] = ("project", "user")
-    date_hierarchy = "spent_on"
 
     @admin.display(description="USD", ordering="cost")
-    def usd(self, row: DailySpend | DailyTagSpend) -> str:
-        """The day's cost."""
+    def usd(self, row: DailySpend | DailyTagSpend | MonthlySpend) -> str:
+        """What it adds up to."""
         return exact(row.cost)
 
 
@@ -127,9 +127,19 @@ class DailySpendAdmin(Rollup):
         "output_tokens",
         "reasoning_tokens",
     )
-    list_filter = ("project", "model", "effort")
+    list_filter = (months_of("spent_on"), "project", "model")
     list_select_related = ("project", "model", "user", "token")
     ordering = ("-spent_on", "-cost")
+
+
+@admin.register(MonthlySpend)
+class MonthlySpendAdmin(Rollup):
+    """What a page of a month reads: each project by day, by model and effort, by person and token."""
+
+    list_display = ("month", "project", "spent_on", "model", "effort", "user", "token", "usd", "jobs")
+    list_filter = (months_of("month"), "project", "model")
+    list_select_related = ("project", "model", "user", "token")
+    ordering = ("-month", "-cost")
 
 
 @admin.register(DailyTagSpend)
@@ -137,7 +147,7 @@ class DailyTagSpendAdmin(Rollup):
     """Sums by project, person and tag."""
 
     list_display = ("spent_on", "project", "user", "tag", "usd", "jobs")
-    list_filter = ("project",)
+    list_filter = (months_of("spent_on"), "project")
     ordering = ("-spent_on", "-cost")
     search_fields = ("tag__exact",)
     search_help_text = f"A tag, in full. {REACH}"

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from jobs.admin.base import Kept, ViewOnly
-from jobs.models import Membership, SignInFailure, SignInLink, User
+from jobs.models import Invitation, Membership, SignInFailure, SignInLink, User
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -80,6 +80,18 @@ class UserAdmin(Kept):
         if not change:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ViewOnly):
+    """Ways in that were given out; their secrets are not stored."""
+
+    list_display = ("email", "project", "role", "invited_by", "created_at", "expires_at", "used_at")
+    list_filter = (("used_at", admin.EmptyFieldListFilter), "role")
+    list_select_related = ("project", "invited_by")
+    ordering = ("-created_at",)
+    search_fields = ("email__iexact",)
+    search_help_text = "An e-mail address, in full."
 
 
 @admin.register(SignInLink)

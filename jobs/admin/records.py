@@ -3,12 +3,12 @@
 from typing import Any, ClassVar, override
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
-from jobs.admin.base import REACH, ViewOnly, exact
-from jobs.models import Answer, Attempt, Event, Job, Notice, Prompt, PumpLease, RawResponse
-
-CONTENT = "Content: people's own words or a model's. Look only where you must."
+from jobs.admin.acts import ACTS, offered
+from jobs.admin.base import REACH, ViewOnly, exact, months_of
+from jobs.models import Attempt, Event, Job, Notice, PumpLease, Verdict
+from jobs.templatetags import ui
 
 
 class OfJob(ViewOnly):
@@ -24,52 +24,36 @@ class OfJob(ViewOnly):
         return obj.job.get_absolute_url() if obj.job else None
 
 
-class Content(OfJob):
-    """A payload: what somebody wrote, or what came back. Its pages say so."""
-
-    @override
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the list under its warning."""
-        return super().changelist_view(request, {"subtitle": None, **(extra_context or {}), "title": CONTENT})
-
-    @override
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        """Show one under its warning."""
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), "title": CONTENT}
-        )
-
-
 @admin.register(Job)
 class JobAdmin(ViewOnly):
-    """Jobs without their content."""
+    """Jobs without their content, and what may be done to them."""
 
+    actions = [offered(act) for act in ACTS]
     list_display = (
         "short_id",
-        "status",
+        "state",
         "project",
         "submitted_by",
         "model",
-        "effort",
         "ceiling",
         "charged",
         "created_at",
-        "finished_at",
     )
     # No filter on words without a list of choices: the page would read the whole table for them.
-    list_filter = ("status", "project", "model", "created_at")
+    list_filter = ("status", months_of("created_at"), "created_at", "model", "project")
     list_select_related = ("project", "submitted_by", "model")
     ordering = ("-created_at", "-id")
     search_fields = ("short_id__exact", "fingerprint__exact", "submitted_by__email__iexact")
     search_help_text = f"A short id, a fingerprint or an e-mail address, in full. {REACH}"
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Tell whether someone may act on any job."""
+        return request.user.has_perm("jobs.operate")
+
+    @admin.display(description="status", ordering="status")
+    def state(self, job: Job) -> str:
+        """As the pages show it."""
+        return ui.badge(job.status)
 
     @admin.display(description="ceiling", ordering="worst_case")
     def ceiling(self, job: Job) -> str:
@@ -110,49 +94,6 @@ class AttemptAdmin(OfJob):
         return exact(attempt.cost)
 
 
-@admin.register(Prompt)
-class PromptAdmin(Content):
-    """What jobs ask. Staff read people's words here."""
-
-    list_display = ("job", "title", "schema_name")
-    ordering = ("-job",)
-
-
-@admin.register(Answer)
-class AnswerAdmin(Content):
-    """What came back. Staff read answers here; the rendered copy is left out."""
-
-    list_display = ("job", "attempt_id", "is_refusal", "renderer_version")
-    list_filter = ("is_refusal",)
-    ordering = ("-job",)
-
-    @override
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Leave out the HTML, which repeats the text."""
-        return [name for name in super().get_fields(request, obj) if name != "html"]
-
-
-@admin.register(RawResponse)
-class RawResponseAdmin(Content):
-    """Responses as they came. Staff read answers here."""
-
-    list_display = ("attempt", "job", "read_at")
-    list_select_related = ("attempt__job",)
-    ordering = ("-attempt",)
-    search_fields = ("attempt__job__short_id__exact", "attempt__response_id__exact")
-    search_help_text = f"A job's short id or a response id, in full. {REACH}"
-
-    @admin.display(description="job")
-    def job(self, raw: RawResponse) -> Job:
-        """The attempt's job."""
-        return raw.attempt.job
-
-    @override
-    def view_on_site(self, obj: RawResponse) -> str:
-        """Return the job's page."""
-        return obj.attempt.job.get_absolute_url()
-
-
 @admin.register(Event)
 class EventAdmin(OfJob):
     """The timelines."""
@@ -163,6 +104,16 @@ class EventAdmin(OfJob):
     ordering = ("-id",)
 
 
+@admin.register(Verdict)
+class VerdictAdmin(OfJob):
+    """Whether answers were right, as people judged them."""
+
+    list_display = ("job", "value", "by", "at")
+    list_filter = ("value",)
+    list_select_related = ("job", "by")
+    ordering = ("-job",)
+
+
 @admin.register(Notice)
 class NoticeAdmin(OfJob):
     """Alarms."""
@@ -171,6 +122,7 @@ class NoticeAdmin(OfJob):
     list_filter = ("kind", "connection")
     list_select_related = ("job", "connection")
     date_hierarchy = "created_at"
+    show_facets = admin.ShowFacets.ALLOW
     search_fields = ("job__short_id__exact", "message")
     search_help_text = "A job's short id, or words of the message."
 

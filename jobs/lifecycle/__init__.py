@@ -13,8 +13,9 @@ from jobs.lifecycle.attaching import forget_unused, given_as, given_with, keep_f
 from jobs.lifecycle.calls import Call, Reply, replies_in
 from jobs.lifecycle.cancelling import NotCancellable, cancel
 from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause_all, relieve, resume, test
-from jobs.lifecycle.doorbell import install_watchdog, ring, ring_for
+from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
+from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
@@ -42,9 +43,11 @@ __all__ = [
     "JobSpec",
     "NotAdoptable",
     "NotCancellable",
+    "NotPolled",
     "NotUnconfirmed",
     "NotWaiting",
     "NothingToJudge",
+    "NothingToRender",
     "OverJobLimit",
     "Reply",
     "SpecError",
@@ -66,13 +69,16 @@ __all__ = [
     "install_watchdog",
     "judge",
     "keep_file",
+    "last_watch",
     "outline",
     "pause",
     "pause_all",
+    "poll_now",
     "problems_of",
     "record",
     "relieve",
     "remove_note",
+    "render_again",
     "render_due",
     "replay",
     "replies_in",

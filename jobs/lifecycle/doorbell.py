@@ -63,3 +63,10 @@ def install_watchdog() -> None:
                 minutes=minutes,
                 repeats=-1,
             )
+
+
+def last_watch() -> dt.datetime | None:
+    """Return when a cluster, whichever it was, ran the one-minute watchdog last; None if none ever did."""
+    ran = Schedule.objects.filter(name="watchdog", task__isnull=False).values_list("next_run", flat=True)
+    due: dt.datetime | None = ran.first()
+    return None if due is None else due - dt.timedelta(minutes=_EVERY["watchdog"])

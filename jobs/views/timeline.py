@@ -30,6 +30,7 @@ WORDS = {
     "decided_lost": "Declared lost",
     "decided_paid": "Counted as paid",
     "cancel_requested": "Asked to stop",
+    "poll_asked": "Asked for its state",
     "deadline": "Deadline passed, asked to stop",
     "unknown_status": "{api} uses an unknown status",
     "rejected": "Refused by {api}",

@@ -98,6 +98,9 @@ def complaints(pages: Mapping[str, Page]) -> Iterator[str]:
                 # A table's head may be a formula; axe reads no MathML, screen readers do.
                 if violation == "empty-table-header" and name == "completed":
                     continue
+                # Django's own: a magnifying glass is the label of the search in a list.
+                if violation == "label-title-only" and name.startswith("console"):
+                    continue
                 yield f"{name}, {theme}, {width}: {violation} {targets}"
             yield from too_wide(found["taken"], name, width)
     for width in OTHER_WIDTHS:
@@ -179,7 +182,22 @@ def test_every_page_is_readable_by_everyone_at_every_width(
         expect(page.get_by_role("alert").first).to_be_visible()
         found += complaints({"new with errors": page})
         consoles = [browse(operator), browse(operator)]
-        found += look_at(consoles, {"connections": "/settings/connections/", "console": "/admin/"})
+        found += look_at(
+            consoles,
+            {
+                "connections": "/settings/connections/",
+                "console": "/admin/",
+                "console's jobs": "/admin/jobs/job/",
+                "console's job": f"/admin/jobs/job/{jobs['unconfirmed'].pk}/change/",
+            },
+        )
+        console = consoles[0]
+        console.goto("/admin/jobs/job/?status__exact=unconfirmed")
+        console.locator("input.action-select").check()
+        console.get_by_label("Action:").select_option("resolve")
+        console.get_by_role("button", name="Run").click()
+        expect(console.get_by_role("button", name="Resolve unconfirmed jobs")).to_be_visible()
+        found += complaints({"console's question": console})
     assert not found, "\n".join(found)
 
 

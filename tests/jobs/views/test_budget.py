@@ -12,7 +12,7 @@ from django.test import Client
 
 from jobs import clock, pricing, spend
 from jobs.access import Role
-from jobs.models import ApiToken, BudgetPeriod, DailySpend, Job, Project, Status, User, Workspace
+from jobs.models import ApiToken, Basis, BudgetPeriod, DailySpend, Job, Project, Status, User, Workspace
 from jobs.templatetags import ui
 from jobs.views.month import Line, Month
 from tests.factories import a_person, a_project
@@ -228,6 +228,14 @@ def test_each_chart_is_told_in_a_sentence_and_in_a_table(real: Project, mira: Us
     assert drawn["daily"]["series"] == [{"name": "Bugs", "swatch": drawn["daily"]["series"][0]["swatch"],
                                          "values": [0, 0, 0, 0, 0, 4]}]  # fmt: skip
     assert drawn["costs"]["jobs"] == [0, 1, 0]
+
+
+def test_a_month_of_charges_that_rest_on_nothing_has_no_costs_to_draw(real: Project, mira: User) -> None:
+    a_job(real, mira, Status.FAILED, basis=Basis.NONE, cost=Decimal(0))
+    page = signed_in(mira).get("/budget/")
+    assert page.context["month"].costs is None
+    assert "No job was charged." in page.content.decode()
+    assert "Nothing was spent." in page.content.decode()
 
 
 def test_what_charts_are_drawn_from_runs_no_script(real: Project, mira: User) -> None:
