@@ -66,7 +66,12 @@ def install_watchdog() -> None:
 
 
 def last_watch() -> dt.datetime | None:
-    """Return when a cluster, whichever it was, ran the one-minute watchdog last; None if none ever did."""
-    ran = Schedule.objects.filter(name="watchdog", task__isnull=False).values_list("next_run", flat=True)
-    due: dt.datetime | None = ran.first()
-    return None if due is None else due - dt.timedelta(minutes=_EVERY["watchdog"])
+    """Return when a cluster, whichever it was, ran the one-minute watchdog last.
+
+    Until one has, it is when the watchdog was installed; None before that.
+    """
+    found = Schedule.objects.filter(name="watchdog").values_list("next_run", "task").first()
+    if found is None:
+        return None
+    due: dt.datetime = found[0]
+    return due - dt.timedelta(minutes=_EVERY["watchdog"]) if found[1] else due

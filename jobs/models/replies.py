@@ -13,5 +13,8 @@ class SavedReplies(models.Model):
     by = models.ForeignKey("jobs.User", on_delete=models.PROTECT, related_name="+")
     saved_at = models.DateTimeField(auto_now=True)
 
+    class Meta:
+        verbose_name_plural = "saved replies"
+
     def __str__(self) -> str:
         return f"saved replies to {self.pk}"

@@ -14,13 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.sandbox_process import SandboxProcess
 from tests.whole import ROOT, Whole
+
+if TYPE_CHECKING:
+    from playwright._impl._api_structures import SetCookieParam
 
 PICTURES = ROOT / "docs" / "images"
 ESSAYS = ROOT / "jobs" / "sandbox" / "answers"
@@ -28,6 +32,7 @@ SIZE = {"width": 1440, "height": 900}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SETTLED_WITHIN = 120.0  # seconds; a failed job is tried three times
 
+CLAUSES_TITLE = "List the liability clauses of both agreements"
 PRIMES_TITLE = "How many primes are there below a million?"
 PRIMES = """How many primes are there below a million, and how good is the estimate x / ln x?
 
@@ -40,12 +45,33 @@ Is the lemma true without assuming that T is compact? If it is not, give the sma
 can, then state the weakest extra assumption that repairs it and prove the repaired lemma.
 
 Check every step against the definitions in section 4 and name each theorem you use."""
+ROWS = (
+    ("Master agreement", "9.1", 2_000_000, True, "Liability of either side ends at the fees of two years."),
+    ("Master agreement", "9.3", 0, False, "The customer bears what follows from its own data."),
+    ("Master agreement", "11.4", 500_000, True, "Breach of confidence has a cap of its own."),
+    ("Addendum B", "3.2", 5_000_000, False, "The supplier is liable for lost personal data up to this sum."),
+    ("Addendum B", "3.5", 0, True, "Neither side is liable for lost profit."),
+)
+FIELDS: dict[str, str] = {
+    "agreement": "string",
+    "section": "string",
+    "cap_usd": "integer",
+    "is_mutual": "boolean",
+    "summary": "string",
+}
+CLAUSE = {
+    "type": "object",
+    "properties": {name: {"type": kind} for name, kind in FIELDS.items()},
+    "required": list(FIELDS),
+    "additionalProperties": False,
+}
 CLAUSES = {
     "type": "object",
-    "properties": {"clauses": {"type": "array", "items": {"type": "string"}}},
+    "properties": {"clauses": {"type": "array", "items": CLAUSE}},
     "required": ["clauses"],
     "additionalProperties": False,
 }
+FOUND = {"clauses": [dict(zip(FIELDS, row, strict=True)) for row in ROWS]}
 
 
 @dataclass(frozen=True)
@@ -75,14 +101,14 @@ PIECES = (
         "Enumerate all tilings of the board", "proofs", "tomas", 61, 1240, wish='outcome=incomplete answer=""'
     ),
     Piece(
-        "List the liability clauses of both agreements",
+        CLAUSES_TITLE,
         "contracts",
         "ana",
         74,
         97,
         "o3",
         "medium",
-        "reasoning=3100 answer_tokens=820",
+        f"reasoning=3100 answer_tokens=820 answer={json.dumps(json.dumps(FOUND))}",
         asked={"schema": CLAUSES, "schema_name": "liability_clauses"},
     ),
     Piece("Why does the reactor model diverge at low flow?", "reactors", "ana", 95, 703),
@@ -102,6 +128,8 @@ CAPS = {
     "contracts": ("Contracts", 60),
 }
 HISTORY = 24  # earlier jobs of one kind: from 20 on the likely cost rests on them
+DAY = 24 * 60  # minutes
+OTHERS = (("compilers", "jonas"), ("reactors", "ana"), ("contracts", "tomas"), ("compilers", "mira"))
 
 
 def main() -> None:
@@ -115,29 +143,33 @@ def main() -> None:
     with SandboxProcess().start(speed=1000) as sandbox, Whole(environment=allowed) as whole:
         os.environ.update(whole.environment, DJANGO_SETTINGS_MODULE="o3site.settings", PONDER_ROLE="shell")
         django.setup()
-        cookie, paths = scene(sandbox.base_url)
+        cookies, paths = scene(sandbox.base_url, whole.base_url)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             for theme in ("light", "dark"):
                 context = browser.new_context(base_url=whole.base_url, viewport=SIZE, color_scheme=theme)  # type: ignore[arg-type]
-                context.add_cookies([{"name": cookie[0], "value": cookie[1], "url": whole.base_url}])
+                context.add_cookies([cookies["mira"]])
                 page = context.new_page()
-                for name in shots(page, paths, theme):
-                    picture = into / f"{name}.png"
+                for name in shots(page, paths, cookies["operator"]):
+                    picture = into / (f"{name}.png" if theme == "light" else f"{name}-dark.png")
                     page.screenshot(path=picture)
+                    # 256 colours are enough for a page, and take a third of the room.
+                    taken = Image.open(picture).convert("RGB")
+                    few = taken.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
+                    few.save(picture, optimize=True)
                     print(f"{picture.name:<16} {picture.stat().st_size / 1024:6.0f} KB")
             browser.close()
 
 
-def shots(page: Page, paths: dict[str, str], theme: str) -> Iterator[str]:
+def shots(page: Page, paths: dict[str, str], operator: "SetCookieParam") -> Iterator[str]:
     """Bring one page after the other before the camera; yield the name of each picture."""
     page.goto(paths["job"])
     expect(page.locator(".math .katex").first).to_be_visible()
     page.wait_for_load_state("networkidle")
-    if theme == "dark":
-        yield "job-dark"
-        return
     yield "job"
+    page.goto(paths["result"])
+    page.wait_for_load_state("networkidle")
+    yield "result"
     page.goto("/jobs/")
     page.wait_for_load_state("networkidle")
     yield "jobs"
@@ -152,12 +184,18 @@ def shots(page: Page, paths: dict[str, str], theme: str) -> Iterator[str]:
     height = page.evaluate("() => document.documentElement.scrollHeight")
     page.set_viewport_size({"width": SIZE["width"], "height": height})
     yield "budget"
+    page.context.add_cookies([operator])
+    page.set_viewport_size(SIZE)  # type: ignore[arg-type]
+    page.goto("/admin/")
+    page.wait_for_load_state("networkidle")
+    yield "console"
 
 
-def scene(base_url: str) -> tuple[tuple[str, str], dict[str, str]]:
-    """Make people, projects and a morning's work; return Mira's session cookie and the paths to show."""
+def scene(base_url: str, site_url: str) -> tuple[dict[str, "SetCookieParam"], dict[str, str]]:
+    """Make people, projects and a month's work; return two sessions' cookies and the paths to show."""
     from django.conf import settings
     from django.test import Client
+    from django.utils import timezone
 
     from jobs import lifecycle, spend
     from jobs.access import Role
@@ -180,6 +218,9 @@ def scene(base_url: str) -> tuple[tuple[str, str], dict[str, str]]:
             # Without the line that says it is practice, and the heading that repeats the title.
             essay = (ESSAYS / "2-primes.md").read_text().split("\n\n", 2)[2]
             prompt, wish = PRIMES, f"{wish[:-2]} answer={json.dumps(essay)}]]"
+        # The day its money counts on; none of the past month's has a cap.
+        now = timezone.now()
+        settings.PONDER_TODAY = max((now - dt.timedelta(minutes=piece.ago)).date(), now.date().replace(day=1))
         return lifecycle.submit(
             JobSpec(
                 project=projects[piece.project],
@@ -199,21 +240,39 @@ def scene(base_url: str) -> tuple[tuple[str, str], dict[str, str]]:
             f"Is step {number + 1} of the proof of theorem 6.2 complete?",
             "proofs",
             "mira",
-            1500 + number * 40,
+            (1 + number * 0.8) * DAY,
             300 + number * 17,
             wish=f"input=1800 reasoning={9_000 + (number * 7919) % 19_000} answer_tokens={900 + number * 40}",
         )
         for number in range(HISTORY)
     ]
+    earlier += [
+        Piece(
+            f"Review of change {4_100 + number * 37}",
+            *OTHERS[number % len(OTHERS)],
+            ago=(1 + number * 0.55) * DAY,
+            took=200 + number * 23,
+            model=("o3-pro", "o3", "gpt-5.6-sol")[number % 3],
+            wish=f"input=2400 reasoning={5_000 + (number * 6571) % 21_000} answer_tokens={700 + number * 30}",
+        )
+        for number in range(HISTORY)
+    ]
+    earlier.sort(key=lambda piece: piece.ago)
     sent = [(piece, submit(piece)) for piece in (*reversed(earlier), *reversed(PIECES))]
     await_ends([job.pk for piece, job in sent if "seconds" not in piece.wish])
     for piece, job in sent:
         put_back(job.pk, piece)
-    shown = next(job for piece, job in sent if piece.title == PRIMES_TITLE)
-    client = Client()
-    client.force_login(people["mira"])
-    name = settings.SESSION_COOKIE_NAME
-    return (name, client.cookies[name].value), {"job": shown.get_absolute_url()}
+    settings.PONDER_TODAY = None
+    shown = {piece.title: job.get_absolute_url() for piece, job in sent}
+    people["operator"] = User.objects.create_superuser("olu@example.com", name="Olu Adeyemi")
+    cookies: dict[str, SetCookieParam] = {}
+    for key in ("mira", "operator"):
+        client = Client()
+        client.force_login(people[key])
+        value = client.cookies[settings.SESSION_COOKIE_NAME].value
+        cookies[key] = {"name": settings.SESSION_COOKIE_NAME, "value": value, "url": site_url}
+    paths = {"job": shown[PRIMES_TITLE], "result": shown[CLAUSES_TITLE]}
+    return cookies, paths
 
 
 def await_ends(ids: list[int]) -> None:

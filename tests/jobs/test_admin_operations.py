@@ -68,6 +68,8 @@ def test_an_empty_installation_waits_for_its_first_worker(db: None) -> None:
     assert [one.name for one in panel.tiles if one.word] == ["Heartbeat"]
     assert panel.said == "One thing needs you"
     assert tile("Heartbeat", panel).figure == "none yet"
+    lifecycle.install_watchdog()
+    assert not tile("Heartbeat").word
 
 
 def test_one_unconfirmed_job_is_opened_at_once_and_several_in_the_list(

@@ -170,7 +170,7 @@ def fill_the_months() -> None:
     """Make the sums of all months as an upgrade does: of the days."""
     MonthlySpend.objects.all().delete()
     with connection.cursor() as cursor:
-        cursor.execute(import_module("jobs.migrations.0012_sums_of_a_month").FILL)
+        cursor.execute(import_module("jobs.migrations.0013_sums_of_a_month").FILL)
 
 
 def test_the_sums_of_months_there_were_before_are_filled_in(
