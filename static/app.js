@@ -143,6 +143,16 @@
     }
   }
 
+  /* ---- whoever signs out leaves no draft behind; one whose session ends finds it again ---- */
+  doc.addEventListener("submit", ({ target }) => {
+    if (target.getAttribute("action") !== "/logout/") return;
+    try {
+      for (const name of Object.keys(localStorage)) if (name.startsWith("draft:")) localStorage.removeItem(name);
+    } catch {
+      /* storage is forbidden: there is none */
+    }
+  });
+
   /* ---- sign-in link: the token travels in the fragment, which no log and no Referer ever holds ---- */
   const field = doc.querySelector("input[data-from-fragment]");
   if (field && location.hash.length > 1) {

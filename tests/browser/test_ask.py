@@ -155,6 +155,13 @@ def test_job_is_written_with_files_and_schema_and_its_draft_outlives_the_session
     expect(files).to_have_count(0)
     expect(page.locator("#saved")).to_have_text("")
 
+    # Whoever signs out leaves nothing behind.
+    prompt.fill("Is it a secret?")
+    expect(page.locator("#saved")).to_have_text(re.compile("Draft saved"))
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert page.evaluate("() => Object.keys(localStorage)") == []
+
 
 def test_page_advises_less_and_a_click_takes_the_advice(
     ponder: Installation, browse: Browse, mira: User, settings: Settings
