@@ -16,7 +16,7 @@ from jobs import forecast
 from jobs.access import Role
 from jobs.models import DailySpend, Job, ModelSpec, Price, Project, Status, User, Verdict, VerdictValue
 from jobs.views import advice
-from tests.factories import a_person, a_project
+from tests.factories import a_project
 from tests.jobs.views.states import a_job
 from tests.jobs.views.test_new_job import html, price, send, typed
 
@@ -28,11 +28,6 @@ LONG = "Is the lemma true without compactness, step by step? " * 8
 @pytest.fixture(autouse=True)
 def before_the_shutdown(settings: Any) -> None:
     settings.PONDER_TODAY = dt.date(2026, 11, 22)
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from jobs.models import Answer, Job, Membership, Project, Prompt, Status, User
 from jobs.rendering import RENDERER_VERSION, parts, render, results
 from jobs.views import downloads
 from jobs.views.downloads import spreadsheet_cell
-from tests.factories import a_person, a_project
+from tests.factories import a_person
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -33,23 +33,6 @@ ROWS = [
 ]
 VALUE = {"rows": ROWS, "currency": "SEK"}
 WRONG = {"path": "/rows/6/on", "message": "2024-02-30 is not a date.", "rule": "format"}
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 def prose(project: Project, by: User, text: str, **answer: Any) -> Job:

@@ -28,11 +28,6 @@ def signed_in(user: User) -> Client:
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
 def real(mira: User) -> Project:
     return a_project("bugs", is_practice=False, members={mira: Role.SUBMITTER})
 

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from jobs.access import Role
 from jobs.models import Job, ModelSpec, Project, User
 from jobs.schemas import parse, problems
 from jobs.views.editors import ALL, SHOWN, schema_check, tools_check
-from tests.factories import a_person, a_project
 from tests.jobs.views.test_new_job import typed
 
 pytestmark = pytest.mark.django_db
@@ -24,16 +22,6 @@ LOOSE = """{
   "required": ["a"]
 }"""
 LOOK_UP = {"type": "function", "name": "look_up", "parameters": {"type": "object", "properties": {}}}
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from jobs.models import (
 from jobs.pricing import Usage, charge
 from jobs.rendering import RENDERER_VERSION
 from jobs.templatetags import ui
-from tests.factories import a_person, a_project
+from tests.factories import a_person
 from tests.jobs.views.states import DOWNLOAD, SAGE, USAGE, a_job
 
 pytestmark = pytest.mark.django_db
@@ -45,23 +45,6 @@ POSTS = [
 type Counted = Callable[..., Any]
 
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 def as_member(project: Project, role: Role) -> Client:

@@ -12,7 +12,7 @@ from jobs import spend
 from jobs.access import Role
 from jobs.models import Job, Project, SavedReplies, Status, User
 from jobs.templatetags import ui
-from tests.factories import a_person, a_project
+from tests.factories import a_person
 from tests.jobs.views.states import ARXIV, DOWNLOAD, SAGE, a_job
 
 pytestmark = pytest.mark.django_db
@@ -25,23 +25,6 @@ ALL = {
     "call3-approve": "yes",
     "submission_key": KEY,
 }
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 @pytest.fixture

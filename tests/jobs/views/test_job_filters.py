@@ -27,11 +27,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
 def jonas() -> User:
     return a_person("jonas@example.com")
 
@@ -39,12 +34,6 @@ def jonas() -> User:
 @pytest.fixture
 def project(mira: User, jonas: User) -> Project:
     return a_project(members={mira: Role.SUBMITTER, jonas: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(client: Client, mira: User) -> Client:
-    client.force_login(mira)
-    return client
 
 
 def ended(project: Project, by: User, answer: str = "", **wanted: Any) -> Job:

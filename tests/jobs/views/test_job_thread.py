@@ -15,28 +15,11 @@ from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.models import Job, ModelSpec, Project, Prompt, Status, User
 from jobs.templatetags import ui
-from tests.factories import a_person, a_project
+from tests.factories import a_person
 from tests.jobs.views.states import SAGE, a_job
 
 pytestmark = pytest.mark.django_db
 ENDED = [Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED]
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 @pytest.fixture

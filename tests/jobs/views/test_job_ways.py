@@ -10,30 +10,11 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs import spend
-from jobs.access import Role
 from jobs.models import Job, ModelSpec, Price, Project, Prompt, Status, User
-from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
 KEY = "0b1c7e3e-5a3e-4a51-8c65-2f6f2f1f0a11"
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 def stopped(project: Project, by: User, **fields: Any) -> Job:

@@ -29,22 +29,6 @@ pytestmark = pytest.mark.django_db
 MOST_QUERIES = 12
 
 
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(client: Client, mira: User) -> Client:
-    client.force_login(mira)
-    return client
-
-
 def html(client: Client, path: str = "/jobs/") -> str:
     return client.get(path).content.decode()
 

@@ -21,11 +21,6 @@ PEOPLE = "/settings/people/"
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
 def project(mira: User) -> Project:
     return a_project(members={mira: Role.MANAGER})
 

@@ -10,14 +10,9 @@ from django.test import Client
 
 from jobs.access import Role
 from jobs.models import ModelSpec, Price, User, Workspace
-from tests.factories import a_person, a_project
+from tests.factories import a_project
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
 
 
 @pytest.fixture

@@ -30,16 +30,6 @@ def before_the_shutdown(settings: Any) -> None:
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
 def signed_in(client: Client, mira: User, project: Project) -> Client:
     client.force_login(mira)
     return client

@@ -8,28 +8,12 @@ from django.test import Client
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Project, Status, User
-from tests.factories import a_person, a_project
+from tests.factories import a_project
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
 
 PAUSED = "practice is paused: the account is out of credit."
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
-
-
-@pytest.fixture
-def signed_in(client: Client, mira: User) -> Client:
-    client.force_login(mira)
-    return client
 
 
 def pause(project: Project) -> None:

@@ -24,11 +24,6 @@ def signed_in(user: User) -> Client:
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
 def project(mira: User) -> Project:
     return a_project(members={mira: Role.MANAGER})
 

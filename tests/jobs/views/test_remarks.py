@@ -21,11 +21,6 @@ HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
 def viewer() -> User:
     return a_person("viewer@example.com", name="Vera")
 
@@ -38,13 +33,6 @@ def project(mira: User, viewer: User) -> Project:
 @pytest.fixture
 def job(project: Project, mira: User) -> Job:
     return a_job(project, mira, Status.COMPLETED, answer=ANSWER, spec={"tags": ("proofs",)})
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 def post(client: Client, job: Job, act: str, headers: dict[str, str] | None = None, **fields: str) -> Any:

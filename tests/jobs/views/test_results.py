@@ -19,11 +19,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
 def project(mira: User) -> Project:
     return a_project(members={mira: Role.VIEWER})
 
@@ -31,13 +26,6 @@ def project(mira: User) -> Project:
 @pytest.fixture
 def tomas() -> User:
     return a_person("tomas@example.com", is_superuser=True)
-
-
-@pytest.fixture
-def signed_in(mira: User) -> Client:
-    client = Client()
-    client.force_login(mira)
-    return client
 
 
 def a_result(project: Project, by: User, value: Any, *, schema: str = "terms", **answer: Any) -> Job:
