@@ -59,7 +59,8 @@
     label();
   });
 
-  doc.addEventListener("htmx:after:swap", look);
+  /* by then htmx has set the title of the answer as well */
+  doc.addEventListener("htmx:finally:swap", look);
   doc.addEventListener("visibilitychange", () => {
     if (!doc.hidden) finished = 0;
     show();

@@ -13,7 +13,7 @@ from django.db.models import Subquery
 from django.http import QueryDict
 from django.utils import timezone
 
-from jobs.models import FINAL, Job, Project, Status, User
+from jobs.models import Job, Project, Status, User
 from jobs.models.job_queries import JobQuerySet, Order, Place
 
 FLIGHT = "in_flight"  # the tab of all that is not final
@@ -110,27 +110,38 @@ class Wanted:
     @cached_property
     def filters(self) -> Mapping[str, str]:
         """The filters that hold, as they were written."""
+        if self._filter is None:
+            return {}
         held = self._filter.form.cleaned_data
         return {name: str(self.query[name]).strip() for name, value in held.items() if value}
-
-    def rows(self, rows: JobQuerySet, *, status: str | None = None) -> JobQuerySet:
-        """Return those of `rows` that the filters and the tab (`status` in place of its own) let through."""
-        # What is looked for is found wherever it stands; else what has not ended has its cards.
-        status = self.status if status is None else status
-        rows = self._filter.filter_queryset(rows)
-        if status == FLIGHT:
-            return rows.unfinished()
-        if status:
-            return rows.filter(status=status)
-        return rows if self.search else rows.filter(status__in=FINAL)
 
     @property
     def person(self) -> int:
         """The id of the person whose jobs are asked for; 0, whom nobody is, for what names none."""
         return _person(self.filters.get("by", ""), self.user)
 
+    def filtered(self, rows: JobQuerySet) -> JobQuerySet:
+        """Return those of `rows` that the filters let through, under any tab."""
+        return rows if self._filter is None else self._filter.filter_queryset(rows)
+
+    def under(self, rows: JobQuerySet, tab: str) -> JobQuerySet:
+        """Return those of `rows` that stand under a tab."""
+        if tab == FLIGHT:
+            return rows.unfinished()
+        if tab:
+            return rows.filter(status=tab)
+        # What is looked for is found wherever it stands; else what has not ended has its cards.
+        return rows if self.search else rows.final()
+
+    def rows(self, rows: JobQuerySet) -> JobQuerySet:
+        """Return those of `rows` that the filters and the tab let through."""
+        return self.under(self.filtered(rows), self.status)
+
     @cached_property
-    def _filter(self) -> JobFilter:
+    def _filter(self) -> JobFilter | None:
+        # Most lists have none, and a form takes its time.
+        if not self.query.keys() & JobFilter.base_filters.keys():
+            return None
         found = JobFilter(self.query, Job.objects.none(), user=self.user)
         found.form.is_valid()
         return found

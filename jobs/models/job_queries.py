@@ -1,6 +1,7 @@
 """Questions about many jobs: who may see them, what is due, and what a list shows of them."""
 
 import datetime as dt
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,11 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.search import SearchHeadline
+from django.core.exceptions import EmptyResultSet
 from django.db import models
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import KeySource
+from jobs.models.indexed import by_index
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Project, Someone
@@ -26,6 +30,14 @@ if TYPE_CHECKING:
 HIT = ("\x02", "\x03")
 SHOWN_FROM = 8_000  # characters of a prompt and of an answer among which hits are shown: it takes its time
 MOST_AHEAD = 1_000  # jobs in line beyond which the exact place says nothing more
+
+
+# Of a job's own columns, those that a list shows, and those that put it in order.
+_LISTED = (
+    "short_id", "project", "submitted_by", "model", "effort", "mode", "max_output_tokens", "tags", "status",
+    "cancel_requested_at", "created_at", "sent_at", "finished_at", "worst_case", "cost", "error_code",
+    "incomplete_reason",
+)  # fmt: skip
 
 
 class Order(StrEnum):
@@ -175,13 +187,31 @@ class JobQuerySet(models.QuerySet["Job"]):
         found = of_each.annotate(found=models.Func(own, function="unnest")).values("found")
         return self.model.objects.filter(pk__in=found).in_order(order)[:most]
 
+    def counts(self, groups: Sequence[Collection[str]], most: int) -> list[int]:
+        """Return how many are in each group of statuses, counting at most `most` of each.
+
+        The question is written once, with the statuses left open: the ORM takes a millisecond for each.
+        """
+        is_in_group = RawSQL("status = ANY (string_to_array(tab.statuses, ','))", (), models.BooleanField())
+        own = self.filter(is_in_group).order_by().values("pk")[:most]
+        try:
+            sql, params = own.query.sql_with_params()
+        except EmptyResultSet:  # among no ids: nothing needs to be asked
+            return [0] * len(groups)
+        counted = (
+            f"SELECT (SELECT count(*) FROM ({sql}) few) FROM unnest(%s::text[])"  # noqa: S608
+            " WITH ORDINALITY tab(statuses, place) ORDER BY place"
+        )
+        rows = by_index(counted, [*params, [",".join(group) for group in groups]])
+        return [count for (count,) in rows]
+
     def asked_with(self, schema_name: str) -> "JobQuerySet":
         """Those that asked for a structured result by a schema of this name."""
         return self.filter(prompt__schema_name=schema_name).exclude(prompt__schema_name="")
 
     def for_list(self) -> "JobQuerySet":
-        """With what a row of a list shows of other records, read beside it: no rows of theirs are made."""
-        return self.annotate(
+        """What a row of a list shows, also of other records, read beside it: no rows of theirs are made."""
+        return self.only(*_LISTED).annotate(
             title=models.F("prompt__title"),
             schema_name=models.F("prompt__schema_name"),
             project_name=models.F("project__name"),

@@ -2,8 +2,9 @@
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
-from django.db import connection, models, transaction
+from django.db import connection, models
 
+from jobs.models.indexed import by_index
 from jobs.models.job import Job
 from jobs.models.search import LANGUAGE, asked_for
 
@@ -39,10 +40,8 @@ class JobTextQuerySet(models.QuerySet["JobText"]):
 
     def some_matching(self, words: str, most: int) -> list[int]:
         """Return jobs with what someone typed into a search field, at most so many, in no order."""
-        with transaction.atomic(), connection.cursor() as cursor:
-            # Long texts lie apart from their rows, and the planner does not count what it takes to read them.
-            cursor.execute("SET LOCAL enable_seqscan = off")
-            return list(self.matching(words).values_list("pk", flat=True)[:most])
+        sql, params = self.matching(words).values("pk")[:most].query.sql_with_params()
+        return [pk for (pk,) in by_index(sql, params)]
 
     def matching(self, words: str) -> "JobTextQuerySet":
         """Those with what someone typed into a search field: words, "phrases", or, -without."""

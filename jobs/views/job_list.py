@@ -48,7 +48,8 @@ class JobList:
     @cached_property
     def tally(self) -> Tally:
         """How many there are and what they cost."""
-        return Tally(self.frame, self.wanted, self._found)
+        is_whole = len(self._page) <= PAGE and not self.wanted.after
+        return Tally(self.frame, self.wanted, self._found, whole=self._page if is_whole else None)
 
     @property
     def flight_query(self) -> str:
@@ -70,17 +71,18 @@ class JobList:
 
     @cached_property
     def days(self) -> list[Day]:
-        """The page's rows by day; those in another order than the newest first are not, and stand alone."""
+        """The page's rows by day; in another order than the newest first all of them as they come."""
         rows = [Row(job, self.now) for job in self._page[:PAGE]]
+        if not self.is_by_day:
+            return [Day(None, rows)]
         grouped = groupby(rows, key=lambda row: timezone.localdate(row.job.created_at))
         found = [(day, list(own)) for day, own in grouped]
-        today, sums = timezone.localdate(self.now), self.tally.by_day([day for day, _ in found])
-        return [Day(day, day == today, own, *sums.get(day, (None, 0))) for day, own in found]
+        sums = self.tally.by_day([day for day, _ in found])
+        return [Day(day, own, *sums.get(day, (None, 0))) for day, own in found]
 
     @property
-    def rows(self) -> list[Row]:
-        """The page's rows as they come, for a list that is not in the order of days."""
-        return [Row(job, self.now) for job in self._page[:PAGE]]
+    def today(self) -> dt.date:
+        return timezone.localdate(self.now)
 
     @property
     def is_by_day(self) -> bool:
@@ -190,7 +192,7 @@ class JobList:
         page = self._first(PAGE + 1).values_list(*shown)
         if not self.has_cards:
             return page
-        flight = self.wanted.rows(self._visible(), status=FLIGHT).in_order(Order.NEWEST)
+        flight = self.wanted.filtered(self._visible()).unfinished().in_order(Order.NEWEST)
         return page.union(flight.values_list(*shown)[: MOST_CARDS + 1], all=True)
 
     @cached_property

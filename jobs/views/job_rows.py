@@ -112,13 +112,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The rows of one day, in the page's zone, and what all of that day's have cost, USD, if that is known.
+    """The rows of one day, in the page's zone, and what was charged for all of that day's, if that is known.
 
-    `charged` is how many of them cost something or nothing for a reason.
+    `cost` is in USD, `charged` how many charges that were. Without a day these are rows in another order.
     """
 
-    on: dt.date
-    is_today: bool
+    on: dt.date | None
     rows: list[Row]
     cost: Decimal | None = None
     charged: int = 0

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Case, Count, Func, IntegerField, Q, Subquery, Sum, Value, When
+from django.db.models import Sum
 from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, TABS, Wanted
-from jobs.models import UNFINISHED, DailySpend, Job, Workspace
+from jobs.models import FINAL, UNFINISHED, DailySpend, Job
 from jobs.models.job_queries import JobQuerySet, Order
 from jobs.views.frame import Frame
 
@@ -31,12 +30,19 @@ class Tab:
 
 
 class Tally:
-    """The figures of one person's list; `found` are the jobs with what is looked for, None for too many."""
+    """The figures of one person's list.
 
-    def __init__(self, frame: Frame, wanted: Wanted, found: Sequence[int] | None) -> None:
+    `found` are the jobs with what is looked for, None for too many; `whole` are all of the list, if they are
+    at hand.
+    """
+
+    def __init__(
+        self, frame: Frame, wanted: Wanted, found: Sequence[int] | None, *, whole: Sequence[Job] | None
+    ) -> None:
         self._frame = frame
         self._wanted = wanted
         self._found = found
+        self._whole = whole
 
     @property
     def tabs(self) -> list[Tab]:
@@ -56,11 +62,16 @@ class Tally:
     def is_one(self) -> bool:
         return self.total == "1"
 
-    @property
+    @cached_property
     def cost(self) -> Decimal | None:
         """What they cost, USD; None for none and for more than are counted. Practice never adds to real."""
-        is_counted = 0 < self._counts.get(self._wanted.status, 0) <= MOST_COUNTED
-        return self._figures[1] if is_counted else None
+        if not 0 < self._counts.get(self._wanted.status, 0) <= MOST_COUNTED:
+            return None
+        aside = self._practice_aside
+        if self._whole is not None:
+            return sum((job.cost for job in self._whole if job.project_id not in aside), Decimal(0))
+        rows = self._wanted.rows(self._in_sight()).exclude(project__in=aside)
+        return Decimal(rows.aggregate(total=Sum("cost", default=Decimal(0)))["total"])
 
     def by_day(self, days: Sequence[dt.date]) -> dict[dt.date, tuple[Decimal, int]]:
         """Return what was charged on each day, USD, and how often, where the filters let the rollups tell."""
@@ -85,40 +96,17 @@ class Tally:
             return ""
         return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
 
-    @property
-    def _counts(self) -> dict[str, int]:
-        return self._figures[0]
-
     @cached_property
-    def _figures(self) -> tuple[dict[str, int], Decimal]:
-        """How many stand under each tab, at most one more than are counted, and what those of this one cost.
-
-        There are none where nobody can tell.
-        """
-        if self._wanted.search:
-            return self._figures_of_found()
-        names = {tab: f"under{number}" for number, tab in enumerate(TABS)}
-        counts = {name: _count(self._under(tab)) for tab, name in names.items()}
-        here = self._under(self._wanted.status).exclude(project__in=self._practice_aside)
-        total = here.values(all=Value(1)).annotate(total=Sum("cost")).values("total")
-        is_counted = Q(**{f"{names[self._wanted.status]}__lte": MOST_COUNTED})
-        row = Workspace.objects.filter(pk=self._frame.workspace.pk).annotate(**counts)
-        found = row.annotate(cost=Case(When(is_counted, then=Subquery(total)))).values(*counts, "cost").get()
-        return {tab: found[name] for tab, name in names.items()}, found["cost"] or Decimal(0)
-
-    def _figures_of_found(self) -> tuple[dict[str, int], Decimal]:
-        if self._found is None:
-            return {}, Decimal(0)
-        real = Sum("cost", filter=~Q(project__in=self._practice_aside), default=Decimal(0))
-        rows = self._under("").values("status").annotate(count=Count("pk"), total=real)
-        found = {row["status"]: (row["count"], row["total"]) for row in rows}
-        under = {tab: found.keys() & {tab} for tab in TABS}
-        under |= {"": set(found), FLIGHT: found.keys() & set(UNFINISHED)}
-        counts = {tab: sum(found[status][0] for status in statuses) for tab, statuses in under.items()}
-        return counts, sum((found[status][1] for status in under[self._wanted.status]), Decimal(0))
-
-    def _under(self, tab: str) -> JobQuerySet:
-        return self._wanted.rows(self._in_sight(), status=tab)
+    def _counts(self) -> dict[str, int]:
+        """How many stand under each tab, or more than are counted; nothing where nobody can tell."""
+        if self._wanted.search and self._found is None:
+            return {}
+        rows = self._wanted.filtered(self._in_sight())
+        groups = {status.value: [status] for status in FINAL} | {FLIGHT: UNFINISHED}
+        counts = dict(zip(groups, rows.counts([*groups.values()], MOST_COUNTED + 1), strict=True))
+        # What is looked for is found wherever it stands; else what has not ended has its cards.
+        all_of_it = sum(counts.values()) - (0 if self._wanted.search else counts[FLIGHT])
+        return {"": all_of_it, **counts}
 
     def _in_sight(self) -> JobQuerySet:
         """What the person can see and has what is looked for.
@@ -140,8 +128,3 @@ class Tally:
         practice = [project.pk for project in self._frame.visible if project.is_practice]
         is_alone = "project" in self._wanted.filters or len(practice) == len(self._frame.visible)
         return [] if is_alone else practice
-
-
-def _count(rows: JobQuerySet) -> Func:
-    some = ArraySubquery(rows.values("pk")[: MOST_COUNTED + 1])
-    return Func(some, function="cardinality", output_field=IntegerField())
