@@ -410,8 +410,15 @@ def test_a_foreign_id_and_an_unknown_one_cannot_be_told_apart(world: World):
 
 def test_a_word_that_no_row_can_hold_is_not_found(world: World):
     client = world.client("operator")
-    for path in ("/jobs/%00/", "/jobs/%00/live/", "/jobs/new/?from=%00"):
+    for path in ("/jobs/%00/", "/jobs/%00/live/", "/jobs/new/?from=%00", "/jobs/%00/attachments/1/"):
         assert client.get(path).status_code == 404, path
+    assert client.post("/settings/models/%00/succeed/").status_code == 404
+    assert client.post("/attachments/", {"project": "\0"}).status_code == 404
+    nameless = {"project": world.project.slug, "model": "\0", "prompt": "Why?"}
+    assert client.post("/attachments/", nameless).status_code == 200
+    job = world.paths("jobs/<str:short_id>/follow-up/")[-1]
+    assert client.post(job, nameless).status_code in (302, 422)
+    assert client.post(f"{job}price/", nameless).status_code in (200, 204)
 
 
 def test_every_record_of_the_console_has_a_row_and_every_row_a_record():

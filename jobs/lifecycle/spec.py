@@ -126,7 +126,7 @@ class Ceiling:
 def ceiling_of(wanted: JobSpec) -> Ceiling | None:
     """Return the ceiling at today's price; None if the model cannot be chosen or the limit is no limit."""
     today = Workspace.objects.the().today()
-    spec = ModelSpec.objects.choosable(today).filter(pk=wanted.model).first()
+    spec = ModelSpec.objects.choosable(today).named(wanted.model).first()
     price = spec.price_on(today) if spec else None
     return None if spec is None or price is None else ceiling_at(wanted, spec, price)
 
@@ -227,7 +227,7 @@ def tag_problems(tags: Iterable[str]) -> dict[str, str]:
 
 def _model_problems(wanted: JobSpec) -> dict[str, str]:
     today = Workspace.objects.the().today()
-    spec = ModelSpec.objects.filter(pk=wanted.model).first()
+    spec = ModelSpec.objects.named(wanted.model).first()
     if spec is None:
         return {"model": "There is no such model in the catalogue."}
     if spec.is_off(today):

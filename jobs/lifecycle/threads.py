@@ -88,11 +88,12 @@ def carried_bound(previous: Job, *, model: str) -> int | None:
     used = {job_id: (attempt, _usage_of(attempt)) for job_id, attempt in _used(chain).items()}
     # The first `known` jobs were read by the last of them, which said how much that was.
     tokens = known = read = 0
+    unread = _with_unread_finds(chain)
     for number, job in enumerate(chain, 1):
         if job.pk in used:
             usage = used[job.pk][1]
             tokens += usage.output_tokens if usage else job.max_output_tokens
-            if usage and job.model_id == model:
+            if usage and job.model_id == model and job.pk not in unread:
                 known, read = number, usage.input_tokens
     rest = chain[known:]
     ids = [job.pk for job in rest]
@@ -125,16 +126,16 @@ def continuation(job: Job, connection: Connection) -> dict[str, Any]:
     own = items_asked(job)
     if job.previous is None:
         return {"input": own}
-    if not job.replays_thread and (response_id := _held_at(connection, job.previous, own)):
+    if not job.replays_thread and (response_id := _held_at(connection, job, job.previous, own)):
         return {"previous_response_id": response_id, "input": own}
-    return {"input": _answerable([*_said_before(job.previous), *own], own)}
+    return {"input": _answerable([*_said_before(job, job.previous), *own], own)}
 
 
-def _held_at(connection: Connection, previous: Job, own: Sequence[Mapping[str, Any]]) -> str:
-    """Return the id under which a connection still has a job's response; '' if it has none to go on from."""
-    if connection.kind != Kind.OPENAI or previous.status not in ANSWERED:
+def _held_at(connection: Connection, job: Job, previous: Job, own: Sequence[Mapping[str, Any]]) -> str:
+    """Return the id under which a connection still has the response that a job goes on from; '' if none."""
+    if connection.kind != Kind.OPENAI:
         return ""
-    attempt = _used([previous]).get(previous.pk)
+    attempt = _used([previous], known_to=job).get(previous.pk)
     if attempt is None or attempt.connection_id != connection.pk:
         return ""
     stored = Answer.objects.filter(job=previous).values_list("calls", flat=True).first()
@@ -142,16 +143,16 @@ def _held_at(connection: Connection, previous: Job, own: Sequence[Mapping[str, A
     return "" if waiting - calls.keys_answered(own) else attempt.response_id
 
 
-def _said_before(previous: Job) -> Iterator[dict[str, Any]]:
-    """Yield what was asked and answered up to a job; what is no longer stored is passed over."""
+def _said_before(job: Job, previous: Job) -> Iterator[dict[str, Any]]:
+    """Yield what was asked and answered before a job; what is no longer stored is passed over."""
     chain = Job.objects.chain_to(previous)
     prefetch_related_objects(chain, "prompt")
-    used = _used(chain)
+    used = _used(chain, known_to=job)
     bodies = dict(RawResponse.objects.filter(attempt__in=used.values()).values_list("attempt", "body"))
-    for job in chain:
-        if hasattr(job, "prompt"):
-            yield from items_asked(job)
-        attempt = used.get(job.pk)
+    for one in chain:
+        if hasattr(one, "prompt"):
+            yield from items_asked(one)
+        attempt = used.get(one.pk)
         output = bodies.get(attempt.pk, {}).get("output") if attempt else None
         for item in output if isinstance(output, list) else []:
             if isinstance(item, dict):
@@ -221,14 +222,33 @@ def _answerable(items: Sequence[dict[str, Any]], own: Sequence[Mapping[str, Any]
     return [item for item in items if has_partner(item)]
 
 
-def _used(chain: Sequence[Job]) -> dict[int, Attempt]:
-    """Return the send of each job whose response it took; jobs without an answer have none."""
+def _used(chain: Sequence[Job], *, known_to: Job | None = None) -> dict[int, Attempt]:
+    """Return the send of each job whose response it took; jobs without an answer have none.
+
+    Nor have those whose answer turned up only after `known_to` was submitted: its ceiling does not hold it.
+    """
+    answered = [job for job in chain if job.status in ANSWERED]
+    if known_to is not None:
+        made_at = known_to.created_at
+        answered = [job for job in answered if job.finished_at is not None and job.finished_at <= made_at]
     ended = Attempt.objects.filter(
-        job__in=[job.pk for job in chain if job.status in ANSWERED],
+        job__in=[job.pk for job in answered],
         end_status__in=[Status.COMPLETED, Status.INCOMPLETE],
     ).exclude(response_id="")
     ordered = ended.annotate(is_taken=Exists(Answer.objects.filter(attempt=OuterRef("pk"))))
     return {attempt.job_id: attempt for attempt in ordered.order_by("is_taken", "number")}
+
+
+def _with_unread_finds(chain: Sequence[Job]) -> set[int]:
+    """Return the jobs whose tools may have returned what the model had not read when it stopped.
+
+    No usage counts that, and it is carried on: only after an answer that is whole has all been read.
+    """
+    with_tools = {job.pk for job in chain if job.max_tool_calls}
+    if not with_tools:
+        return set()
+    whole = Answer.objects.filter(job__in=with_tools, attempt__end_status=Status.COMPLETED, calls=[])
+    return with_tools - set(whole.values_list("job", flat=True))
 
 
 def _usage_of(attempt: Attempt | None) -> Usage | None:

@@ -12,6 +12,8 @@ from jobs.schemas.reading import LIMIT, UNSTORABLE, walk
 
 BUILT_IN = {"web_search": "web search", "file_search": "file search", "mcp": "MCP"}
 MOST_TOOL_CALLS = 100  # by one job; each may read the whole context again
+MOST_TOOLS = 128  # of one job, as functions had it in the API before; each is looked through and mended alone
+TOO_MANY = f"At most {MOST_TOOLS} tools a job."
 _FUNCTION_FIELDS = {"type", "name", "description", "parameters", "strict"}
 _FIELDS = {
     "web_search": {"type", "search_context_size", "filters", "user_location"},
@@ -71,6 +73,9 @@ def faults(tools: Sequence[Any], *, spec: ModelSpec, price: Price, kind: str) ->
         isinstance(text, str) and UNSTORABLE.search(text) for text, _depth in walk(list(tools))
     ):
         yield 0, f"Tools have at most {LIMIT:,} characters, none of them NUL or half a character."
+        return
+    if len(tools) > MOST_TOOLS:
+        yield 0, TOO_MANY
         return
     seen: set[str] = set()
     for place, tool in enumerate(tools):

@@ -20,6 +20,11 @@ CATALOGUE = Path(__file__).resolve().parent.parent / "fixtures" / "catalogue.jso
 class ModelSpecQuerySet(models.QuerySet["ModelSpec"]):
     """Models, read as phrases."""
 
+    def named(self, name: str) -> "ModelSpecQuerySet":
+        """The one with an id, as an address or a form gives it."""
+        # PostgreSQL refuses a NUL even to look for it.
+        return self.none() if "\x00" in name else self.filter(pk=name)
+
     def choosable(self, day: dt.date) -> "ModelSpecQuerySet":
         """Those that can be sent on `day`: not shut down, and with a price in force."""
         alive = models.Q(shutdown_date=None) | models.Q(shutdown_date__gt=day)

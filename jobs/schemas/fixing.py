@@ -6,20 +6,17 @@ from itertools import groupby
 from typing import Any
 
 from jobs.schemas.places import Spot, scan
-from jobs.schemas.strict import Problem, Steps
+from jobs.schemas.strict import Problem
 
 type Edit = tuple[int, int, str]  # from, to, instead
 
 
-def fixed(text: str, problems: Iterable[Problem], *, below: Steps = ()) -> str:
-    """Return a schema's text without the problems given; those that nothing fixes by itself stay.
-
-    `below` leads to the schema, where it stands inside another value.
-    """
+def fixed(text: str, problems: Iterable[Problem]) -> str:
+    """Return a text without the problems given of its schemas; those that nothing fixes by itself stay."""
     mendable = sorted((one for one in problems if one.fixable), key=lambda one: json.dumps(one.at))
     root, edits = scan(text), list[Edit]()
     for at, together in groupby(mendable, key=lambda one: one.at):
-        edits += _of_schema(text, root.inside((*below, *at)), list(together))
+        edits += _of_schema(text, root.inside(at), list(together))
     # From the end: what comes before stays where it is.
     for begin, end, instead in sorted(edits, reverse=True):
         text = f"{text[:begin]}{instead}{text[end:]}"

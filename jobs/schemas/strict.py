@@ -4,6 +4,7 @@ The rules are those of OpenAI's guide to structured outputs. Where it leaves roo
 the milder reading holds: OpenAI refuses before it charges, but a schema refused here cannot be sent at all.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -57,8 +58,9 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """What tells it from the other problems of its schema."""
-        return json.dumps([self.rule, self.keyword, self.name, *self.at])
+        """What tells it from the other problems of its schema; short, however long its names are."""
+        told = json.dumps([self.rule, self.keyword, self.name, *self.at])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,11 @@ class _Place:
 
     @property
     def named(self) -> str:
-        return _short(self.path) or "The schema"
+        return self.path or "The schema"
 
     @property
     def lower(self) -> str:
-        return _short(self.path) or "the schema"
+        return self.path or "the schema"
 
     def problem(
         self, rule: str, message: str, *, keyword: str = "", name: str = "", fixable: bool = False
@@ -86,7 +88,8 @@ class _Place:
 
     def inside(self, schema: object, step: str, *at: str | int, nests: bool = False) -> "_Place":
         path = f"{self.path}.{step}" if self.path and not step.startswith(" ") else f"{self.path}{step}"
-        return _Place(schema, path.strip(), self.level + 1, self.nesting + nests, (*self.at, *at))
+        # Cut here: 40,000 fields below one name of half a megabyte would be paths of 20 GB.
+        return _Place(schema, _short(path.strip()), self.level + 1, self.nesting + nests, (*self.at, *at))
 
 
 def name_ok(name: object) -> bool:
@@ -311,7 +314,7 @@ def _below(place: _Place) -> Iterator[_Place]:
             for name, definition in definitions.items():
                 # A definition nests where it is used, not where it stands.
                 at = (*place.at, keyword, str(name))
-                yield _Place(definition, f"{keyword}.{name}", place.level + 1, at=at)
+                yield _Place(definition, _short(f"{keyword}.{name}"), place.level + 1, at=at)
 
 
 class _Sizes:

@@ -40,10 +40,11 @@ class Chip:
 def upload(request: HttpRequest) -> HttpResponse:
     """Keep files for a job that is being written; answer each with its chip, or with why it is refused."""
     person = person_of(request)
-    project = get_object_or_404(Project.objects.visible_to(person), slug=request.POST.get("project", ""))
+    slug = request.POST.get("project", "").replace("\0", "")
+    project = get_object_or_404(Project.objects.visible_to(person), slug=slug)
     if not project.may(person, Act.SUBMIT):
         raise PermissionDenied
-    spec = ModelSpec.objects.filter(pk=request.POST.get("model", "")).first()
+    spec = ModelSpec.objects.named(request.POST.get("model", "")).first()
     files = request.FILES.getlist("files")
     chips = [_taken(file, project=project, by=person, spec=spec) for file in files]
     return render(request, "_attachments.html", {"chips": chips})
@@ -54,9 +55,9 @@ def upload(request: HttpRequest) -> HttpResponse:
 @never_cache
 def job_attachment(request: HttpRequest, short_id: str, position: int) -> HttpResponse:
     """Give a file of a job back as it was sent: a picture to look at, a PDF to keep."""
-    visible = JobAttachment.objects.filter(job__in=Job.objects.visible_to(person_of(request)))
-    rows = visible.select_related("attachment")
-    found = get_object_or_404(rows, job__short_id=short_id, position=position)
+    visible = Job.objects.visible_to(person_of(request)).named(short_id)
+    rows = JobAttachment.objects.filter(job__in=visible).select_related("attachment")
+    found = get_object_or_404(rows, position=position)
     attachment, data = found.attachment, found.attachment.read()
     if data is None:
         raise Http404  # no longer kept

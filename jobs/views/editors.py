@@ -13,13 +13,14 @@ from django.views.decorators.http import require_POST
 
 from jobs import schemas
 from jobs.forms.new_job import tools_in
-from jobs.lifecycle.tools import faults, parameters_of
+from jobs.lifecycle.tools import MOST_TOOLS, TOO_MANY, faults, parameters_of
 from jobs.models import Price, Project
 from jobs.schemas import SchemaTextError
 from jobs.views.frame import fragment, frame_of
 from jobs.views.panel import Offer
 
 SHOWN = 8  # problems listed at once; the others come up as these go
+REFUSED = "These tools would be refused."
 ALL = "all"  # what a button names instead of one problem
 CODE = "<code>{}</code>"
 _QUOTED = r'"[^"]{1,60}"(?:: (?:false|"[^"]{1,20}"))?'
@@ -120,21 +121,23 @@ def tools_check(text: str, price: Price | None, project: Project | None, fix: st
         tools = tools_in(text)
     except SchemaTextError as error:
         return _no_json("tools", text, error)
+    if len(tools) > MOST_TOOLS:
+        return Check("tools", text, (Row(1, TOO_MANY),), REFUSED)
     root = schemas.scan(text)
     is_list = text.lstrip().startswith("[")
     told: Mapping[int, str] = {}
     if price is not None and project is not None:
         told = dict(faults(tools, spec=price.model, price=price, kind=project.connection.kind))
     rows: list[Row] = []
-    mended = text
+    wanted: list[schemas.Problem] = []
     for place, tool in enumerate(tools):
         at: schemas.Steps = (place,) if is_list else ()
         parameters = parameters_of(tool)
         problems = schemas.problems(parameters) if parameters is not None else []
         below = (*at, "parameters")
         keys = {problem: f"{place} {problem.key}" for problem in problems}
-        wanted = [problem for problem in problems if fix in (ALL, keys[problem])]
-        mended = schemas.fixed(mended, wanted, below=below) if wanted else mended
+        chosen = (one for one in problems if fix in (ALL, keys[one]))
+        wanted += (replace(one, at=(*below, *one.at)) for one in chosen)
         here = [
             Row(
                 schemas.line_of(text, root, replace(one, at=(*below, *one.at))),
@@ -147,9 +150,11 @@ def tools_check(text: str, price: Price | None, project: Project | None, fix: st
         if fault and not (problems and fault.endswith(problems[0].message)):
             rows.append(Row(text.count("\n", 0, root.inside(at).start) + 1, escape(fault)))
         rows += here
+    # All at once: the whole text is read for it.
+    mended = schemas.fixed(text, wanted) if wanted else text
     if mended != text:
         return replace(tools_check(mended, price, project), mended=mended)
-    return Check("tools", text, _by_line(rows), "These tools would be refused.", "Fit the rules.")
+    return Check("tools", text, _by_line(rows), REFUSED, "Fit the rules.")
 
 
 def _by_line(rows: list[Row]) -> tuple[Row, ...]:

@@ -40,7 +40,7 @@ def models(request: HttpRequest) -> HttpResponse:
 @operators_only
 def model_succeed(request: HttpRequest, model: str) -> HttpResponse:
     """Default to a model's successor wherever the model is the default."""
-    spec = get_object_or_404(ModelSpec, pk=model)
+    spec = get_object_or_404(ModelSpec.objects.named(model))
     heir = Workspace.objects.let_inherit(spec, by=person_of(request))
     if heir is None:
         messages.error(request, f"The catalogue names nothing that takes the place of {spec.pk}.")

@@ -1,6 +1,7 @@
 """Fixing a schema: every mistake has its line, and mending one leaves the rest as it was typed."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,7 +122,8 @@ def test_a_list_written_in_lines_gets_a_line_more() -> None:
 def test_a_schema_inside_another_value_is_mended_there() -> None:
     schema = obj('{"a": {"type": "null"}}', ', "required": []')
     text = f'[1, {{"parameters": {schema}}}]'
-    after = fixed(text, problems(parse(schema)), below=(1, "parameters"))
+    below = [replace(one, at=(1, "parameters", *one.at)) for one in problems(parse(schema))]
+    after = fixed(text, below)
     assert after == f'[1, {{"parameters": {mended(schema)}}}]'
 
 

@@ -338,6 +338,41 @@ def test_calls_that_come_to_light_after_the_follow_up_was_made_are_left_out(
     assert sent(api, job)["input"] == [user(FIRST), user("And lemma 4.8?")]
 
 
+def test_an_answer_that_turns_up_after_the_follow_up_was_made_is_left_out(
+    api: FakeApi, submit: Submit
+) -> None:
+    """What a follow-up can cost was held without it."""
+    first = end(api, submit(), "cancelled", usage=None)
+    job = follow(first)
+    Job.objects.filter(pk=job.pk).update(next_action_at=None)
+    api.put(first, "completed", output=[message("x")], usage={**USAGE, "output_tokens": 15_000})
+    api.run("poll")
+    first.refresh_from_db()
+    assert first.status == Status.COMPLETED
+    later = follow(first, prompt="What else?")
+    Job.objects.filter(pk=job.pk).update(next_action_at=Now())
+    api.run("send")
+    bodies = {body["metadata"]["ponder_job"]: body for body in api.posts}
+    body = bodies[str(job.uuid)]
+    assert (body.get("previous_response_id"), body["input"]) == (None, [user(FIRST), user("And lemma 4.8?")])
+    assert bodies[str(later.uuid)]["previous_response_id"] == "resp_1"
+    assert later.input_bound > 15_000 > job.input_bound
+
+
+@pytest.mark.parametrize(
+    ("word", "more"), [("incomplete", []), ("completed", [CALL]), ("completed", [message("Done.")])]
+)
+def test_what_a_tool_returned_is_in_the_ceiling_unless_the_model_has_read_it(
+    api: FakeApi, submit: Submit, word: str, more: list[dict[str, Any]]
+) -> None:
+    mcp = {"type": "mcp", "server_label": "arxiv", "server_url": "https://arxiv.example/mcp"}
+    found = {"type": "mcp_call", "id": "mcp_1", "name": "read", "arguments": "{}", "output": "y" * 400_000}
+    first = end(api, submit(tools=(mcp,), max_tool_calls=1), word, output=[found, *more])
+    job = follow(first, tools=(), max_tool_calls=None)
+    has_read_it = more == [message("Done.")]
+    assert (job.input_bound < 100_000) == has_read_it
+
+
 # --- What can be followed up ---------------------------------------------------------------------------
 
 

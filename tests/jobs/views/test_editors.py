@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -176,3 +178,31 @@ def test_looking_needs_no_rows(project: Project, django_assert_num_queries: Any)
     with django_assert_num_queries(0):
         assert schema_check(LOOSE).rows
         assert tools_check(json.dumps(LOOK_UP), None, None).rows
+
+
+def test_a_name_of_a_megabyte_makes_neither_a_long_search_nor_a_long_page() -> None:
+    fields = {f"f{number}": {"type": "thing"} for number in range(200)}
+    schema = {"type": "object", "properties": {"n" * 900_000: {"type": "object", "properties": fields}}}
+    began = time.process_time()
+    found = schema_check(json.dumps(schema))
+    # It was minutes, and 6 MB of keys.
+    assert time.process_time() - began < 10
+    assert sum(len(row.words) + len(row.key) for row in found.shown) < 5_000
+
+
+def test_many_fields_below_a_long_name_take_no_memory_of_their_own() -> None:
+    fields = {f"f{number}": {"type": "string"} for number in range(20_000)}
+    schema = {"type": "object", "properties": {"n" * 500_000: {"type": "object", "properties": fields}}}
+    tracemalloc.start()
+    try:
+        problems(schema)
+        # Paths of 500 kB each were 10 GB.
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_more_tools_are_looked_through_than_a_job_may_have(signed_in: Client) -> None:
+    html = checked(signed_in, "tools", json.dumps([LOOK_UP] * 129), fix_tools=ALL)
+    assert "At most 128 tools a job." in said(html)
+    assert "<textarea hidden" not in html
