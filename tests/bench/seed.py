@@ -5,6 +5,7 @@ The database is a fresh one in a directory of its own, which is removed at the e
 """
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -13,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,8 @@ def seeded(count: int, home: Path | None = None) -> Iterator[Path]:
             localpg.start(data, LOADING)
             django.setup()
             _make(count)
+            # Nobody keeps a connection to a server that is about to go.
+            importlib.import_module("django.db").connections.close_all()
             localpg.stop(data)
             (folder / "seeded").touch()
         localpg.start(data)
@@ -185,7 +187,7 @@ def _sum_up(cursor: Any) -> None:
         f" count(*) FILTER (WHERE l.basis <> 'none') {charges}, unnest(j.tags) tag"
         " WHERE l.kind = 'charge' GROUP BY 1, 2, 3, 4"
     )
-    cursor.execute(import_module("jobs.migrations.0013_sums_of_a_month").FILL)
+    cursor.execute(importlib.import_module("jobs.migrations.0013_sums_of_a_month").FILL)
     cursor.execute("TRUNCATE jobs_budgetperiod")
     cursor.execute(
         "WITH sums AS (SELECT l.month, l.project_id, l.user_id, c.is_practice,"
