@@ -148,8 +148,8 @@ class JobList:
         found = User.objects.exclude(pk=person.pk)
         if not person.is_superuser:
             found = found.filter(membership__project__in=self.frame.visible).distinct()
-        found = found.only("name", "email").order_by("name", "email")[:MOST_PEOPLE]
-        return [(ME, "Me"), *((str(one.pk), str(one)) for one in found)]
+        named = found.order_by("name", "email").values_list("pk", "name", "email")[:MOST_PEOPLE]
+        return [(ME, "Me"), *((str(pk), name or email) for pk, name, email in named)]
 
     @cached_property
     def poll(self) -> int:

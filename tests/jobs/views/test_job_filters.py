@@ -6,20 +6,24 @@ import datetime as dt
 import io
 import json
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from html import unescape
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import AsyncClient, Client
+from django.test import AsyncRequestFactory, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.access import Role
+from jobs.forms.job_filter import Wanted
 from jobs.models import Job, Project, Status, User
 from jobs.views import export, job_list, job_tally
+from jobs.views.frame import Frame
+from jobs.views.job_list import JobList
 from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 
@@ -268,19 +272,30 @@ def test_no_cell_of_an_export_is_a_formula(signed_in: Client, project: Project, 
         assert row["tags"].startswith("'")
 
 
-@pytest.mark.django_db(transaction=True)
 def test_the_server_reads_an_export_batch_by_batch_as_it_sends(
     project: Project, mira: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "BATCH", 1)
     for _ in range(3):
         ended(project, mira)
-    client = AsyncClient()
-    client.force_login(mira)
+    request = AsyncRequestFactory().get("/jobs/export.csv")
+    request.user = mira
+    read: list[int] = []
+    batches = list(JobList(Frame(mira), Wanted.of(request.GET, mira)).batches(1))
 
-    async def parts() -> list[bytes]:
-        answer = await client.get("/jobs/export.csv")
-        assert answer.is_async
-        return [part async for part in answer]
+    def one_by_one(_list: JobList, _most: int) -> Iterator[list[Job]]:
+        # Another thread asks for them, which does not see what this test has not committed.
+        for number, batch in enumerate(batches):
+            read.append(number)
+            yield batch
 
-    assert [part.count(b"\n") for part in asyncio.run(parts())] == [2, 1, 1]
+    monkeypatch.setattr(JobList, "batches", one_by_one)
+    answer = export.export(request, "csv")
+    assert answer.is_async
+    seen: list[tuple[int, int]] = []
+
+    async def receive() -> None:
+        async for part in answer:
+            seen.append((part.count(b"\n"), len(read)))
+
+    asyncio.run(receive())
+    assert seen == [(2, 1), (1, 2), (1, 3)]
