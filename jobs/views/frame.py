@@ -1,11 +1,12 @@
 """Fills the frame every page stands in: jobs in flight, projects, the month, and what must be known first."""
 
 import datetime as dt
+import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, wraps
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.contrib.auth.decorators import login_not_required
 from django.db.models import OuterRef, Subquery
@@ -13,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from jobs import VERSION, clock
-from jobs.models import BudgetPeriod, Connection, Job, ModelSpec, Project, Scope, User, Workspace
+from jobs.models import BudgetPeriod, Connection, Job, Project, Scope, User, Workspace
 from jobs.models.projects import ProjectQuerySet
 from jobs.views import news
 from jobs.views.words import paused_because
@@ -22,24 +23,45 @@ SWATCHES = 5  # the colours of the project palette
 MOST_COUNTED = 999  # beyond this many jobs in flight the exact number says nothing more
 RETIRING_WITHIN = dt.timedelta(days=14)
 ZERO = Decimal(0)
-# Of a project, what the frame shows: it is read for every page.
-SHOWN = (
-    "name", "slug", "archived_at", "connection__name", "connection__is_practice", "connection__paused_at",
-    "connection__paused_reason", "connection__paused_by", "default_model__name",
-    "default_model__shutdown_date", "default_model__successor__name",
-)  # fmt: skip
+# So many projects stand in the side bar: those with most spent this month.
+MOST_BESIDE = 12
 
 type View = Callable[..., HttpResponse]
 
 
-@dataclass(frozen=True, slots=True)
-class SideProject:
-    """A project in the side bar; `spent` is USD of this month."""
+class SeenProject(NamedTuple):
+    """What pages show of a project a person can see: read for every page, so no row is made of it.
 
+    `spent` and `cap` are USD of this month's period, None where it has none.
+    """
+
+    pk: int
     name: str
     slug: str
-    swatch: int
-    spent: Decimal
+    archived_at: dt.datetime | None
+    connection_id: int
+    is_practice: bool
+    connection_name: str
+    paused_at: dt.datetime | None
+    paused_reason: str
+    paused_by_id: int | None
+    default_model: str | None
+    shutdown_date: dt.date | None
+    successor: str | None
+    spent: Decimal | None
+    cap: Decimal | None
+
+    @property
+    def swatch(self) -> int:
+        return swatch_of(self.pk)
+
+
+class Retiring(NamedTuple):
+    """A default model that is switched off soon."""
+
+    id: str
+    shutdown_date: dt.date
+    successor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +108,15 @@ class Frame:
         return Job.objects.visible_to(self.user).unfinished()[:MOST_COUNTED].count()
 
     @cached_property
-    def projects(self) -> list[SideProject]:
-        return [
-            SideProject(project.name, project.slug, swatch_of(project.pk), project.month_spent or ZERO)
-            for project in self._seen
-        ]
+    def projects(self) -> list[SeenProject]:
+        """Those in the side bar, by name."""
+        most = heapq.nlargest(MOST_BESIDE, self._seen, key=lambda project: project.spent or ZERO)
+        return sorted(most, key=lambda project: project.name.casefold())
+
+    @property
+    def more_projects(self) -> int:
+        """How many projects are not in the side bar."""
+        return len(self._seen) - len(self.projects)
 
     @cached_property
     def practice(self) -> bool:
@@ -112,10 +138,10 @@ class Frame:
         counted = [project for project in self._seen if self.practice or not project.is_practice]
         if not counted:
             return None
-        caps = [project.month_cap for project in counted if project.month_cap is not None]
+        caps = [project.cap for project in counted if project.cap is not None]
         return Month(
             label=f"{self.today:%b}",
-            spent=sum((project.month_spent or ZERO for project in counted), ZERO),
+            spent=sum((project.spent or ZERO for project in counted), ZERO),
             cap=sum(caps, ZERO) if caps else None,
         )
 
@@ -144,24 +170,43 @@ class Frame:
         return seen.filter(archived_at=None, connection__paused_at__isnull=False)
 
     @cached_property
-    def retiring(self) -> list[ModelSpec]:
+    def retiring(self) -> list[Retiring]:
         """Default models that end soon: for operators, who choose the next."""
         if not self.user.is_superuser:
             return []
-        defaults = [self.workspace.default_model, *(project.default_model for project in self._seen)]
-        return list(_ending(self.today, defaults))
+        spec = self.workspace.default_model
+        defaults = {
+            project.default_model: (project.shutdown_date, project.successor) for project in self._seen
+        }
+        if spec is not None:
+            defaults[spec.pk] = spec.shutdown_date, str(spec.successor) if spec.successor else None
+        last = self.today + RETIRING_WITHIN
+        return [
+            Retiring(name, ends_on, successor)
+            for name, (ends_on, successor) in defaults.items()
+            if name and ends_on and self.today < ends_on <= last
+        ]
 
     @cached_property
     def _paused(self) -> list[Connection]:
-        connections = {project.connection_id: project.connection for project in self._seen}
-        return [found for found in connections.values() if found.paused_at is not None]
+        paused = {project.connection_id: project for project in self._seen if project.paused_at is not None}
+        return [
+            Connection(
+                pk=pk,
+                name=project.connection_name,
+                paused_at=project.paused_at,
+                paused_reason=project.paused_reason,
+                paused_by_id=project.paused_by_id,
+            )
+            for pk, project in paused.items()
+        ]
 
-    @property
-    def _seen(self) -> list[Any]:
+    @cached_property
+    def _seen(self) -> list[SeenProject]:
         return [project for project in self.visible if project.archived_at is None]
 
     @cached_property
-    def visible(self) -> list[Any]:
+    def visible(self) -> list[SeenProject]:
         """Every project the person can see, also archived ones, with what the frame shows of it."""
         # The period of a project's own budget is this month's sum, kept at settlement.
         period = BudgetPeriod.objects.filter(
@@ -169,12 +214,24 @@ class Frame:
             budget__project=OuterRef("pk"),
             month=clock.month_of(self.today),
         )
-        found = Project.objects.visible_to(self.user)
-        return list(
-            found.select_related("connection", "default_model__successor")
-            .only(*SHOWN)
-            .annotate(month_spent=Subquery(period.values("spent")), month_cap=Subquery(period.values("cap")))
+        found = Project.objects.visible_to(self.user).values_list(
+            "pk",
+            "name",
+            "slug",
+            "archived_at",
+            "connection_id",
+            "connection__is_practice",
+            "connection__name",
+            "connection__paused_at",
+            "connection__paused_reason",
+            "connection__paused_by",
+            "default_model",
+            "default_model__shutdown_date",
+            "default_model__successor__name",
+            Subquery(period.values("spent")),
+            Subquery(period.values("cap")),
         )
+        return [SeenProject(*row) for row in found]
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
@@ -237,9 +294,3 @@ def pauses_of(found: Iterable[tuple[int, dt.datetime | None]]) -> str:
 def _person(request: HttpRequest) -> User | None:
     user = getattr(request, "user", None)
     return user if isinstance(user, User) and user.is_authenticated else None
-
-
-def _ending(today: dt.date, defaults: Iterable[ModelSpec | None]) -> Iterable[ModelSpec]:
-    for spec in {spec.pk: spec for spec in defaults if spec is not None}.values():
-        if spec.shutdown_date and today < spec.shutdown_date <= today + RETIRING_WITHIN:
-            yield spec

@@ -147,7 +147,9 @@ class JobList:
         person = self.frame.user
         found = User.objects.exclude(pk=person.pk)
         if not person.is_superuser:
-            found = found.filter(membership__project__in=self.frame.visible).distinct()
+            found = found.filter(
+                membership__project__in=[project.pk for project in self.frame.visible]
+            ).distinct()
         named = found.order_by("name", "email").values_list("pk", "name", "email")[:MOST_PEOPLE]
         return [(ME, "Me"), *((str(pk), name or email) for pk, name, email in named)]
 

@@ -106,7 +106,7 @@ def test_operators_hear_of_a_default_model_that_ends_within_two_weeks(settings: 
     assert ending is not None
     for days, heard in ((14, ["o3-pro"]), (15, []), (1, ["o3-pro"]), (0, [])):
         settings.PONDER_TODAY = ending.fromordinal(ending.toordinal() - days)
-        assert [spec.pk for spec in Frame(ana).retiring] == heard
+        assert [spec.id for spec in Frame(ana).retiring] == heard
         assert Frame(mira).retiring == []
 
 
