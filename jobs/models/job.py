@@ -111,6 +111,12 @@ class Job(models.Model):
                 condition=models.Q(status__in=[s.value for s in UNFINISHED]),
             ),
             models.Index(fields=["fingerprint", "-created_at"], name="job_fingerprint"),
+            # What a job of a kind has used lately: its likely cost rests on that.
+            models.Index(
+                fields=["project", "model", "effort", "mode", "-created_at", "-id"],
+                name="job_answered_newest",
+                condition=models.Q(status__in=["completed", "incomplete"]),
+            ),
         ]
         permissions = [("operate", "Can resume connections and act on any job")]
 

@@ -19,7 +19,7 @@ from jobs.views.frame import Frame, pauses_of
 from jobs.views.job_rows import Card, Day, Row
 from jobs.views.job_tally import Tally
 
-PAGE = 50
+PAGE = 30
 MOST_CARDS = 12
 # Jobs with the words that are looked for, up to which all of them are looked at. With more of them in a
 # million, a page of the newest is found quickly one by one.
