@@ -168,11 +168,15 @@ def problems_of(wanted: JobSpec) -> dict[str, str]:
     if not found and wanted.project.job_limit is not None:
         ceiling = ceiling_of(wanted)
         if ceiling and ceiling.worst_case > wanted.project.job_limit:
-            limit = f"{wanted.project.job_limit:.2f}"
-            found["max_output_tokens"] = (
-                f"Over the ${limit} limit per job of this project. Lower the output limit."
-            )
+            found |= over_limit(wanted.project.job_limit)
     return found
+
+
+def over_limit(limit: Decimal) -> dict[str, str]:
+    """Say that a job can cost more than a job of its project may (USD), by the field that helps."""
+    return {
+        "max_output_tokens": f"Over the ${limit:.2f} limit per job of this project. Lower the output limit."
+    }
 
 
 def _project_problems(wanted: JobSpec) -> dict[str, str]:
