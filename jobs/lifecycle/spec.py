@@ -196,8 +196,9 @@ def _thread_problems(wanted: JobSpec) -> dict[str, str]:
         return {"previous": "A thread stays in its project."}
     if not threads.can_be_followed(previous):
         return {"previous": "That job has not ended yet. It can be followed up when it has."}
-    if not threads.is_stored(previous):
-        return {"previous": "A prompt of this thread is no longer stored, so it cannot go on."}
+    more = sum(given.attachment.size for given in wanted.attachments)
+    if reason := threads.obstacle(previous, more=more):
+        return {"previous": reason}
     return calls.problems(calls.calls_of(previous), wanted.replies) if wanted.replies else {}
 
 
