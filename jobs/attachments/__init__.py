@@ -3,11 +3,13 @@
 from jobs.attachments.found import (
     MOST_BYTES,
     MOST_BYTES_A_JOB,
+    MOST_BYTES_A_THREAD,
     MOST_FILES,
     Found,
     Unreadable,
     digest_of,
     too_large,
+    too_large_in_thread,
     too_large_together,
 )
 from jobs.attachments.inspection import inspect
@@ -17,6 +19,7 @@ from jobs.attachments.tokens import bound, guess, rule_of
 __all__ = [
     "MOST_BYTES",
     "MOST_BYTES_A_JOB",
+    "MOST_BYTES_A_THREAD",
     "MOST_FILES",
     "Found",
     "Unreadable",
@@ -27,5 +30,6 @@ __all__ = [
     "inspect",
     "rule_of",
     "too_large",
+    "too_large_in_thread",
     "too_large_together",
 ]

@@ -10,7 +10,7 @@ from django.db import transaction
 from jobs.access import Role
 from jobs.forms.base import ModelForm
 from jobs.forms.sign_in import label_new_password, password_field
-from jobs.models import Invitation, Membership, Project, User, trail
+from jobs.models import Invitation, Membership, Project, SignInLink, User, trail
 
 ROLES = [(role.value, role.name.capitalize()) for role in Role]
 
@@ -152,6 +152,7 @@ class NewPasswordForm(SetPasswordForm[User]):
 
     @transaction.atomic
     def save(self, commit: bool = True) -> User:
-        """Keep it; every other session of the person ends."""
+        """Keep it; every other session of the person ends, and every sign-in link."""
+        SignInLink.objects.filter(user=self.user).delete()
         trail.note(self.user, self.user, "Password changed")
         return super().save(commit)

@@ -168,11 +168,15 @@ def problems_of(wanted: JobSpec) -> dict[str, str]:
     if not found and wanted.project.job_limit is not None:
         ceiling = ceiling_of(wanted)
         if ceiling and ceiling.worst_case > wanted.project.job_limit:
-            limit = f"{wanted.project.job_limit:.2f}"
-            found["max_output_tokens"] = (
-                f"Over the ${limit} limit per job of this project. Lower the output limit."
-            )
+            found |= over_limit(wanted.project.job_limit)
     return found
+
+
+def over_limit(limit: Decimal) -> dict[str, str]:
+    """Say that a job can cost more than a job of its project may (USD), by the field that helps."""
+    return {
+        "max_output_tokens": f"Over the ${limit:.2f} limit per job of this project. Lower the output limit."
+    }
 
 
 def _project_problems(wanted: JobSpec) -> dict[str, str]:
@@ -192,8 +196,9 @@ def _thread_problems(wanted: JobSpec) -> dict[str, str]:
         return {"previous": "A thread stays in its project."}
     if not threads.can_be_followed(previous):
         return {"previous": "That job has not ended yet. It can be followed up when it has."}
-    if not threads.is_stored(previous):
-        return {"previous": "A prompt of this thread is no longer stored, so it cannot go on."}
+    more = sum(given.attachment.size for given in wanted.attachments)
+    if reason := threads.obstacle(previous, more=more):
+        return {"previous": reason}
     return calls.problems(calls.calls_of(previous), wanted.replies) if wanted.replies else {}
 
 

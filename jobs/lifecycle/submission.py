@@ -14,7 +14,7 @@ from jobs import pricing, spend
 from jobs.lifecycle import attaching, tools
 from jobs.lifecycle.calls import replies_in
 from jobs.lifecycle.doorbell import ring
-from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check
+from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check, over_limit
 from jobs.lifecycle.transition import tell
 from jobs.models import Attempt, Job, JobText, ModelSpec, Price, Project, Prompt, Status, User, Workspace
 
@@ -43,6 +43,7 @@ def submit(wanted: JobSpec, *, along: Callable[[Job], object] | None = None) -> 
     try:
         with transaction.atomic():
             job.save(force_insert=True)
+            job.project = _as_it_is(wanted.project)
             record(job, wanted)
             if along is not None:
                 along(job)
@@ -52,6 +53,8 @@ def submit(wanted: JobSpec, *, along: Callable[[Job], object] | None = None) -> 
     except spend.BudgetRefused as refused:
         spend.record_refusal(refused, job)
         raise
+    except OverJobLimit as over:
+        raise SpecError(over_limit(over.limit)) from None
     except IntegrityError:
         twin = submitted_before(wanted)
         if twin is None:
@@ -166,6 +169,21 @@ def successor_spec(wanted: JobSpec, spec: ModelSpec, day: dt.date) -> JobSpec:
         effort=wanted.effort if wanted.effort in successor.efforts else successor.default_effort,
         max_output_tokens=min(wanted.max_output_tokens, successor.max_output_tokens),
     )
+
+
+def _as_it_is(project: Project) -> Project:
+    """Return a project's row of now. Raises SpecError where the job was not meant for such a one.
+
+    Call it when the job is in: from then on the project can no longer change between practice and real. Until
+    then it could, and money of a practice job would be held in none of the caps of real ones.
+    """
+    now = Project.objects.select_related("connection").get(pk=project.pk)
+    if now.archived_at is not None:
+        raise SpecError({"project": "This project is archived."})
+    if now.is_practice != project.is_practice:
+        kind = "practice" if now.is_practice else "real money"
+        raise SpecError({"project": f"This project is {kind} since a moment ago. Look at the price again."})
+    return now
 
 
 def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from jobs import rendering, schemas
 from jobs.lifecycle.calls import kept
-from jobs.models import Answer, Attempt, Job, JobText, ModelSpec, Prompt
+from jobs.lifecycle.transition import tell
+from jobs.models import Answer, Attempt, Job, JobText, ModelSpec, Prompt, Verdict
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
 AGAIN = 0.2  # seconds between alarms once the time is up
@@ -64,6 +65,9 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
     if prompt.schema is not None and content.text and not content.is_refusal:
         checked = schemas.validate(prompt.schema, content.text)
         parsed, errors = checked.parsed, checked.errors
+    # A verdict on what a cancelled job had written by then is none on what it wrote in the end.
+    if Verdict.objects.filter(job=job).exclude(job__answer__text=content.text).delete()[0]:
+        tell(job.pk, "verdict_withdrawn")
     Answer.objects.update_or_create(
         job=job,
         defaults={

@@ -4,10 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, F, Func, IntegerField, OuterRef, TextField, prefetch_related_objects
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Sum,
+    TextField,
+    prefetch_related_objects,
+)
 from django.db.models.functions import Cast, Coalesce
 
-from jobs import pricing
+from jobs import attachments, pricing
 from jobs.lifecycle import attaching, calls
 from jobs.models import (
     FINAL,
@@ -70,10 +80,18 @@ def outline(jobs: Sequence[Job], here: Job) -> list[Turn]:
     return turns
 
 
-def is_stored(previous: Job) -> bool:
-    """Tell whether the prompts of a thread up to a job are all still here."""
-    chain = Job.objects.chain_to(previous)
-    return Prompt.objects.filter(job__in=chain).count() == len(chain)
+def obstacle(previous: Job, *, more: int) -> str:
+    """Say why a thread cannot go on from a job with `more` bytes of files; '' if it can."""
+    chain = Job.objects.filter(pk__in=[job.pk for job in Job.objects.chain_to(previous)])
+    found = chain.aggregate(
+        asked=Count("pk", distinct=True),
+        stored=Count("prompt", distinct=True),
+        size=Coalesce(Sum("jobattachment__attachment__size"), 0),
+    )
+    if found["stored"] < found["asked"]:
+        return "A prompt of this thread is no longer stored, so it cannot go on."
+    size = found["size"] + more
+    return attachments.too_large_in_thread(size) if size > attachments.MOST_BYTES_A_THREAD else ""
 
 
 def carried_bound(previous: Job, *, model: str) -> int | None:

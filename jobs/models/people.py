@@ -11,7 +11,7 @@ from django.db import models, transaction
 from django.db.models.functions import Coalesce, Lower, Now, NullIf
 from django.utils import timezone
 
-from jobs.access import Role
+from jobs.access import LOWEST_ROLE, Act, Role
 from jobs.models import trail
 
 if TYPE_CHECKING:
@@ -111,10 +111,16 @@ class SignInLinkQuerySet(models.QuerySet["SignInLink"]):
         return link.user if link and link.user.is_active else None
 
     def use(self, token: str) -> User | None:
-        """Use a link up and return whom it lets in; None if it is unknown, used or expired."""
+        """Use a link up and return whom it lets in; None if it is unknown, used or expired.
+
+        All links of its owner go with it: one in another's hands must not undo what is chosen now.
+        """
         user = self.peek(token)
         taken, _ = self.filter(digest=_digest(token), expires_at__gt=Now()).delete()
-        return user if taken else None
+        if user is None or not taken:
+            return None
+        self.filter(user=user).delete()
+        return user
 
 
 class SignInLink(models.Model):
@@ -137,9 +143,18 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
     """Invitations: made, looked at, and used once."""
 
     def pending(self) -> "InvitationQuerySet":
-        """Those that can still be used; whoever was shut out has left no way back in."""
+        """Those that can still be used; whoever may not invite any more has left no way back in."""
+        may_there = User.objects.filter(
+            pk=models.OuterRef("invited_by"),
+            membership__project=models.OuterRef("project"),
+            membership__role__gte=LOWEST_ROLE[Act.CHANGE_MEMBERS],
+        )
         return self.filter(
-            used_at=None, expires_at__gt=Now(), project__archived_at=None, invited_by__is_active=True
+            models.Q(invited_by__is_superuser=True) | models.Exists(may_there),
+            used_at=None,
+            expires_at__gt=Now(),
+            project__archived_at=None,
+            invited_by__is_active=True,
         )
 
     @transaction.atomic

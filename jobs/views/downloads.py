@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from jobs.models import Answer, Job
 from jobs.rendering import RENDERER_VERSION, reading, results
-from jobs.rendering.results import Cell
+from jobs.rendering.results import Cell, tables
 from jobs.views import job_page
 from jobs.views.answer import rest_of, value_of
 from jobs.views.frame import fragment, person_of
@@ -111,7 +111,7 @@ def _csv(job: Job, answer: Answer) -> str:
         about = _about(job)
         return table([*about, "answer"], [[*about.values(), answer.text]])
     rows = [row for _, row in results.rows_of(value)]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = tables.columns_in_file(rows)
     return table(columns, ([results.cell_of(row.get(name)) for name in columns] for row in rows))
 
 

@@ -214,11 +214,14 @@ def _initial(wanted: JobSpec) -> dict[str, Any]:
 
 
 def _parent(request: HttpRequest, short_id: str) -> Job | None:
-    """Return the job to run again, if one is named. Raises Http404 for one the person may not see."""
+    """Return the job to run again, if one is named. Raises Http404 for one that the person may not see, or
+    whose prompt is no longer kept.
+    """
     if not short_id:
         return None
     found = Job.objects.visible_to(person_of(request)).named(short_id)
-    return get_object_or_404(found.select_related("project", "prompt", "model__successor"))
+    kept = found.filter(prompt__isnull=False).select_related("project", "prompt", "model__successor")
+    return get_object_or_404(kept)
 
 
 def _asked_lately(request: HttpRequest, wanted: JobSpec) -> Job | None:

@@ -106,7 +106,7 @@ class Results:
     def spreadsheet(self) -> str:
         """Return the results of the newest 5,000 jobs as CSV."""
         jobs = list(self._answered()[:MOST_IN_FILE])
-        columns = list(dict.fromkeys(name for job in jobs for line in lines_of(job) for name in line.row))
+        columns = tables.columns_in_file(line.row for job in jobs for line in lines_of(job))
         head = ("job", "title", "created_at", "model", "row", *columns)
         return table(head, (_cells(job, line, columns) for job in jobs for line in lines_of(job)))
 

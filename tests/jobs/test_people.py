@@ -18,6 +18,7 @@ from jobs.models import (
     ModelSpec,
     Project,
     Secret,
+    SignInLink,
     User,
     Workspace,
     trail,
@@ -82,14 +83,15 @@ def test_an_invitation_lowers_nobodys_role(project: Project, ana: User) -> None:
     assert project.role_of(ana) == Role.MANAGER
 
 
-def test_an_invitation_to_no_project_makes_an_account_only(ana: User) -> None:
-    eve = Invitation.objects.accept(invite(None, ana), name="Eve", password=PASSWORD)
+def test_an_invitation_to_no_project_makes_an_account_only() -> None:
+    operator = a_person("ops@example.com", is_superuser=True)
+    eve = Invitation.objects.accept(invite(None, operator), name="Eve", password=PASSWORD)
     assert not Membership.objects.filter(user=eve).exists()
 
 
 def test_a_newer_invitation_ends_the_one_before_it(project: Project, ana: User) -> None:
     first, second = invite(project, ana), invite(project, ana)
-    other = invite(None, ana)
+    other = invite(None, a_person("ops@example.com", is_superuser=True))
     assert Invitation.objects.peek(first) is None
     assert Invitation.objects.peek(second)
     assert Invitation.objects.peek(other)
@@ -115,6 +117,38 @@ def test_an_invitation_that_leads_nowhere_is_gone(project: Project, ana: User, e
     assert Invitation.objects.peek(token) is None
     with pytest.raises(InvitationGone):
         Invitation.objects.accept(token, name="Eve", password=PASSWORD)
+
+
+@pytest.mark.parametrize("loss", ["removed", "demoted"])
+def test_who_may_not_invite_any_more_has_left_no_way_in(project: Project, ana: User, loss: str) -> None:
+    other = a_person("jonas@example.com")
+    Membership.objects.create(project=project, user=other, role=Role.MANAGER)
+    token = invite(project, other, "jonas.two@example.com")
+    assert Invitation.objects.peek(token)
+    if loss == "removed":
+        project.remove(other, by=ana)
+    else:
+        project.change_role(other, Role.APPROVER, by=ana)
+    assert Invitation.objects.peek(token) is None
+    with pytest.raises(InvitationGone):
+        Invitation.objects.accept(token, name="Jonas", password=PASSWORD)
+    assert not Invitation.objects.pending().exists()
+
+
+def test_an_operators_invitations_end_with_their_powers(project: Project) -> None:
+    operator = a_person("ops@example.com", is_superuser=True)
+    tokens = invite(project, operator), invite(None, operator, "ben@example.com")
+    assert all(map(Invitation.objects.peek, tokens))
+    User.objects.filter(pk=operator.pk).update(is_superuser=False)
+    assert not any(map(Invitation.objects.peek, tokens))
+
+
+def test_a_sign_in_link_ends_all_others_of_its_owner(ana: User) -> None:
+    other = a_person("jonas@example.com")
+    first, second, foreign = map(SignInLink.objects.make_for, (ana, ana, other))
+    assert SignInLink.objects.use(first) == ana
+    assert SignInLink.objects.use(second) is None
+    assert SignInLink.objects.use(foreign) == other
 
 
 def test_an_invitation_is_withdrawn_in_its_own_project_only(project: Project, ana: User) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.rendering import results
-from jobs.rendering.results import Number, Problem, Table, problems_of, spots, tree
+from jobs.rendering.results import Number, Problem, Table, problems_of, spots, tables, tree
 from jobs.rendering.results.tree import LONGEST, MOST_NODES
 from tests.jobs.test_rendering import Page
 
@@ -239,6 +239,26 @@ def test_many_answers_become_rows_of_one_table() -> None:
 def drawn(value: Any, problems: list[Problem] | None = None) -> tuple[Page, str, int]:
     html, left_out = tree(written(value), problems or [], alert="<svg></svg>")
     return Page(html), html, left_out
+
+
+def test_fields_below_a_long_name_stay_in_their_object() -> None:
+    many = {f"f{number}": number for number in range(20_000)}
+    deep: Any = many
+    for _ in range(90):
+        deep = {"level": deep}
+    for value in ({"n" * 200_000: many}, deep):
+        row = tables.flattened(written(value))
+        # As dotted names they were 4 GB.
+        assert sum(map(len, row)) < 300_000
+    assert tables.flattened({"a": {"b": {"c": "1"}}}) == {"a.b.c": "1"}
+
+
+def test_rows_with_fields_of_their_own_make_no_file_of_billions_of_cells() -> None:
+    rows = [{f"c{place}_{number}": "x" for number in range(20)} for place in range(20_000)]
+    columns = tables.columns_in_file(rows)
+    assert columns[:2] == ["c0_0", "c0_1"]
+    assert len(columns) * len(rows) <= 60 * len(rows)
+    assert len(tables.columns_in_file(rows[:100])) == 2_000
 
 
 def test_every_value_has_an_address_of_its_own() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Any, NamedTuple
 
 from jobs.rendering.results.problems import Problem
@@ -14,6 +15,8 @@ MOST_COLUMNS = 60
 DEEP = 3  # objects to look through from the root
 GROUPED = 10_000  # whole numbers from here on get thousands separators: 2024 may be a year
 LONGEST = 2_000  # characters of one cell on a page
+LONGEST_NAME = 200  # characters that go before a name: 20,000 fields below one of 200 kB would be 4 GB
+MOST_CELLS = 1_000_000  # of a file; rows that each have fields of their own would be billions
 
 
 class Spot(NamedTuple):
@@ -124,14 +127,18 @@ def rows_of(value: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{found[0].path}/{at}", row) for at, row in enumerate(found[0].rows)]
 
 
-def flattened(value: Any) -> dict[str, Any]:
-    """Return a value as one row: objects within objects by dotted names, lists as they are."""
+def flattened(value: Any, room: int = LONGEST_NAME) -> dict[str, Any]:
+    """Return a value as one row: objects within objects by dotted names, lists as they are.
+
+    What stands in an object for whose names there is no room is left in it.
+    """
     if not isinstance(value, dict):
         return {"value": value}
     row: dict[str, Any] = {}
     for name, part in value.items():
-        if isinstance(part, dict) and part:
-            row |= {f"{name}.{inner}": found for inner, found in flattened(part).items()}
+        left = room - len(name) - 1
+        if isinstance(part, dict) and part and left > 0:
+            row |= {f"{name}.{inner}": found for inner, found in flattened(part, left).items()}
         else:
             row[name] = part
     return row
@@ -140,6 +147,15 @@ def flattened(value: Any) -> dict[str, Any]:
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names in rows in the order they turn up, at most 60."""
     return list(dict.fromkeys(name for row in rows for name in row))[:MOST_COLUMNS]
+
+
+def columns_in_file(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names in rows in the order they turn up, as many as a file of these rows has room for."""
+    names, count = dict[str, None](), 0
+    for row in rows:
+        names |= dict.fromkeys(row)
+        count += 1
+    return list(islice(names, max(MOST_COLUMNS, MOST_CELLS // max(1, count))))
 
 
 def is_numeric(rows: Iterable[Mapping[str, Any]], column: str) -> bool:

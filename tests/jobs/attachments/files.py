@@ -92,6 +92,24 @@ def pdf_bomb() -> bytes:
     )
 
 
+def pdf_of_a_form(text: str, *, times: int = 1, is_endless: bool = False) -> bytes:
+    """Make a PDF whose one page only draws a form, which says something (and draws itself)."""
+    page = b"/Fm0 Do " * times
+    form = f"BT /F1 12 Tf ({text}) Tj ET".encode() + b" /Fm0 Do" * is_endless
+    return pdf_of(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R"
+            b" /Resources << /Font << /F1 5 0 R >> /XObject << /Fm0 6 0 R >> >> >>",
+            b"<< /Length %d >>\nstream\n%s\nendstream" % (len(page), page),
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+            b"<< /Type /XObject /Subtype /Form /BBox [0 0 9 9] /Length %d >>\nstream\n%s\nendstream"
+            % (len(form), form),
+        ]
+    )
+
+
 def pdf_whose_pages_hold_themselves() -> bytes:
     """Make a PDF whose tree of pages has no end."""
     return pdf_of(

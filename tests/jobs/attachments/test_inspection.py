@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from jobs import attachments
-from jobs.attachments import Found, Unreadable, found, inspection
+from jobs.attachments import Found, Unreadable, documents, found, inspection
 from tests.jobs.attachments import files
-from tests.jobs.attachments.files import blank_pdf, moving, pdf, picture, png_that_claims
+from tests.jobs.attachments.files import blank_pdf, moving, pdf, pdf_of_a_form, picture, png_that_claims
 
 DAMAGED_PICTURE = "This picture is damaged or incomplete. Save it once more and add it again."
 DAMAGED_PDF = "This PDF is damaged or incomplete. Save it once more and add it again."
@@ -208,3 +208,13 @@ def test_names_are_cleaned(given: str, kept: str) -> None:
 def test_an_office_file_is_told_how_to_become_one_that_can_be_read() -> None:
     word = b"PK\x03\x04" + bytes(26) + b"word/document.xml"
     assert refusal_of(word) == "Word files can’t be read. Save it as PDF and add it again."
+
+
+def test_a_page_that_cannot_be_read_in_time_counts_all_that_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Lemma 4.7 " * 200
+    assert documents.measure(pdf_of_a_form(said))["text_bytes"] >= 2_000 - 1
+    monkeypatch.setattr(documents, "READ_FOR", 0.0)
+    assert 2_000 <= documents.measure(pdf_of_a_form(said))["text_bytes"] < 2_100
+    assert documents.measure(pdf_of_a_form(said, times=30))["text_bytes"] > 60_000
+    assert documents.measure(pdf_of_a_form(said, is_endless=True))["text_bytes"] > 2_000
+    assert documents.measure(pdf_of_a_form("a " * 50_000, times=900))["text_bytes"] == documents.MOST_TEXT

@@ -21,6 +21,8 @@ from jobs.models import (
     Notice,
     RawResponse,
     Status,
+    Verdict,
+    VerdictValue,
 )
 from tests.fake_api import USAGE, FakeApi, age, message
 from tests.jobs.lifecycle.conftest import Submit
@@ -97,6 +99,21 @@ def test_cancelled_may_become_completed_within_the_hour(api: FakeApi, job: Job) 
     assert (job_status(job), job.answer.text) == (Status.COMPLETED, "The lemma is true.")
     assert booked(job)[-1] == ("adjust", "usage", Decimal("0.022") - estimate)
     assert (the(job).state, job.next_action_at) == (AttemptState.ENDED, None)
+
+
+@pytest.mark.parametrize(("text", "stands"), [("The whole.", False), ("A half.", True)])
+def test_a_verdict_on_half_an_answer_is_none_on_another(
+    api: FakeApi, job: Job, text: str, stands: bool
+) -> None:
+    api.put(job, "cancelled", output=[message("A half.")])
+    api.run("poll")
+    lifecycle.judge(job.pk, VerdictValue.WRONG, by=job.submitted_by)
+    api.put(job, "completed", output=[message(text)])
+    Job.objects.filter(pk=job.pk).update(next_action_at=timezone.now())
+    api.run("poll")
+    assert Answer.objects.get(job=job).text == text
+    assert Verdict.objects.filter(job=job).exists() is stands
+    assert Event.objects.filter(job=job, kind="verdict_withdrawn").exists() is not stands
 
 
 def test_cancelled_that_completes_without_usage_is_asked_for_it_before_the_ceiling_is_booked(

@@ -14,6 +14,7 @@ from jobs.access import Role
 from jobs.lifecycle import SpecError
 from jobs.models import (
     Attempt,
+    Connection,
     Event,
     Job,
     LedgerEntry,
@@ -286,3 +287,28 @@ def test_a_job_on_a_retired_model_goes_to_its_living_successor(
     today = Workspace.objects.the().today()
     found = lifecycle.successor_spec(asked, ModelSpec.objects.get(pk=model), today)
     assert (found.model, found.mode, found.effort, found.max_output_tokens) == expected
+
+
+def test_a_project_that_became_real_meanwhile_takes_no_practice_job(project: Project, person: User) -> None:
+    """What was looked at as practice would be sent for money that no cap of real projects holds."""
+    spend.set_cap(Decimal("0.01"))
+    real = Connection.objects.create(name="real", base_url="http://127.0.0.1:9/v1")
+    wanted = a_spec(project, person, model="gpt-6-sol", mode="standard")
+    Project.objects.filter(pk=project.pk).update(connection=real)
+    with pytest.raises(SpecError, match="real money since a moment ago"):
+        lifecycle.submit(wanted)
+    assert not Job.objects.exists()
+    again = dataclasses.replace(wanted, project=Project.objects.get(pk=project.pk))
+    with pytest.raises(spend.BudgetRefused):
+        lifecycle.submit(again)
+
+
+def test_what_is_settled_about_a_project_meanwhile_holds(project: Project, person: User) -> None:
+    wanted = a_spec(project, person, model="gpt-6-sol", mode="standard")
+    Project.objects.filter(pk=project.pk).update(job_limit=Decimal("0.01"))
+    with pytest.raises(SpecError, match=r"Over the \$0.01 limit"):
+        lifecycle.submit(wanted)
+    Project.objects.filter(pk=project.pk).update(archived_at=timezone.now())
+    with pytest.raises(SpecError, match="archived"):
+        lifecycle.submit(wanted)
+    assert not Job.objects.exists()

@@ -7,12 +7,15 @@ from django.db.models.functions import Now
 from pytest_django import DjangoAssertNumQueries
 
 from jobs import forecast, lifecycle
+from jobs.attachments import Found
 from jobs.lifecycle import Turn, threads
 from jobs.models import (
     Answer,
+    Attachment,
     Attempt,
     Connection,
     Event,
+    Given,
     Job,
     JobAttachment,
     Kind,
@@ -403,6 +406,23 @@ def test_a_thread_whose_prompts_are_gone_cannot_go_on(ended: Job, project: Proje
     }
 
 
+def test_a_thread_is_given_no_more_files_than_can_be_sent_again_at_once(
+    api: FakeApi, ended: Job, project: Project
+) -> None:
+    second = end(api, follow(ended))
+    found = Found(media_type="image/png", size=40_000_000, digest="d1" * 32, width=9, height=9)
+    attachment = Attachment.objects.keep(project, b"plan", found, by=ended.submitted_by)
+    for number, job in enumerate((ended, second, second), 1):
+        JobAttachment.objects.create(job=job, attachment=attachment, position=number, name="plan.png")
+    too_much = "The files of this thread are too large together: 120 MB, the limit is 100."
+    assert refused(second, project) == {"previous": too_much}
+    assert refused(ended, project) == {}
+    JobAttachment.objects.filter(position=3).delete()
+    assert refused(second, project) == {}
+    given = (Given(attachment, "plan.png"),)
+    assert refused(second, project, attachments=given) == {"previous": too_much}
+
+
 def test_replies_need_calls_to_answer(project: Project, person: User, ended: Job) -> None:
     reply = lifecycle.Reply(key="call_1", output="42")
     spec = a_spec(project, person, model="gpt-6-sol", mode="standard", replies=(reply,))
@@ -535,4 +555,4 @@ def test_a_long_thread_is_no_deep_recursion(ended: Job) -> None:
 
 def test_a_thread_without_its_job_has_no_chain(submit: Submit) -> None:
     assert Job.objects.none().chain_to(submit()) == []
-    assert threads.is_stored(submit())
+    assert threads.obstacle(submit(), more=0) == ""

@@ -58,8 +58,9 @@ def test_someone_new_makes_an_account_and_is_in_the_project(client: Client, toke
     assert joined(Client(), token, **NEW).status_code == 410
 
 
-def test_an_invitation_to_no_project_leads_to_the_start(client: Client, ana: User) -> None:
-    token = Invitation.objects.make("eve@example.com", project=None, role=Role.VIEWER, by=ana)
+def test_an_invitation_to_no_project_leads_to_the_start(client: Client) -> None:
+    operator = a_person("ops@example.com", is_superuser=True)
+    token = Invitation.objects.make("eve@example.com", project=None, role=Role.VIEWER, by=operator)
     assert "Join Ponder" in joined(client, token).content.decode()
     assert joined(client, token, **NEW)["Location"] == "/"
 

@@ -136,7 +136,8 @@ def test_a_manager_of_one_project_changes_nobody_in_another(manager: Client) -> 
     assert manager.post(f"/projects/other/members/{eve.pk}/role/", {"role": "4"}).status_code == 404
     assert manager.post(f"{MEMBERS}{eve.pk}/role/", {"role": "4"}).status_code == 404
     assert manager.post(f"{MEMBERS}{eve.pk}/remove/").status_code == 404
-    token = Invitation.objects.make("x@example.com", project=other, role=Role.VIEWER, by=eve)
+    boss = add(other, "boss@example.com", Role.MANAGER)
+    token = Invitation.objects.make("x@example.com", project=other, role=Role.VIEWER, by=boss)
     pk = Invitation.objects.get().pk
     manager.post(f"/projects/proofs/invitations/{pk}/withdraw/")
     assert Invitation.objects.peek(token)

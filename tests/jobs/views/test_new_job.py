@@ -15,7 +15,7 @@ from django.utils import timezone
 from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.lifecycle import JobSpec
-from jobs.models import Job, LedgerEntry, ModelSpec, Price, Project, Refusal, User
+from jobs.models import Job, LedgerEntry, ModelSpec, Price, Project, Prompt, Refusal, User
 from jobs.templatetags import ui
 from jobs.views.starts import STARTS
 from tests.factories import a_person, a_project, a_spec
@@ -543,3 +543,11 @@ def test_the_panels_ceiling_is_the_one_that_is_held_for_every_model(
             assert ceiling is not None
             text = price(signed_in, model=spec.pk, mode=mode, effort=spec.default_effort)
             assert f">{ui.ceiling(ceiling.worst_case)}</b>" in text
+
+
+def test_a_job_whose_prompt_is_no_longer_kept_is_no_start(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = a_job(project, mira, "failed")
+    Prompt.objects.filter(job=job).delete()
+    assert signed_in.get(f"/jobs/new/?from={job.short_id}").status_code == 404
