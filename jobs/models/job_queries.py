@@ -19,7 +19,7 @@ from jobs.models.connections import KeySource
 from jobs.models.indexed import by_index
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
-from jobs.models.projects import Project, Someone
+from jobs.models.projects import Membership, Project, Someone
 from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNFINISHED, Status
 
@@ -65,7 +65,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Those of the projects a person may see."""
         if user.is_authenticated and user.is_superuser:
             return self.all()
-        return self.filter(project__in=Project.objects.visible_to(user))
+        return self.filter(project__in=Membership.objects.that_see(user))
 
     def named(self, short_id: str) -> "JobQuerySet":
         """The one with a short id, as an address or a form gives it."""

@@ -253,12 +253,23 @@ class Project(models.Model):
         return access.allowed(act, role=self.role_of(user), is_operator=user.is_superuser)
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Memberships, read as phrases."""
+
+    def that_see(self, user: Someone) -> "models.QuerySet[Membership, Any]":
+        """The ids of the projects in which a person, who is no operator, may see what there is."""
+        if not user.is_authenticated:
+            return self.none().values("project")
+        return self.filter(user=user, role__gte=access.LOWEST_ROLE[Act.SEE]).values("project")
+
+
 class Membership(models.Model):
     """A person's role in a project."""
 
     user = models.ForeignKey("jobs.User", on_delete=models.CASCADE)
     project = models.ForeignKey(Project, on_delete=models.CASCADE)
     role = models.PositiveSmallIntegerField(choices=[(role.value, role.name.capitalize()) for role in Role])
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_each")]
