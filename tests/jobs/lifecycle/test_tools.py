@@ -127,6 +127,12 @@ def test_several_wrong_tools_are_counted_and_names_are_unique(project: Project, 
     }
 
 
+def test_a_job_has_no_more_tools_than_can_be_looked_through(project: Project, person: User) -> None:
+    tools = [{**LOOK_UP, "name": f"f{number}"} for number in range(129)]
+    assert problems(project, person, *tools[:128]) == {}
+    assert problems(project, person, *tools) == {"tools": "At most 128 tools a job."}
+
+
 def test_a_limit_of_calls_needs_something_to_call(project: Project, person: User) -> None:
     assert list(problems(project, person, limit=3)) == ["max_tool_calls"]
     assert list(problems(project, person, LOOK_UP, limit=3)) == ["max_tool_calls"]
