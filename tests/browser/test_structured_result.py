@@ -35,7 +35,7 @@ def test_wrong_schema_is_shown_with_its_place_and_the_right_one_is_kept_to(
     page.get_by_label("Name", exact=True).fill("lemma_check")
 
     write_schema(page, '{"type": "object",\n  "properties" {}}')
-    problems = page.get_by_role("alert")
+    problems = page.locator("#schema-check")
     expect(problems).to_contain_text("Not JSON")
     expect(problems).to_contain_text("line 2")
 

@@ -115,7 +115,8 @@ def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limi
     expect(box).to_have_value(f"And in dual spaces?{QUICK}")
     assert not Job.objects.filter(previous=first).exists()
     box.press("End")
-    box.press_sequentially(" ")
+    with page.expect_response("**/follow-up/price/"):
+        box.press_sequentially(" ")
     expect(form.get_by_role("button", name="Send")).to_be_disabled()
     form.get_by_role("button", name=re.compile("Use .* tokens")).click()
     expect(form.get_by_role("button", name="Send")).to_be_enabled()
