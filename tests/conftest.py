@@ -43,8 +43,8 @@ def django_db_modify_db_settings(
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run in two processes, in up to four where there are as many cores: each has a database of its own."""
-    return min(max(os.process_cpu_count() or 2, 2), 4)
+    """Run in one process more than there are cores, for stories wait; each has a database of its own."""
+    return min((os.process_cpu_count() or 1) + 1, 4)
 
 
 @pytest.hookimpl(trylast=True)
