@@ -13,6 +13,7 @@ from django.conf import settings
 from o3site import localpg
 
 LAST_WILL = 'read -r _; kill -s QUIT "$1"; sleep 1; rm -rf "$2"'
+LONGEST = ("test_pages.py", "test_settings_pages.py", "test_answer.py")
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -43,8 +44,8 @@ def django_db_modify_db_settings(
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run in one process more than there are cores, for stories wait; each has a database of its own."""
-    return min((os.process_cpu_count() or 1) + 1, 4)
+    """Run in two processes, in up to four where there are as many cores: each has a database of its own."""
+    return min(max(os.process_cpu_count() or 2, 2), 4)
 
 
 @pytest.hookimpl(trylast=True)
@@ -52,8 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put browser tests last, also under random order.
 
     Playwright leaves a running event loop in the main thread, in which Django refuses to use the ORM.
+    Of these the longest begin, so that no process has one left when the other is done.
     """
-    items.sort(key=lambda item: "browser" in item.path.relative_to(Path(__file__).parent).parts)
+    items.sort(
+        key=lambda item: (
+            "browser" in item.path.relative_to(Path(__file__).parent).parts,
+            item.path.name not in LONGEST,
+        )
+    )
 
 
 @pytest.fixture(scope="session")

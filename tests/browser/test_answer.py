@@ -99,7 +99,8 @@ def test_without_script_a_long_answer_is_whole_behind_its_link(
         page.goto(job.get_absolute_url())
         expect(page.locator(".math").first).to_contain_text("p_1")
         page.get_by_role("link", name="Show the rest").click()
-        expect(page.locator("#h-200")).to_have_count(1)
+        # Four hundred kilobytes with all their maths at once.
+        expect(page.locator("#h-200")).to_have_count(1, timeout=60_000)
 
 
 def test_a_result_is_sorted_unfolded_and_linked_to(
