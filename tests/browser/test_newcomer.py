@@ -117,9 +117,11 @@ def test_newcomer_gets_an_answer_and_sees_what_it_cost(ponder: Installation, bro
     assert sum(parts) == total
     rate = attempt.price.rates.output * USED["reasoning"] / 1_000_000
     expect(card.locator(".leg li", has_text="Reasoning")).to_contain_text(ui.money(rate))
+    row = attempt.price
+    cached = f"{ui.money(row.cached_input)} cached, " if row.cached_input is not None else ""
     expect(card).to_contain_text(
-        f"Price of {attempt.price.model_id} from {attempt.price.valid_from:%-d %b %Y}: "
-        f"{ui.money(attempt.price.input)} in, {ui.money(attempt.price.output)} out per million tokens."
+        f"Price of {row.model_id} from {row.valid_from:%-d %b %Y}: "
+        f"{ui.money(row.input)} in, {cached}{ui.money(row.output)} out per million tokens."
     )
 
     # The project: what is spent, nothing held, what is left.
