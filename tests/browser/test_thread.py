@@ -106,7 +106,11 @@ def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limi
     page = browse(mira)
     page.goto(first.get_absolute_url())
     box = page.get_by_role("textbox", name="Follow up")
-    box.fill(f"And in dual spaces?{QUICK}")
+    page.wait_for_load_state("networkidle")
+    with page.expect_response("**/follow-up/price/"):
+        box.fill(f"And in dual spaces?{QUICK}")
+    # The page does not know yet that the cap has come down.
+    expect(page.locator(".htmx-request")).to_have_count(0)
     expect_price(page)
     spend.set_cap(charged(first) + first.worst_case / 2, project=project)
     form = page.get_by_role("form", name="Follow up")
@@ -117,6 +121,7 @@ def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limi
     box.press("End")
     with page.expect_response("**/follow-up/price/"):
         box.press_sequentially(" ")
+    expect(page.locator(".htmx-request")).to_have_count(0)
     expect(form.get_by_role("button", name="Send")).to_be_disabled()
     form.get_by_role("button", name=re.compile("Use .* tokens")).click()
     expect(form.get_by_role("button", name="Send")).to_be_enabled()
