@@ -122,8 +122,7 @@ def guess_input_tokens(text: str) -> int:
 def guess_carried(previous: Job) -> int:
     """Guess the input tokens that a thread up to a job brings along: what it read and what it answered."""
     used = Attempt.objects.filter(job=previous, usage__isnull=False).order_by("-number")
-    body = used.values_list("usage", flat=True).first()
-    usage = pricing.Usage.from_wire({"usage": body}) if body else None
+    usage = pricing.Usage.reported(used.values_list("usage", flat=True).first())
     return usage.input_tokens + usage.answer_tokens if usage else previous.input_bound // 4
 
 

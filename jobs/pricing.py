@@ -107,6 +107,11 @@ class Usage:
         return self.input_tokens - self.cached_tokens - writes
 
     @classmethod
+    def reported(cls, usage: object) -> Usage | None:
+        """Read what a body had under `usage`, where that alone is kept; None when it cannot be priced."""
+        return cls.from_wire({"usage": usage})
+
+    @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> Usage | None:
         """Read a Response body's `usage` and `tool_usage`; None when they cannot be priced.
 

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 
 from jobs import lifecycle, spend
 from jobs.lifecycle import Decision
-from jobs.models import IN_FLIGHT, Job, Status, User
+from jobs.models import IN_FLIGHT, UNASKABLE, Job, Status, User
 from jobs.models.trail import note
 
 MOST = 100  # jobs at once
@@ -100,8 +100,7 @@ def _resolve(job: Job, by: User, given: dict[str, Any]) -> None:
 
 
 def _is_followed(job: Job) -> bool:
-    unsent = (Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL)
-    return job.next_action_at is not None and job.status not in unsent
+    return job.next_action_at is not None and job.status not in UNASKABLE
 
 
 ACTS = (

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from jobs.access import Role
 from jobs.forms.base import ModelForm
-from jobs.forms.sign_in import label_new_password, password_field
+from jobs.forms.sign_in import free_address, label_new_password, password_field
 from jobs.models import Invitation, Membership, Project, SignInLink, User, trail
 
 ROLES = [(role.value, role.name.capitalize()) for role in Role]
@@ -107,10 +107,7 @@ class ProfileForm(ModelForm):
         self._before = {name: getattr(instance, name) for name in ("name", "email")}
 
     def clean_email(self) -> str:
-        email = str(self.cleaned_data["email"]).lower()
-        if User.objects.filter(email__iexact=email).exclude(pk=self.instance.pk).exists():
-            raise forms.ValidationError("Someone here has this address already.")
-        return email
+        return free_address(self.cleaned_data["email"], of=self.instance)
 
     def clean(self) -> dict[str, Any]:
         """Ask for the password where the address changes: with it someone else could take the account."""

@@ -22,6 +22,14 @@ def password_field(label: str, *, required: bool = True) -> forms.CharField:
     )
 
 
+def free_address(typed: str, *, of: User) -> str:
+    """Return an e-mail address that nobody else has; an empty one stays empty. Raises ValidationError."""
+    email = str(typed).lower()
+    if email and User.objects.filter(email__iexact=email).exclude(pk=of.pk).exists():
+        raise forms.ValidationError("Someone here has this address already.")
+    return email
+
+
 def label_new_password(form: forms.Form, label: str) -> None:
     """Say in few words what the two fields of a new password want."""
     first, again = form.fields["new_password1"], form.fields["new_password2"]
@@ -70,10 +78,7 @@ class ChoosePasswordForm(SetPasswordForm[User]):
             self.fields["email"].help_text = f"You sign in with it. Without one it stays {user.email}."
 
     def clean_email(self) -> str:
-        email = str(self.cleaned_data["email"]).lower()
-        if email and User.objects.filter(email__iexact=email).exclude(pk=self.user.pk).exists():
-            raise forms.ValidationError("Someone here has this address already.")
-        return email
+        return free_address(self.cleaned_data["email"], of=self.user)
 
     def save(self, commit: bool = True) -> User:
         if self.cleaned_data.get("email"):

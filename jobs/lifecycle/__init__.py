@@ -9,7 +9,7 @@ from jobs.lifecycle.answering import (
     reply_spec,
     save_replies,
 )
-from jobs.lifecycle.attaching import forget_unused, given_as, given_with, keep_file
+from jobs.lifecycle.attaching import forget_unused, given_as, keep_file
 from jobs.lifecycle.calls import Call, Reply, replies_in
 from jobs.lifecycle.cancelling import NotCancellable, cancel
 from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause_all, relieve, resume, test
@@ -65,7 +65,6 @@ __all__ = [
     "follow_up",
     "forget_unused",
     "given_as",
-    "given_with",
     "install_watchdog",
     "judge",
     "keep_file",

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.transition import tell
-from jobs.models import Answer, Job, Status, User
+from jobs.models import UNASKABLE, Answer, Job, User
 
 
 class NotPolled(Exception):
@@ -22,9 +22,8 @@ def poll_now(job_id: int, *, by: User) -> None:
 
     Raises NotPolled.
     """
-    unsent = [Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
     with transaction.atomic():
-        followed = Job.objects.filter(pk=job_id, next_action_at__isnull=False).exclude(status__in=unsent)
+        followed = Job.objects.filter(pk=job_id, next_action_at__isnull=False).exclude(status__in=UNASKABLE)
         # Without its claim a poll under way cannot push the clock back again.
         if not followed.update(next_action_at=Now(), claim_token=None, version=F("version") + 1):
             raise NotPolled

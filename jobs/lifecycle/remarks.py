@@ -7,9 +7,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs import spend
-from jobs.lifecycle.spec import UNSTORABLE, SpecError, tag_problems
+from jobs.lifecycle.spec import SpecError, tag_problems
 from jobs.lifecycle.transition import tell
 from jobs.models import Answer, Job, JobNote, User, Verdict, VerdictValue
+from jobs.schemas.reading import UNSTORABLE
 
 NOTE_LIMIT = 4_000  # characters
 

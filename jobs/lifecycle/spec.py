@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,11 +13,10 @@ from jobs.access import Act
 from jobs.lifecycle import attaching, calls, threads, tools
 from jobs.lifecycle.calls import Reply
 from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, User, Workspace
+from jobs.schemas.reading import UNSTORABLE
 
 PROMPT_LIMIT = 4_000_000  # characters; far above any context window, so that the refusal can name the window
 TITLE_LIMIT = 120
-# PostgreSQL stores neither; JSON from a pipeline can carry both.
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MIN_OUTPUT_TOKENS = 16  # the API's own minimum for max_output_tokens
 
 

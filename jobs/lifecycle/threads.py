@@ -103,7 +103,7 @@ def carried_bound(previous: Job, *, model: str) -> int | None:
     asked and answered, which bound the tokens of a text, unless files, or what tools read, are among it.
     """
     chain = Job.objects.chain_to(previous)
-    used = {job_id: (attempt, _usage_of(attempt)) for job_id, attempt in _used(chain).items()}
+    used = {job_id: (attempt, Usage.reported(attempt.usage)) for job_id, attempt in _used(chain).items()}
     # The first `known` jobs were read by the last of them, which said how much that was.
     tokens = known = read = 0
     unread = _with_unread_finds(chain)
@@ -267,10 +267,6 @@ def _with_unread_finds(chain: Sequence[Job]) -> set[int]:
         return set()
     whole = Answer.objects.filter(job__in=with_tools, attempt__end_status=Status.COMPLETED, calls=[])
     return with_tools - set(whole.values_list("job", flat=True))
-
-
-def _usage_of(attempt: Attempt | None) -> Usage | None:
-    return Usage.from_wire({"usage": attempt.usage}) if attempt and attempt.usage else None
 
 
 def _bytes(name: str) -> Func:

@@ -25,12 +25,13 @@ from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
-from jobs.models.status import FINAL, IN_FLIGHT, UNFINISHED, Status
+from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
 from jobs.models.timeline import Event, Notice
 
 __all__ = [
     "FINAL",
     "IN_FLIGHT",
+    "UNASKABLE",
     "UNFINISHED",
     "Answer",
     "ApiToken",

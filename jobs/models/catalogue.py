@@ -150,6 +150,16 @@ def _multipliers(stored: Mapping[str, Any]) -> dict[str, Decimal]:
     return {name: Decimal(str(factor)) for name, factor in stored.items()}
 
 
+class PriceQuerySet(models.QuerySet["Price"]):
+    """Price rows, read as phrases."""
+
+    def in_force(self, day: dt.date) -> "PriceQuerySet":
+        """The row of a day of each model that lives then, with the model."""
+        alive = models.Q(model__shutdown_date=None) | models.Q(model__shutdown_date__gt=day)
+        rows = self.filter(alive, valid_from__lte=day).select_related("model")
+        return rows.order_by("model_id", "-valid_from").distinct("model_id")
+
+
 class Price(models.Model):
     """A dated price, USD per million tokens; succeeded by a later row, never edited."""
 
@@ -168,6 +178,7 @@ class Price(models.Model):
     region = models.DecimalField(max_digits=10, decimal_places=4, default=1)
     tool_fees = models.JSONField(default=dict, blank=True, help_text="USD per call.")
     source = models.CharField(max_length=300)
+    objects = PriceQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "valid_from"], name="one_price_a_day")]

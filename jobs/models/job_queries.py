@@ -21,7 +21,7 @@ from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
 from jobs.models.search import LANGUAGE, asked_for
-from jobs.models.status import FINAL, UNFINISHED, Status
+from jobs.models.status import FINAL, UNASKABLE, UNFINISHED, Status
 
 if TYPE_CHECKING:
     from jobs.models.job import Job
@@ -113,9 +113,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def to_poll_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for within a time, whichever installation has the key."""
-        return self.filter(next_action_at__lte=Now() + within).exclude(
-            status__in=[Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL]
-        )
+        return self.filter(next_action_at__lte=Now() + within).exclude(status__in=UNASKABLE)
 
     def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those whose send has outlived its lease: nobody is sending them any more."""
@@ -186,6 +184,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         own = ArraySubquery(rows.filter(project=models.OuterRef("pk")).values("pk")[:most])
         found = of_each.annotate(found=models.Func(own, function="unnest")).values("found")
         return self.model.objects.filter(pk__in=found).in_order(order)[:most]
+
+    def cost(self) -> Decimal:
+        """What they cost together so far, USD."""
+        return Decimal(self.aggregate(total=models.Sum("cost", default=Decimal(0)))["total"])
 
     def counts(self, groups: Sequence[Collection[str]], most: int) -> list[int]:
         """Return how many are in each group of statuses, counting at most `most` of each.

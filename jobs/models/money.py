@@ -300,6 +300,11 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         after = (month + dt.timedelta(days=32)).replace(day=1)
         return self.filter(spent_on__gte=month, spent_on__lt=after)
 
+    def by_day(self) -> dict[dt.date, tuple[Decimal, int]]:
+        """What was charged on each day, USD, and how many charges that were."""
+        sums = self.values("spent_on").annotate(total=models.Sum("cost"), charged=models.Sum("jobs"))
+        return {row["spent_on"]: (row["total"], row["charged"]) for row in sums}
+
     def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
         """Each as the columns of a spreadsheet, day by day."""
         rows = self.annotate(person=name_of("user")).order_by(

@@ -80,9 +80,6 @@ class User(AbstractUser):
     def get_short_name(self) -> str:
         return str(self)
 
-    def can_sign_in_by_password(self) -> bool:
-        return self.has_usable_password()
-
     @transaction.atomic
     def deactivate(self, *, by: "User") -> None:
         """Shut someone out at once; what they did, and their jobs under way, stay."""

@@ -24,4 +24,6 @@ class Status(models.TextChoices):
 
 IN_FLIGHT = (Status.QUEUED, Status.IN_PROGRESS)
 FINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED)
+# Nothing to ask the other side about: not sent, or nobody knows.
+UNASKABLE = (Status.WAITING, Status.SENDING, Status.UNCONFIRMED, Status.AWAITING_APPROVAL)
 UNFINISHED = tuple(status for status in Status if status not in FINAL)

@@ -78,25 +78,28 @@ def add_to_tag(job: Job, tag: str, *, spent_on: dt.date, cost: Decimal, jobs: in
         )
 
 
-_DAILY = """
-INSERT INTO jobs_dailyspend AS d
+# What a conflict adds to the row that is there, `r`.
+_ADDED = """
+  cost = r.cost + EXCLUDED.cost,
+  jobs = r.jobs + EXCLUDED.jobs,
+  input_tokens = r.input_tokens + EXCLUDED.input_tokens,
+  cached_tokens = r.cached_tokens + EXCLUDED.cached_tokens,
+  output_tokens = r.output_tokens + EXCLUDED.output_tokens,
+  reasoning_tokens = r.reasoning_tokens + EXCLUDED.reasoning_tokens,
+  buckets = (
+    SELECT array_agg(have + move ORDER BY place)
+    FROM unnest(r.buckets, EXCLUDED.buckets) WITH ORDINALITY AS b(have, move, place)
+  )
+"""
+
+_DAILY = f"""
+INSERT INTO jobs_dailyspend AS r
   (spent_on, project_id, model_id, effort, user_id, token_id, cost, jobs,
    input_tokens, cached_tokens, output_tokens, reasoning_tokens, buckets)
 VALUES
   (%(spent_on)s, %(project)s, %(model)s, %(effort)s, %(user)s, %(token)s, %(cost)s, %(jobs)s,
    %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, %(reasoning_tokens)s, %(change)s::integer[])
-ON CONFLICT (spent_on, project_id, model_id, effort, user_id, token_id) DO UPDATE SET
-  cost = d.cost + EXCLUDED.cost,
-  jobs = d.jobs + EXCLUDED.jobs,
-  input_tokens = d.input_tokens + EXCLUDED.input_tokens,
-  cached_tokens = d.cached_tokens + EXCLUDED.cached_tokens,
-  output_tokens = d.output_tokens + EXCLUDED.output_tokens,
-  reasoning_tokens = d.reasoning_tokens + EXCLUDED.reasoning_tokens,
-  buckets = (
-    SELECT array_agg(have + move ORDER BY place)
-    FROM unnest(d.buckets, EXCLUDED.buckets) WITH ORDINALITY AS b(have, move, place)
-  )
-"""
+ON CONFLICT (spent_on, project_id, model_id, effort, user_id, token_id) DO UPDATE SET {_ADDED}"""  # noqa: S608 - a constant of ours
 
 _DAILY_TAG = """
 INSERT INTO jobs_dailytagspend AS d (spent_on, project_id, user_id, tag, cost, jobs)
@@ -106,8 +109,8 @@ ON CONFLICT (spent_on, project_id, user_id, tag) DO UPDATE SET
 """
 
 # One row of each kind, always in this order: of two settlements one waits for the other, never both.
-_MONTHLY = """
-INSERT INTO jobs_monthlyspend AS m
+_MONTHLY = f"""
+INSERT INTO jobs_monthlyspend AS r
   (month, project_id, spent_on, model_id, effort, user_id, token_id, cost, jobs,
    input_tokens, cached_tokens, output_tokens, reasoning_tokens, buckets)
 SELECT %(month)s, %(project)s, k.spent_on, k.model_id, k.effort, k.user_id, k.token_id, %(cost)s, %(jobs)s,
@@ -117,15 +120,4 @@ FROM (VALUES
   (NULL, %(model)s, %(effort)s, NULL, NULL, %(change)s::integer[]),
   (NULL, NULL, '', %(user)s, %(token)s, NULL)
 ) AS k(spent_on, model_id, effort, user_id, token_id, change)
-ON CONFLICT (month, project_id, spent_on, model_id, effort, user_id, token_id) DO UPDATE SET
-  cost = m.cost + EXCLUDED.cost,
-  jobs = m.jobs + EXCLUDED.jobs,
-  input_tokens = m.input_tokens + EXCLUDED.input_tokens,
-  cached_tokens = m.cached_tokens + EXCLUDED.cached_tokens,
-  output_tokens = m.output_tokens + EXCLUDED.output_tokens,
-  reasoning_tokens = m.reasoning_tokens + EXCLUDED.reasoning_tokens,
-  buckets = (
-    SELECT array_agg(have + move ORDER BY place)
-    FROM unnest(m.buckets, EXCLUDED.buckets) WITH ORDINALITY AS b(have, move, place)
-  )
-"""
+ON CONFLICT (month, project_id, spent_on, model_id, effort, user_id, token_id) DO UPDATE SET {_ADDED}"""  # noqa: S608 - a constant of ours

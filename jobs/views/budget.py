@@ -1,10 +1,8 @@
 """The month by day, project, model and person, in the browser and as a spreadsheet."""
 
-import csv
 import datetime as dt
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -14,6 +12,7 @@ from django.views.decorators.http import require_safe
 from jobs import clock
 from jobs.models import DailySpend, Project
 from jobs.views import month_charts
+from jobs.views.downloads import file, table
 from jobs.views.frame import frame_of, person_of
 from jobs.views.month import Month
 
@@ -21,8 +20,6 @@ COLUMNS = (
     "day", "project", "model", "effort", "person", "token", "jobs", "cost_usd",
     "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens",
 )  # fmt: skip
-# A spreadsheet runs a cell that begins with one of these as a formula.
-RISKY = ("=", "+", "-", "@", "\t", "\r")
 MONTHS = 24  # at most so many are offered
 
 
@@ -115,20 +112,5 @@ def _month(asked: str, this_month: dt.date) -> dt.date:
 
 def _spreadsheet(wanted: Wanted) -> HttpResponse:
     """Return what the page sums: a row a day, project, model, effort, person and token; real money only."""
-    response = HttpResponse(
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="ponder-{wanted.month:%Y-%m}.csv"'},
-    )
-    writer = csv.writer(response)
-    writer.writerow(COLUMNS)
     rows = DailySpend.objects.real().filter(project__in=wanted.projects).in_month(wanted.month)
-    for row in rows.for_spreadsheet():
-        writer.writerow(map(_cell, row))
-    return response
-
-
-def _cell(value: object) -> object:
-    """Return a value that a spreadsheet shows to the last digit, and never runs."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY) else value
+    return file(table(COLUMNS, rows.for_spreadsheet()), "text/csv", f"ponder-{wanted.month:%Y-%m}.csv")

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -65,8 +66,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def spreadsheet_cell(value: Any) -> str:
-    """Return a value as a spreadsheet may have it: what begins like a formula gets an apostrophe."""
-    cell = value if isinstance(value, Cell) else Cell("text", str(value))
+    """Return a value as a spreadsheet may have it: what begins like a formula gets an apostrophe.
+
+    An amount keeps its last digit, the parts of a list are set apart by commas, and None is an empty cell.
+    """
+    if isinstance(value, list):
+        value = ", ".join(value)
+    if isinstance(value, Decimal):
+        value = Cell("number", f"{value:f}")
+    cell = value if isinstance(value, Cell) else Cell("text", "" if value is None else str(value))
     if cell.kind == "number" and JSON_NUMBER.fullmatch(cell.text):
         return cell.text
     text = "" if cell.kind == "null" else cell.text

@@ -66,7 +66,7 @@ async def _one_by_one(parts: Iterator[str]) -> AsyncIterator[str]:
 
 def _record(job: Job) -> dict[str, Any]:
     shown: Any = job  # with what a list shows of other records
-    usage = Usage.from_wire({"usage": shown.usage}) if shown.usage else None
+    usage = Usage.reported(shown.usage)
     return {
         "job": job.short_id,
         "title": shown.title,
@@ -96,13 +96,8 @@ def _csv(records: Sequence[dict[str, Any]], is_first: bool) -> str:
     writer = csv.writer(found)
     if is_first:
         writer.writerow((*COLUMNS, *TOKENS))
-    writer.writerows([_cell(value) for value in record.values()] for record in records)
+    writer.writerows([spreadsheet_cell(value) for value in record.values()] for record in records)
     return found.getvalue()
-
-
-def _cell(value: Any) -> str:
-    shown = ", ".join(value) if isinstance(value, list) else value
-    return spreadsheet_cell("" if shown is None else shown)
 
 
 def _jsonl(records: Sequence[dict[str, Any]], _is_first: bool) -> str:

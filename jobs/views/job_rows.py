@@ -94,8 +94,7 @@ class Row:
     @property
     def usage(self) -> Usage | None:
         """What its last attempt with a known usage used."""
-        known = getattr(self.job, "usage", None)
-        return Usage.from_wire({"usage": known}) if known else None
+        return Usage.reported(getattr(self.job, "usage", None))
 
     @property
     def title(self) -> list[tuple[str, bool]]:

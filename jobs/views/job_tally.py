@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from django.db.models import Sum
 from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, TABS, Wanted
@@ -71,7 +70,7 @@ class Tally:
         if self._whole is not None:
             return sum((job.cost for job in self._whole if job.project_id not in aside), Decimal(0))
         rows = self._wanted.rows(self._in_sight()).exclude(project__in=aside)
-        return Decimal(rows.aggregate(total=Sum("cost", default=Decimal(0)))["total"])
+        return rows.cost()
 
     def by_day(self, days: Sequence[dt.date]) -> dict[dt.date, tuple[Decimal, int]]:
         """Return what was charged on each day, USD, and how often, where the filters let the rollups tell."""
@@ -87,8 +86,7 @@ class Tally:
         rows = rows.exclude(project__in=self._practice_aside)
         asked = {**wanted.filters, "by": wanted.person} if "by" in wanted.filters else wanted.filters
         rows = rows.filter(**{column: asked[name] for name, column in ROLLED_UP.items() if name in asked})
-        sums = rows.values("spent_on").annotate(total=Sum("cost"), charged=Sum("jobs"))
-        return {row["spent_on"]: (row["total"], row["charged"]) for row in sums}
+        return rows.by_day()
 
     def _shown(self, tab: str) -> str:
         count = self._counts.get(tab)

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -41,14 +40,9 @@ class Line:
 def models_help(request: HttpRequest) -> HttpResponse:
     """Explain which model to ask, with the catalogue as it stands today."""
     frame = frame_of(request)
-    prices = Price.objects.filter(valid_from__lte=frame.today).order_by("-valid_from")
-    specs = ModelSpec.objects.select_related("successor").order_by("rung", "id")
-    known = list(specs.prefetch_related(Prefetch("price_set", prices, to_attr="in_force")))
-    lines = []
-    for spec in known:
-        in_force: list[Price] = spec.in_force  # type: ignore[attr-defined]
-        if in_force and not spec.is_off(frame.today):
-            lines.append(_line(spec, in_force[0]))
+    known = list(ModelSpec.objects.select_related("successor").order_by("rung", "id"))
+    prices = {price.model_id: price for price in Price.objects.in_force(frame.today)}
+    lines = [_line(spec, prices[spec.pk]) for spec in known if spec.pk in prices]
     context = {
         "lines": lines,
         "gone": [spec for spec in known if spec.is_off(frame.today)],

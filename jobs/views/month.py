@@ -98,7 +98,6 @@ class Bar:
     low: Decimal
     high: Decimal | None
     jobs: int
-    is_tail: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +358,6 @@ def _costs(model: str, buckets: Sequence[int], before: Sequence[int]) -> Costs |
             edges[number],
             edges[number + 1] if number + 1 < len(edges) else None,
             buckets[number],
-            number > tail,
         )
         for number in shown
     ]

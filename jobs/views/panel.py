@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Q
-
 from jobs import clock, forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS, Ceiling
@@ -35,20 +32,12 @@ class Offer:
     def to(cls, person: Frame) -> "Offer":
         """Read it in two queries, and one for the workspace."""
         today = person.today
-        allowed = Project.allowed_models.through.objects.filter(project=OuterRef("pk")).values("modelspec_id")
         projects = (
             Project.objects.open_to(person.user)
             .select_related("connection", "default_model__successor")
-            .annotate(allowed_ids=ArraySubquery(allowed))
+            .with_allowed_names()
         )
-        alive = Q(model__shutdown_date=None) | Q(model__shutdown_date__gt=today)
-        prices = (
-            Price.objects.filter(alive, valid_from__lte=today)
-            .select_related("model")
-            .order_by("model_id", "-valid_from")
-            .distinct("model_id")
-        )
-        in_order = sorted(prices, key=lambda price: (price.model.rung, price.model_id))
+        in_order = sorted(Price.objects.in_force(today), key=lambda price: (price.model.rung, price.model_id))
         return cls(
             today,
             {project.slug: project for project in projects},
@@ -63,7 +52,7 @@ class Offer:
 
     def models_of(self, project: Project) -> dict[str, Price]:
         """Today's prices of the models that a project uses, cheapest rung first."""
-        allowed: list[str] = getattr(project, "allowed_ids", [])
+        allowed: list[str] = getattr(project, "allowed_names", [])
         return {name: price for name, price in self.prices.items() if not allowed or name in allowed}
 
 

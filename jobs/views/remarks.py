@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -21,7 +20,7 @@ from jobs.views.frame import fragment, person_of
 @require_POST
 def job_verdict(request: HttpRequest, short_id: str) -> HttpResponse:
     """Say whether an answer is right, or take that back."""
-    job = _allowed(request, short_id, Act.JUDGE)
+    job = job_page.allowed(request, short_id, Act.JUDGE)
     value = request.POST.get("value", "")
     try:
         verdict = VerdictValue(value) if value in VerdictValue else None
@@ -35,7 +34,7 @@ def job_verdict(request: HttpRequest, short_id: str) -> HttpResponse:
 @require_POST
 def job_note(request: HttpRequest, short_id: str) -> HttpResponse:
     """Write a note beside a job."""
-    job = _allowed(request, short_id, Act.JUDGE)
+    job = job_page.allowed(request, short_id, Act.JUDGE)
     text = request.POST.get("note", "").replace("\r\n", "\n")
     try:
         lifecycle.add_note(job.pk, text, by=person_of(request))
@@ -48,7 +47,7 @@ def job_note(request: HttpRequest, short_id: str) -> HttpResponse:
 @require_POST
 def job_note_remove(request: HttpRequest, short_id: str, pk: int) -> HttpResponse:
     """Remove a note of one's own."""
-    job = _allowed(request, short_id, Act.JUDGE)
+    job = job_page.allowed(request, short_id, Act.JUDGE)
     lifecycle.remove_note(job.pk, pk, by=person_of(request))
     return _shown(request, job)
 
@@ -57,7 +56,7 @@ def job_note_remove(request: HttpRequest, short_id: str, pk: int) -> HttpRespons
 @require_POST
 def job_tags(request: HttpRequest, short_id: str) -> HttpResponse:
     """Give a job other tags."""
-    job = _allowed(request, short_id, Act.TAG)
+    job = job_page.allowed(request, short_id, Act.TAG)
     form = TagsForm(request.POST)
     if not form.is_valid():
         return _shown(request, job, {"tags": " ".join(map(str, form.errors["tags"]))})
@@ -83,11 +82,3 @@ def _shown(
     context = remarks_on(now, job_page.answer_of(now), by=person, acts=acts)
     context |= {"job": now, "problems": problems or {}, **more}
     return render(request, "_job_remarks.html", context, status=422 if problems else 200)
-
-
-def _allowed(request: HttpRequest, short_id: str, act: Act) -> Job:
-    """Return a job the person may do this to: 404 if they may not see it, 403 if they may not change it."""
-    found = job_page.find(person_of(request), short_id)
-    if not found.may(person_of(request), act):
-        raise PermissionDenied
-    return found

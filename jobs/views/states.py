@@ -13,7 +13,6 @@ from jobs.models import (
     Attempt,
     AttemptState,
     Budget,
-    BudgetPeriod,
     Event,
     Job,
     LedgerEntry,
@@ -102,11 +101,6 @@ def stop_of(job: Job, attempt: Attempt, held: Decimal, now: dt.datetime) -> Stop
     return Stop(used=used, saved=max(held - used, Decimal(0)))
 
 
-def usage_of(attempt: Attempt | None) -> Usage | None:
-    """Return what an attempt reported to have used."""
-    return Usage.from_wire({"usage": attempt.usage}) if attempt and attempt.usage else None
-
-
 def _on_its_way(story: Story, attempt: Attempt) -> dict[str, Any]:
     job, now = story.job, story.now
     pace = pace_of(job, now)
@@ -151,11 +145,9 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     lost = story.happened("unconfirmed")
     since = lost.at if lost else job.created_at
     held = held_by(story.rows, doubtful)
-    periods = BudgetPeriod.objects.filter(
-        budget__in=Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id),
-        month=clock.month_of(story.frame.today),
-    )
-    by_scope = {period.budget.scope: period for period in periods.select_related("budget")}
+    budgets = Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id)
+    periods = budgets.periods_in(clock.month_of(story.frame.today))
+    by_scope = {period.budget.scope: period for period in periods}
     hard = [period.left for period in by_scope.values() if period.budget.is_hard]
     left = max(min(hard), Decimal(0)) if hard else None
     short = ""
@@ -179,7 +171,7 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
 
 
 def _incomplete(story: Story) -> dict[str, Any]:
-    usage = usage_of(story.attempt)
+    usage = Usage.reported(story.attempt.usage) if story.attempt else None
     found: dict[str, Any] = {"usage": usage}
     if usage is not None and usage.output_tokens:
         found["thought"] = usage.reasoning_tokens / usage.output_tokens * 100

@@ -204,8 +204,6 @@ def _way(
 
 def _prices(project: Project, today: dt.date) -> dict[str, Price]:
     """Return today's price of every living model that a project uses."""
-    alive = Q(model__shutdown_date=None) | Q(model__shutdown_date__gt=today)
     chosen = Project.allowed_models.through.objects.filter(project=project)
     used = Q(model__in=chosen.values("modelspec")) | ~Exists(chosen)
-    rows = Price.objects.filter(alive, used, valid_from__lte=today).select_related("model")
-    return {price.model_id: price for price in rows.order_by("model_id", "-valid_from").distinct("model_id")}
+    return {price.model_id: price for price in Price.objects.filter(used).in_force(today)}

@@ -387,8 +387,8 @@ def test_an_address_is_one_person_whatever_its_case(person: User) -> None:
 
 
 def test_someone_without_a_password_cannot_sign_in_by_one(person: User) -> None:
-    assert not person.can_sign_in_by_password()
-    assert a_person("other@example.com").can_sign_in_by_password()
+    assert not person.has_usable_password()
+    assert a_person("other@example.com").has_usable_password()
 
 
 def test_a_link_lets_its_person_in_once(person: User) -> None:

@@ -1,12 +1,11 @@
 """Shows JSON answers: as a tree, as a table of rows, and with what does not fit their schema."""
 
 from jobs.rendering.results.problems import Problem, problems_of
-from jobs.rendering.results.tables import Cell, Row, Spot, Table, cell_of, flattened, rows_of, spots
-from jobs.rendering.results.tree import MOST_NODES, tree
+from jobs.rendering.results.tables import Cell, Row, Spot, Table, cell_of, rows_of, spots
+from jobs.rendering.results.tree import tree
 from jobs.rendering.results.values import Number, anchor, pretty, read
 
 __all__ = [
-    "MOST_NODES",
     "Cell",
     "Number",
     "Problem",
@@ -15,7 +14,6 @@ __all__ = [
     "Table",
     "anchor",
     "cell_of",
-    "flattened",
     "pretty",
     "problems_of",
     "read",
