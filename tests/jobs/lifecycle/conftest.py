@@ -10,10 +10,12 @@ from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.lifecycle import text
+from jobs.lifecycle import Decision, text
 from jobs.models import Job, Project, User
+from jobs.openai_client import OutcomeUnknown
 from tests.factories import a_project, a_spec
 from tests.fake_api import FakeApi
+from tests.sandbox_process import SandboxProcess
 
 type Submit = Callable[..., Job]
 
@@ -60,8 +62,36 @@ def submit(person: User, project: Project) -> Submit:
 
 
 @pytest.fixture
+def resent(api: FakeApi, submit: Submit) -> Job:
+    """A job whose first send is unconfirmed and whose second one waits."""
+    job = submit()
+    api.replies.append(OutcomeUnknown("The connection broke.", code="connection_lost"))
+    api.run("send")
+    return lifecycle.resolve(job.pk, Decision.RESEND)
+
+
+@pytest.fixture
 def books_agree(db: None) -> Iterator[None]:
     """Audit every total when the test is over."""
     yield
     with transaction.atomic():
         assert spend.audit() == []
+
+
+@pytest.fixture(scope="session")
+def _one_sandbox() -> Iterator[SandboxProcess]:
+    with SandboxProcess().start(speed=1000) as process:
+        yield process
+
+
+@pytest.fixture
+def sandbox(_one_sandbox: SandboxProcess) -> SandboxProcess:
+    """A sandbox that has seen nothing yet."""
+    _one_sandbox.reset()
+    return _one_sandbox
+
+
+@pytest.fixture
+def wired(person: User, sandbox: SandboxProcess) -> Project:
+    """A project whose connection leads to the sandbox."""
+    return a_project(cap="5000", base_url=sandbox.base_url, members={person: Role.MANAGER})

@@ -267,7 +267,7 @@ def test_what_is_no_longer_kept_is_said_in_words(
         "type": "input_text",
         "text": "(A file that stood here is no longer kept.)",
     }
-    assert lifecycle.given_with(job) == ()
+    assert attaching.given_with(job) == ()
     assert attaching.message_of(job, "")[0]["content"] == [api.posts[-1]["input"][0]["content"][0]]
 
 

@@ -1,17 +1,15 @@
 """Attachments from their bytes to the practice API over HTTP, looked into and sent for real."""
 
 import hashlib
-from collections.abc import Iterator
 
 import pytest
 from django.db.models import Sum
 from django.db.models.functions import Now
 
 from jobs import lifecycle
-from jobs.access import Role
 from jobs.attachments import Found, digest_of
 from jobs.models import Attachment, Attempt, EntryKind, Given, Job, LedgerEntry, Project, Status, User
-from tests.factories import a_project, a_spec
+from tests.factories import a_spec
 from tests.jobs.attachments.files import pdf, picture
 from tests.sandbox_process import SandboxProcess
 
@@ -24,24 +22,6 @@ FILES = {
     "scan.webp": picture("WEBP", width=300, height=3000),
     "plot.gif": picture("GIF"),
 }
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SandboxProcess]:
-    with SandboxProcess().start(speed=1000) as process:
-        yield process
-
-
-@pytest.fixture
-def sandbox(shared: SandboxProcess) -> SandboxProcess:
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def project(person: User, sandbox: SandboxProcess) -> Project:
-    """A project whose connection leads to the sandbox."""
-    return a_project(cap="5000", base_url=sandbox.base_url, members={person: Role.MANAGER})
 
 
 def run(project: Project, person: User, *given: Given, model: str = "gpt-6-sol") -> Job:
@@ -59,12 +39,10 @@ def run(project: Project, person: User, *given: Given, model: str = "gpt-6-sol")
 
 @pytest.mark.parametrize("model", ["gpt-6-sol", "gpt-5.5-pro"])
 def test_every_file_arrives_whole_and_costs_no_more_than_was_held(
-    model: str, project: Project, person: User, sandbox: SandboxProcess
+    model: str, wired: Project, person: User, sandbox: SandboxProcess
 ) -> None:
-    given = [
-        Given(lifecycle.keep_file(data, project=project, by=person), name) for name, data in FILES.items()
-    ]
-    job = run(project, person, *given, model=model)
+    given = [Given(lifecycle.keep_file(data, project=wired, by=person), name) for name, data in FILES.items()]
+    job = run(wired, person, *given, model=model)
     assert job.status == Status.COMPLETED
     (seen,) = sandbox.log()["responses"]
     assert [file["sha256"] for file in seen["files"]] == [
@@ -86,12 +64,12 @@ def test_every_file_arrives_whole_and_costs_no_more_than_was_held(
 
 
 def test_a_file_that_only_the_api_finds_bad_fails_the_job_and_costs_nothing(
-    project: Project, person: User, sandbox: SandboxProcess
+    wired: Project, person: User, sandbox: SandboxProcess
 ) -> None:
     data = b"\x89PNG and nothing that belongs to one"
     found = Found(media_type="image/png", size=len(data), digest=digest_of(data), width=9, height=9)
-    kept = Attachment.objects.keep(project, data, found, by=person)
-    job = run(project, person, Given(kept, "figure-2.png"))
+    kept = Attachment.objects.keep(wired, data, found, by=person)
+    job = run(wired, person, Given(kept, "figure-2.png"))
     assert (job.status, job.error_code, job.cost) == (Status.FAILED, "image_parse_error", 0)
     assert LedgerEntry.objects.filter(job=job).aggregate(sum=Sum("amount"))["sum"] == 0
     assert sandbox.log()["responses"] == []

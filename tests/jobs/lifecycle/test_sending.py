@@ -409,15 +409,6 @@ def test_a_late_refusal_after_a_cancel_request_cancels(api: FakeApi, submit: Sub
 # Two sends of one job: the first one was unconfirmed, a person sent it again.
 
 
-@pytest.fixture
-def resent(api: FakeApi, submit: Submit) -> Job:
-    """A job whose first send is unconfirmed and whose second one waits."""
-    job = submit()
-    api.replies.append(LOST)
-    api.run("send")
-    return lifecycle.resolve(job.pk, Decision.RESEND)
-
-
 def test_a_resend_holds_twice(resent: Job) -> None:
     assert resent.status == Status.WAITING
     assert held() == 2 * resent.worst_case

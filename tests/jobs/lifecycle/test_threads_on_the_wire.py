@@ -1,6 +1,6 @@
 """Threads, calls and tools against the practice API over HTTP, through the real SDK."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +9,6 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 
 from jobs import lifecycle
-from jobs.access import Role
 from jobs.lifecycle import Reply
 from jobs.models import (
     Answer,
@@ -26,7 +25,7 @@ from jobs.models import (
     Status,
     User,
 )
-from tests.factories import a_project, a_spec
+from tests.factories import a_spec
 from tests.sandbox_process import SandboxProcess
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
@@ -49,31 +48,13 @@ SOON = "[[sandbox: seconds=0]]"
 type Ask = Callable[..., Job]
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SandboxProcess]:
-    with SandboxProcess().start(speed=1000) as process:
-        yield process
-
-
 @pytest.fixture
-def sandbox(shared: SandboxProcess) -> SandboxProcess:
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def project(person: User, sandbox: SandboxProcess) -> Project:
-    """A project whose connection leads to the sandbox."""
-    return a_project(cap="5000", base_url=sandbox.base_url, members={person: Role.MANAGER})
-
-
-@pytest.fixture
-def ask(person: User, project: Project) -> Ask:
+def ask(person: User, wired: Project) -> Ask:
     """Submit a job that ends at once, and see it end."""
 
     def ask(prompt: str = f"Is lemma 4.7 true? {SOON}", **wanted: Any) -> Job:
         wanted = {"model": "gpt-6-sol", "mode": "standard", **wanted}
-        return run(lifecycle.submit(a_spec(project, person, prompt=prompt, **wanted)))
+        return run(lifecycle.submit(a_spec(wired, person, prompt=prompt, **wanted)))
 
     return ask
 
@@ -211,13 +192,13 @@ def test_an_approval_the_api_never_asked_for_is_refused(sandbox: SandboxProcess)
 
 
 def test_another_connection_is_told_the_whole_thread(
-    ask: Ask, sandbox: SandboxProcess, project: Project
+    ask: Ask, sandbox: SandboxProcess, wired: Project
 ) -> None:
     first = ask()
-    project.connection = Connection.objects.create(
+    wired.connection = Connection.objects.create(
         name="other", is_practice=True, base_url=sandbox.base_url, key=Secret.of("sk-test-key")
     )
-    project.save()
+    wired.save()
     second = follow(Job.objects.get(pk=first.pk))
     assert read_by(sandbox, second) == ["user", "assistant", "user"]
 

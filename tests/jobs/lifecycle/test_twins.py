@@ -15,7 +15,6 @@ from jobs.lifecycle.adoption import adopt
 from jobs.models import Attempt, AttemptState, BudgetPeriod, Event, Job, Status
 from jobs.openai_client import NotFound, Outcome, OutcomeUnknown, Rejected, Retryable
 from tests.fake_api import FakeApi, age
-from tests.jobs.lifecycle.conftest import Submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
@@ -42,15 +41,6 @@ def held() -> Decimal:
 def turn_up(job: Job) -> None:
     with transaction.atomic():
         assert adopt(the(job).pk, "resp_first", how="journal")
-
-
-@pytest.fixture
-def resent(api: FakeApi, submit: Submit) -> Job:
-    """A job whose first send is unconfirmed and whose second one waits."""
-    job = submit()
-    api.replies.append(LOST)
-    api.run("send")
-    return lifecycle.resolve(job.pk, Decision.RESEND)
 
 
 @pytest.fixture
