@@ -1,5 +1,6 @@
 """A PostgreSQL for the whole run, and the order that lets browser tests share a run with the others."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from pytest_django.plugin import DjangoDbBlocker
 
+from jobs.models import ModelSpec
 from o3site import localpg
 
 LAST_WILL = 'read -r _; kill -s QUIT "$1"; sleep 1; rm -rf "$2"'
-LONGEST = ("test_pages.py", "test_settings_pages.py", "test_answer.py")
+LONGEST = ("test_readable.py", "test_settings_pages.py", "test_answer.py")
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -43,9 +46,25 @@ def django_db_modify_db_settings(
     settings.DATABASES["default"].update(reach)
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Put the catalogue into the fresh database once: nearly every test starts from it."""
+    with django_db_blocker.unblock():
+        ModelSpec.objects.seed()
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """Run in two processes, in up to four where there are as many cores: each has a database of its own."""
-    return min(max(os.process_cpu_count() or 2, 2), 4)
+    """Run in a process more than there are cores, for stories wait a lot, and in at most four.
+
+    Each has a database of its own.
+    """
+    return min((os.process_cpu_count() or 2) + 1, 4)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected, which stays to the end, out of the garbage collector's rounds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from django.db.models import F
 from playwright.sync_api import Page, expect
 
@@ -10,7 +11,7 @@ from jobs.models import Job, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged
-from tests.browser.test_pages import complaints
+from tests.browser.looks import complaints
 from tests.browser.watch import Watch
 from tests.jobs.views.states import ARXIV, DOWNLOAD, SAGE, a_job
 
@@ -109,10 +110,11 @@ def test_what_is_half_answered_survives_a_poll_and_the_price_is_asked_for_once(
         expect(page.get_by_role("button", name="Continue job")).to_be_enabled()
 
 
+@pytest.mark.looks
 def test_calls_of_any_shape_fit_every_width_and_are_readable(
     ponder: Installation, browse: Browse, mira: User
 ) -> None:
-    project = ponder.project(members={mira: Role.SUBMITTER})
+    project = ponder.project(cap="1000", members={mira: Role.SUBMITTER})
     with ponder.asleep():
         odd = {**SAGE, "call_id": "call_2", "name": LONG[:64], "arguments": f'{{"{LONG}": "{LONG[:79]}"}}'}
         raw = {**SAGE, "call_id": "call_3", "arguments": LONG * 3}

@@ -17,7 +17,7 @@ from tests.factories import PASSWORD
 from tests.jobs.attachments.files import pdf, picture
 from tests.jobs.views.states import a_job
 
-QUICK = " [[sandbox: seconds=0.2]]"
+QUICK = " [[sandbox: seconds=0.2 reasoning=640]]"
 PROMPT = f"Is lemma 4.7 of the attached draft true without compactness?{QUICK}"
 LOOSE = """{
   "type": "object",

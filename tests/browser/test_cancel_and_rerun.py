@@ -51,7 +51,9 @@ def test_cancelled_job_shows_its_cost_and_starts_a_new_one_from_its_settings(
     expect(page.get_by_role("radio", name=job.effort, exact=True)).to_be_checked()
     expect(page.get_by_label("Title")).to_have_value("Tilings")
     expect(page.get_by_label("Tags")).to_have_value("boards")
-    page.get_by_label("Prompt", exact=True).fill("Find one tiling of the board. [[sandbox: seconds=0.2]]")
+    page.get_by_label("Prompt", exact=True).fill(
+        "Find one tiling of the board. [[sandbox: seconds=0.2 reasoning=640]]"
+    )
     page.get_by_role("button", name="Send job").click()
     expect(badge).to_be_visible()
     again = ponder.wait_for(Job.objects.get(rerun_of=job), Status.COMPLETED)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import batched
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page
 
 from jobs import lifecycle
@@ -17,6 +18,7 @@ from tests.browser.watch import Watch
 from tests.hostile import CORPUS
 from tests.jobs.views.states import a_job
 
+pytestmark = pytest.mark.looks
 OURS = ("/live/", "/follow-up/price/", "/replies/price/")
 BATCH = 98  # answers on one page: a page load costs more than what is on it
 RENDERED = {"renderer_version": RENDERER_VERSION}

@@ -36,7 +36,7 @@ def test_invited_person_joins_and_sends_a_job(ponder: Installation, browse: Brow
     expect(page.get_by_role("main")).to_contain_text("You are in Proofs now, as submitter.")
 
     page.get_by_role("link", name="New job here").click()
-    page.get_by_label("Prompt", exact=True).fill("Is lemma 4.7 true? [[sandbox: seconds=0.2]]")
+    page.get_by_label("Prompt", exact=True).fill("Is lemma 4.7 true? [[sandbox: seconds=0.2 reasoning=640]]")
     page.get_by_role("button", name="Send job").click()
     expect(page.locator(".d-head .badge")).to_have_text("Completed")
     job = ponder.wait_for(Job.objects.get(), Status.COMPLETED)

@@ -39,7 +39,7 @@ def listed(ponder: Installation, browse: Browse, mira: User) -> Iterator[tuple[P
     with ponder.asleep():
         a_job(project, mira, Status.COMPLETED, answer={"text": "A **walrus** is not a seal."})
         lifecycle.render_due()
-        a_job(project, mira, Status.FAILED, spec={"model": "o3"})
+        a_job(project, mira, Status.FAILED)
         job = a_job(project, mira, Status.IN_PROGRESS, spec={"title": "Is a walrus a seal?"})
         page = browse(mira)
         page.add_init_script(AWAY)

@@ -17,14 +17,16 @@ def test_killed_cluster_leaves_every_job_completed_or_unconfirmed(
     ponder: Installation, browse: Browse, mira: User
 ) -> None:
     project = ponder.project(members={mira: Role.SUBMITTER})
-    running = [ponder.submit(project, mira, f"Lemma {n}. [[sandbox: seconds=4]]") for n in range(3)]
+    running = [
+        ponder.submit(project, mira, f"Lemma {n}. [[sandbox: seconds=4 reasoning=640]]") for n in range(3)
+    ]
     for job in running:
         ponder.wait_for(job, Status.QUEUED, Status.IN_PROGRESS)
     # Of the one the POST was accepted, but its answer never arrives; of the other it is still on its way.
     accepted = ponder.submit(project, mira, "Tiling 1. [[sandbox: seconds=0.2 fault=hang]]")
     until(lambda: len(ponder.sandbox.log()["posts"]) == 4)
     ponder.sandbox.faults(post_delay=60)
-    delayed = ponder.submit(project, mira, "Tiling 2. [[sandbox: seconds=0.2]]")
+    delayed = ponder.submit(project, mira, "Tiling 2. [[sandbox: seconds=0.2 reasoning=640]]")
     until(lambda: ponder.sandbox.stats()["posts"] == 5)
     sending = [accepted, delayed]
 

@@ -25,7 +25,7 @@ def test_paused_connection_says_why_and_its_job_goes_on_after_resume(
     operator = a_person("tomas@example.com", is_superuser=True, is_staff=True)
     project = ponder.project(members={mira: Role.SUBMITTER})
     ponder.sandbox.faults(post_http=fault)
-    job = ponder.submit(project, mira, "Is lemma 4.7 true? [[sandbox: seconds=0.2]]")
+    job = ponder.submit(project, mira, "Is lemma 4.7 true? [[sandbox: seconds=0.2 reasoning=640]]")
     until(Connection.objects.exclude(paused_at=None).exists)
     ponder.wait_for(job, Status.WAITING)
 
@@ -81,10 +81,10 @@ def test_jobs_wait_while_the_api_is_away_and_go_on_by_themselves(
     ponder: Installation, browse: Browse, mira: User
 ) -> None:
     project = ponder.project(members={mira: Role.SUBMITTER})
-    running = ponder.submit(project, mira, "Runs on over there. [[sandbox: seconds=3]]")
+    running = ponder.submit(project, mira, "Runs on over there. [[sandbox: seconds=3 reasoning=640]]")
     ponder.wait_for(running, Status.IN_PROGRESS)
     ponder.sandbox.kill()
-    waiting = ponder.submit(project, mira, "Sent into the void. [[sandbox: seconds=0.2]]")
+    waiting = ponder.submit(project, mira, "Sent into the void. [[sandbox: seconds=0.2 reasoning=640]]")
     until(Attempt.objects.filter(job=waiting, tries__gt=0).exists)
 
     page = browse(mira)

@@ -8,8 +8,10 @@ from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Connection, Invitation, Project, Secret
 from tests.browser.conftest import Browse
-from tests.browser.test_pages import complaints
+from tests.browser.looks import complaints
 from tests.factories import a_person, a_project, a_spec
+
+pytestmark = pytest.mark.looks
 
 
 def look(page: Page, paths: dict[str, str]) -> list[str]:

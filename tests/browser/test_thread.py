@@ -15,7 +15,7 @@ from tests.browser.installation import Installation, charged
 from tests.browser.watch import Watch
 from tests.jobs.views.states import a_job
 
-QUICK = " [[sandbox: seconds=0.2]]"
+QUICK = " [[sandbox: seconds=0.2 reasoning=640]]"
 
 
 def expect_price(page: Page) -> None:
@@ -103,6 +103,7 @@ def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limi
     project = ponder.project(members={mira: Role.SUBMITTER})
     first = ponder.submit(project, mira, f"Is the lemma true?{QUICK}")
     first = ponder.wait_for(first, Status.COMPLETED)
+    ponder.wait_until_rendered(first)
     page = browse(mira)
     page.goto(first.get_absolute_url())
     box = page.get_by_role("textbox", name="Follow up")

@@ -3,6 +3,7 @@
 import gzip
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Response, expect
 
 from jobs import rendering
@@ -10,9 +11,10 @@ from jobs.access import Role
 from jobs.models import Status, User
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation
-from tests.browser.test_pages import ESSAY
+from tests.browser.test_readable import ESSAY
 from tests.jobs.views.states import a_job
 
+pytestmark = pytest.mark.looks
 KILOBYTE = 1000
 LIGHT, CHARTS, MATHS = 100 * KILOBYTE, 170 * KILOBYTE, 250 * KILOBYTE
 SHEETS, SCRIPTS = 14 * KILOBYTE, 8 * KILOBYTE

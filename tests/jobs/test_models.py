@@ -444,7 +444,15 @@ def test_of_many_who_use_a_link_at_once_one_gets_in() -> None:
 # The catalogue
 
 
-def test_seeding_makes_every_model_with_its_prices_and_successor(db: None) -> None:
+@pytest.fixture
+def _no_catalogue(db: None) -> None:
+    """Forget what the tests' database is made with, until the end of the test."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE jobs_modelspec CASCADE")
+
+
+@pytest.mark.usefixtures("_no_catalogue")
+def test_seeding_makes_every_model_with_its_prices_and_successor() -> None:
     ModelSpec.objects.seed()
     for entry in ENTRIES:
         spec = ModelSpec.objects.get(pk=entry["id"])
@@ -458,7 +466,6 @@ def test_seeding_makes_every_model_with_its_prices_and_successor(db: None) -> No
 
 
 def test_seeding_again_adds_what_is_missing_and_changes_nothing(db: None) -> None:
-    ModelSpec.objects.seed()
     ModelSpec.objects.filter(pk="o3-pro").update(name="Ours", successor="o3")
     Price.objects.filter(model="o3-pro").update(output=1)
     missing = ENTRIES[-1]["id"]
@@ -473,7 +480,8 @@ def test_seeding_again_adds_what_is_missing_and_changes_nothing(db: None) -> Non
     assert Price.objects.filter(model=missing).exists()
 
 
-def test_a_catalogue_that_cannot_be_read_leaves_nothing_behind(db: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_no_catalogue")
+def test_a_catalogue_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> None:
     broken = tmp_path / "catalogue.json"
     broken.write_text(json.dumps({"models": [ENTRIES[0] | {"successor": None}, {"id": "half"}]}))
     with pytest.raises(KeyError):
