@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
 from jobs.attachments import MOST_BYTES_A_JOB
-from jobs.lifecycle import attaching
+from jobs.lifecycle import attaching, twins
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause, pause_for
 from jobs.lifecycle.doorbell import ring
@@ -23,7 +23,7 @@ from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status, Workspace
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -353,7 +353,11 @@ def _back_to_waiting(
         end_unsent(job, attempt, status=Status.CANCELLED, kind="cancelled", error=error)
         return
     others = Attempt.objects.filter(job=job).exclude(pk=attempt.pk).exclude(state=AttemptState.ENDED)
-    is_sending = job.status == Status.SENDING and attempt.state == AttemptState.SENDING
+    # In flight it is for another send, which may have failed meanwhile: then this one is all it has.
+    is_left = job.status == Status.SENDING or (
+        job.is_in_flight and not twins.is_another_running(job, attempt)
+    )
+    is_sending = is_left and attempt.state == AttemptState.SENDING
     # Its lease ran out and it was declared unconfirmed, but now we know: it was not accepted.
     is_unconfirmed = job.status == Status.UNCONFIRMED and not others.exists()
     if not (is_sending or is_unconfirmed):
@@ -370,7 +374,7 @@ def _back_to_waiting(
     )
     move(
         job.pk,
-        of=[Status.SENDING, Status.UNCONFIRMED],
+        of=[Status.SENDING, Status.UNCONFIRMED, *IN_FLIGHT],
         to=Status.WAITING,
         claim_token=None,
         next_action_at=Now() + wait,

@@ -12,7 +12,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.lifecycle import Decision, polling, pump
 from jobs.lifecycle.adoption import adopt
-from jobs.models import Attempt, AttemptState, BudgetPeriod, Event, Job, Status
+from jobs.models import Attempt, AttemptState, BudgetPeriod, Connection, Event, Job, Status
 from jobs.openai_client import NotFound, Outcome, OutcomeUnknown, Rejected, Retryable
 from tests.fake_api import FakeApi, age
 
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 LOST = OutcomeUnknown("The connection broke.", code="connection_lost")
 REFUSED = Rejected("No.", code="invalid_value")
 AWAY = Retryable("The API could not be reached.", code="connect_error")
+BUSY = Retryable("Slow down.", code="rate_limit_exceeded", status=429, retry_after=30)
 FAILED_UPSTREAM: dict[str, Any] = {"error": {"code": "server_error", "message": "Oh."}}
 
 
@@ -174,7 +175,6 @@ def test_an_answer_of_a_watched_send_drops_the_one_that_has_not_left(api: FakeAp
     [
         pytest.param(LOST, "unconfirmed", Status.UNCONFIRMED, "connection_lost", id="nobody knows"),
         pytest.param(REFUSED, "ended", Status.FAILED, "invalid_value", id="rejected"),
-        pytest.param(AWAY, "ended", Status.FAILED, "connect_error", id="surely not accepted"),
     ],
 )
 def test_a_first_send_that_fails_while_the_second_is_on_the_wire_leaves_the_job_to_that_one(
@@ -190,6 +190,27 @@ def test_a_first_send_that_fails_while_the_second_is_on_the_wire_leaves_the_job_
         lifecycle.resolve(resent.pk, Decision.LOST)
     resent.refresh_from_db()
     assert (resent.status, held()) == (Status.FAILED, 0)
+
+
+@pytest.mark.parametrize("error", [AWAY, BUSY], ids=["out of reach", "rate limit"])
+def test_a_second_send_surely_not_accepted_is_sent_again_when_the_first_has_failed_meanwhile(
+    api: FakeApi, resent: Job, error: Retryable
+) -> None:
+    api.responses["resp_first"] = api.body("resp_first", "failed")
+    api.while_sending = _once(api, lambda: (turn_up(resent), lifecycle.run_pump("poll")))
+    api.replies.append(error)
+    api.run("send")
+    assert (states(resent), resent.status) == (["ended", "planned"], Status.WAITING)
+    assert (the(resent, 2).tries, resent.error_code, held()) == (1, "", resent.worst_case)
+    assert resent.next_action_at is not None
+    wait = (resent.next_action_at - timezone.now()).total_seconds()
+    assert (error.retry_after or 0) - 1 < wait <= (error.retry_after or 0) + 2
+    Connection.objects.update(not_before=None)
+    api.run("send")
+    api.put(resent, "completed", number=2)
+    api.run("poll")
+    resent.refresh_from_db()
+    assert (len(api.posts), resent.status, held()) == (3, Status.COMPLETED, 0)
 
 
 def test_a_first_send_that_fails_while_nobody_knows_of_the_second_leaves_that_to_a_person(

@@ -75,6 +75,11 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
         {"attempt": {"tries": 2, "error_code": "rate_limit_exceeded", "error_message": "Slow down"}},
         ["did not accept it 2 times", "rate_limit_exceeded: Slow down"],
     ),
+    "waiting after a back-off of another attempt": (
+        Status.WAITING,
+        {"attempt": {"number": 2, "tries": 1, "error_code": "http_429", "error_message": "Slow down"}},
+        ["Waiting to be tried again", "http_429: Slow down"],
+    ),
     "waiting for a slot": (
         Status.WAITING,
         {"slots": 0},
