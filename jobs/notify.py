@@ -70,11 +70,12 @@ def mail_job_end(job_id: int) -> None:
     # Before it is sent: a message that is delivered twice, or a mail server that fails, tells nobody twice.
     if not Job.objects.filter(pk=job_id, mailed_at=None).update(mailed_at=Now()):
         return
+    title = job.prompt.title if hasattr(job, "prompt") else job.short_id
     minutes = job.seconds_taken(timezone.now()) // 60
     mail(
         job.submitted_by.email,
-        f"{job.get_status_display()}: {job.prompt.title}",
-        f"{job.prompt.title}\n\n"
+        f"{job.get_status_display()}: {title}",
+        f"{title}\n\n"
         f"{job.get_status_display()} after {minutes:.0f} min for ${job.cost:.2f}, in {job.project.name}.\n\n"
         f"{settings.PONDER_URL}{job.get_absolute_url()}\n\n"
         f"You asked for these mails: {settings.PONDER_URL}/settings/profile/\n",

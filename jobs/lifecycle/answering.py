@@ -70,12 +70,13 @@ def cards(job: Job, replies: Iterable[Reply] | None = None) -> list[Card]:
     if replies is None:
         replies = saved_replies(job) if job.status == Status.REQUIRES_ACTION else ()
     by_key = {reply.key: reply for reply in replies}
+    given = job.prompt.tools if hasattr(job, "prompt") else None
     return [
         Card(
             call=call,
             field=calls.field_of(number),
             arguments=_arguments(call.arguments),
-            host=tools.host_of(job.prompt.tools, call.server_label) if call.kind == "approval" else "",
+            host=tools.host_of(given, call.server_label) if call.kind == "approval" else "",
             reply=by_key.get(call.key, Reply(key=call.key)),
         )
         for number, call in enumerate(waiting, 1)
@@ -85,7 +86,7 @@ def cards(job: Job, replies: Iterable[Reply] | None = None) -> list[Card]:
 def reply_spec(job: Job, replies: Iterable[Reply], *, by: User, submission_key: str = "") -> JobSpec:
     """Return what `answer` would submit: the job's settings, also to show the ceiling before all is answered.
 
-    Replies that are empty are left out.
+    Replies that are empty are left out. Raises SpecError where what the job asked is no longer stored.
     """
     given = tuple(reply for reply in replies if not reply.is_empty)
     wanted = follow_up(job, by=by, replies=given, submission_key=submission_key)

@@ -1,8 +1,9 @@
 """Holds anew what waits at a price that is no longer in force: nothing is sent that is not held."""
 
+import logging
 from decimal import Decimal
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -15,13 +16,24 @@ from jobs.openai_client import Rejected
 
 MOST_AT_ONCE = 100
 
+logger = logging.getLogger(__name__)
+
 
 def replan_due() -> int:
     """Replan the jobs due to be sent whose price was succeeded while they waited; return how many."""
     outdated = Attempt.objects.outdated(Workspace.objects.the().today())
     due = outdated.filter(job__in=Job.objects.to_send()).values_list("job", flat=True)
+    replanned = 0
     # One transaction each, for each locks budgets of its own.
-    return sum(replan(job_id) for job_id in due[:MOST_AT_ONCE])
+    for job_id in list(due[:MOST_AT_ONCE]):
+        try:
+            replanned += replan(job_id)
+        except OperationalError:  # the database's trouble, not a job's
+            raise
+        except Exception as error:
+            # It keeps no other from being sent. Only the kind of error: its text could hold a row.
+            logger.error("replanning job %d failed (%s)", job_id, type(error).__name__)
+    return replanned
 
 
 def replan(job_id: int) -> bool:

@@ -81,7 +81,10 @@ def claim_sends(room: int, busy: Mapping[int, int] | None = None, *, under_way: 
             continue
         try:
             weight = under_way + sum(send.size for send in claimed)
-            claimed += _claim_on(connection_id, share, weight)
+            sends, unsendable = _claim_on(connection_id, share, weight)
+            claimed += sends
+            for attempt, refusal in unsendable:
+                _refuse(attempt, refusal)
         except Error as error:
             if not claimed:
                 raise
@@ -181,7 +184,10 @@ def sends_in_progress() -> int:
     return Attempt.objects.filter(live).count()
 
 
-def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
+def _claim_on(
+    connection_id: int, room: int, under_way: int
+) -> tuple[list[Send], list[tuple[Attempt, Rejected]]]:
+    """Claim what is due on a connection; return the sends, and what can never be one with the reason."""
     claim = uuid.uuid4()
     with transaction.atomic():
         # Not the key itself: a new attempt that names the connection must not wait for a claim.
@@ -190,7 +196,7 @@ def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
             endpoint = endpoint_of(connection)
         except Blocked as error:
             pause_for(connection_id, error)
-            return []
+            return [], []
         sends = Attempt.objects.open().filter(connection=connection)
         open_now = sends.count()
         room = min(room, connection.max_in_flight - open_now)
@@ -199,7 +205,7 @@ def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
             on_the_wire = sends.filter(state=AttemptState.SENDING).count()
             room = min(room, UNKNOWN_LIMIT - connection.unknown_in_a_row - on_the_wire)
         if room <= 0:
-            return []
+            return [], []
         # What waits at a price of the past is held anew first (see `replanning`).
         outdated = Attempt.objects.outdated(Workspace.objects.the().today()).filter(job=OuterRef("pk"))
         due = (
@@ -209,7 +215,15 @@ def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
             .select_for_update(skip_locked=True, of=("self",))
         )
         sizes = _those_with_room(due.only("pk", "root")[:room], under_way)
-        ids = list(sizes)
+        planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
+        bodies: list[tuple[Attempt, dict[str, Any]]] = []
+        unsendable: list[tuple[Attempt, Rejected]] = []
+        for attempt in planned.select_related("job__prompt", "job__previous"):
+            try:
+                bodies.append((attempt, _body(attempt, connection)))
+            except Rejected as refusal:
+                unsendable.append((attempt, refusal))
+        ids = [attempt.job_id for attempt, _ in bodies]
         Job.objects.filter(pk__in=ids).update(
             status=Status.SENDING, version=F("version") + 1, claim_token=claim, next_action_at=Now() + LEASE
         )
@@ -220,10 +234,7 @@ def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
             sent_at=Now(),
             lease_expires_at=Now() + LEASE,
         )
-        attempts = Attempt.objects.filter(job__in=ids, state=AttemptState.SENDING).select_related(
-            "job__prompt", "job__previous"
-        )
-        return [
+        claimed = [
             Send(
                 job_id=attempt.job_id,
                 attempt_id=attempt.pk,
@@ -232,11 +243,40 @@ def _claim_on(connection_id: int, room: int, under_way: int) -> list[Send]:
                 nonce=attempt.nonce,
                 bound=attempt.job.input_bound,
                 endpoint=endpoint,
-                body=request_body(attempt.job, attempt.nonce, connection),
+                body=body,
                 size=sizes[attempt.job_id],
             )
-            for attempt in attempts
+            for attempt, body in bodies
         ]
+    return claimed, unsendable
+
+
+def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
+    """Return what a POST of an attempt says. Raises Rejected where it can never be sent.
+
+    Nothing else may leave here, whatever its rows hold: it would keep all others of the connection waiting.
+    """
+    job = attempt.job
+    if not hasattr(job, "prompt"):
+        raise Rejected("What it asks is no longer stored.", code="prompt_missing")
+    try:
+        return request_body(job, attempt.nonce, connection)
+    except Error:
+        raise
+    except Exception as error:
+        # Only the kind of error: its text could hold the prompt.
+        raise Rejected(
+            f"Its request cannot be put together ({type(error).__name__}).", code="unsendable"
+        ) from None
+
+
+def _refuse(attempt: Attempt, error: Rejected) -> None:
+    """Fail a job that waits and can never be sent, unless it is something else by now."""
+    with transaction.atomic():
+        job = _locked(attempt.job_id)
+        planned = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PLANNED).first()
+        if planned is not None:
+            end_unsent(job, planned, status=Status.FAILED, kind="unsendable", error=error)
 
 
 def _those_with_room(due: Iterable[Job], under_way: int) -> dict[int, int]:

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from jobs import pricing, spend
-from jobs.lifecycle import attaching, tools
+from jobs.lifecycle import attaching, threads, tools
 from jobs.lifecycle.calls import replies_in
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check, over_limit
@@ -114,7 +114,12 @@ def record(job: Job, wanted: JobSpec) -> Prompt:
 
 
 def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
-    """Return what a job asked, as someone's own: its settings, its place in the thread and its replies."""
+    """Return what a job asked, as someone's own: its settings, its place in the thread and its replies.
+
+    Raises SpecError where that is no longer stored.
+    """
+    if not hasattr(job, "prompt"):
+        raise SpecError({"previous": threads.FORGOTTEN})
     prompt = job.prompt
     wanted = JobSpec(
         project=project or job.project,
@@ -139,7 +144,10 @@ def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
 
 
 def follow_up(job: Job, *, by: User, prompt: str = "", **changes: Any) -> JobSpec:
-    """Return a spec that goes on from a job with its settings, on the successor of a model that is gone."""
+    """Return a spec that goes on from a job with its settings, on the successor of a model that is gone.
+
+    Raises SpecError where what it asked is no longer stored.
+    """
     wanted = dataclasses.replace(
         asked(job, by=by),
         prompt=prompt,

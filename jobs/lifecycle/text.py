@@ -59,10 +59,10 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
     """Store the answer of the end that a job takes, parsed and validated where it has a schema."""
     if not (content.text or content.calls):
         return
-    prompt = Prompt.objects.get(job=job)
+    prompt = Prompt.objects.filter(job=job).first()
     parsed: object = None
     errors: list[dict[str, Any]] = []
-    if prompt.schema is not None and content.text and not content.is_refusal:
+    if prompt is not None and prompt.schema is not None and content.text and not content.is_refusal:
         checked = schemas.validate(prompt.schema, content.text)
         parsed, errors = checked.parsed, checked.errors
     # A verdict on what a cancelled job had written by then is none on what it wrote in the end.

@@ -35,6 +35,7 @@ from jobs.pricing import Usage
 
 # Ends whose response has output that a thread goes on from.
 ANSWERED = (Status.COMPLETED, Status.INCOMPLETE, Status.REQUIRES_ACTION)
+FORGOTTEN = "A prompt of this thread is no longer stored, so it cannot go on."
 # Parts of a message and where their words are.
 _SPOKEN = {"output_text": "text", "refusal": "refusal"}
 
@@ -89,7 +90,7 @@ def obstacle(previous: Job, *, more: int) -> str:
         size=Coalesce(Sum("jobattachment__attachment__size"), 0),
     )
     if found["stored"] < found["asked"]:
-        return "A prompt of this thread is no longer stored, so it cannot go on."
+        return FORGOTTEN
     size = found["size"] + more
     return attachments.too_large_in_thread(size) if size > attachments.MOST_BYTES_A_THREAD else ""
 

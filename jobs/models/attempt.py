@@ -24,10 +24,14 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     """Attempts, read as phrases."""
 
     def outdated(self, day: dt.date) -> "AttemptQuerySet":
-        """Those not sent yet and held for at a price row that is no longer the one in force on `day`."""
+        """Those not sent yet and held for at a price row that is no longer the one in force on `day`.
+
+        A job whose prompt has gone is none: it is never sent, and nothing can be held anew for it.
+        """
         rows = Price.objects.filter(model=models.OuterRef("job__model"), valid_from__lte=day)
         in_force = rows.order_by("-valid_from").values("pk")[:1]
-        planned = self.filter(state=AttemptState.PLANNED).annotate(in_force=models.Subquery(in_force))
+        asked = self.filter(state=AttemptState.PLANNED, job__prompt__isnull=False)
+        planned = asked.annotate(in_force=models.Subquery(in_force))
         return planned.filter(in_force__isnull=False).exclude(price_id=models.F("in_force"))
 
     def open(self) -> "AttemptQuerySet":

@@ -52,7 +52,7 @@ def replies(request: HttpRequest, short_id: str) -> HttpResponse:
 def replies_price(request: HttpRequest, short_id: str) -> HttpResponse:
     """Price going on with what is answered so far, and say which calls still wait."""
     job = job_page.allowed(request, short_id, Act.RESOLVE)
-    if job.status != Status.REQUIRES_ACTION:
+    if job.status != Status.REQUIRES_ACTION or not hasattr(job, "prompt"):
         return HttpResponse(status=204)
     given = replies_in(request.POST, lifecycle.cards(job, ()))
     cards = lifecycle.cards(job, given)

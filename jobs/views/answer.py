@@ -213,7 +213,8 @@ def shown(job: Job, answer: Answer | None, value: Any, query: QueryDict) -> dict
     problems = results.problems_of(answer.validation_errors, schema)
     if value is None:
         return {"prose": prose_of(answer, whole="whole" in query), "unfit": problems}
-    same = Job.objects.filter(project=job.project_id).asked_with(job.prompt.schema_name)
+    name = getattr(getattr(job, "prompt", None), "schema_name", "")
+    same = Job.objects.filter(project=job.project_id).asked_with(name)
     result = Result(value, problems, query)
     asks = {"follow_text": result.correction} if "fix" in query and result.bad_rows else {}
     return {"result": result, "same_schema": words.counted(same), **asks}

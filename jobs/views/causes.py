@@ -46,6 +46,10 @@ DECIDED = {
         "The budget has no room for its ceiling at the new price, so it was not sent and cost nothing. Run "
         "it again when there is room.",
     ),
+    "prompt_missing": Cause(
+        "What this job asks is no longer stored",
+        "Its prompt was removed before it was sent, so it was not sent and cost nothing.",
+    ),
     "stuck": Cause(
         "This job never ended",
         "A day after its deadline {api} still calls it unfinished. Its ceiling is booked. We go on looking "
@@ -60,6 +64,10 @@ REFUSED = Cause(
 POLICY = Cause(
     "{api} stopped this job over its usage policy",
     "The same prompt will be stopped again, so it was not tried a second time. Change the prompt first.",
+)
+UNSENDABLE = Cause(
+    "This job cannot be sent",
+    "Its request cannot be put together, so it was not sent and cost nothing.",
 )
 FAULT = Cause(
     "{api} failed while it worked on this job",
@@ -94,6 +102,8 @@ def doubt_of(attempt: Attempt, api: str) -> str:
 def _cause(job: Job, attempt: Attempt | None, kinds: Collection[str]) -> Cause:
     if job.error_code in DECIDED:
         return DECIDED[job.error_code]
+    if "unsendable" in kinds:
+        return UNSENDABLE
     if "rejected" in kinds and not (attempt and attempt.response_id):
         return REFUSED
     if job.error_code in POLICY_CODES:

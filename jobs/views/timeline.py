@@ -34,6 +34,7 @@ WORDS = {
     "deadline": "Deadline passed, asked to stop",
     "unknown_status": "{api} uses an unknown status",
     "rejected": "Refused by {api}",
+    "unsendable": "Not sent: it cannot be",
     "completed": "Finished",
     "incomplete": "Stopped before the end",
     "failed": "Failed at {api}",
@@ -48,7 +49,7 @@ WORDS = {
 }
 STOPS = {
     "put_off", "tried_again", "no_budget", "unconfirmed", "deadline", "unknown_status", "rejected",
-    "price_changed", "incomplete", "failed", "expired", "stuck", "disowned",
+    "unsendable", "price_changed", "incomplete", "failed", "expired", "stuck", "disowned",
 }  # fmt: skip
 
 

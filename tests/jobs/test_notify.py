@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 from jobs import notify, tasks
 from jobs.access import Role
 from jobs.lifecycle.transition import move
-from jobs.models import Invitation, Job, Membership, Notice, Project, SignInLink, Status, User
+from jobs.models import Invitation, Job, Membership, Notice, Project, Prompt, SignInLink, Status, User
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
@@ -137,6 +137,15 @@ def test_an_end_that_is_undone_tells_nobody(mira: User) -> None:
         assert ends(job) == [job.pk]
         transaction.set_rollback(True)
     assert "jobs.tasks.mail_job_end" not in [message.task["func"] for message in OrmQ.objects.all()]
+
+
+def test_the_end_of_a_job_whose_prompt_is_gone_is_told_by_its_number(mira: User) -> None:
+    User.objects.update(wants_mail=True)
+    job = a_long_job(mira)
+    ends(job)
+    Prompt.objects.all().delete()
+    tasks.mail_job_end(job.pk)
+    assert mail.outbox[0].subject.endswith(f": {job.short_id}")
 
 
 @pytest.mark.parametrize("change", ["shut out", "left the project", "changed their mind", "gone"])

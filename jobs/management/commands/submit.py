@@ -179,9 +179,11 @@ def _following(options: dict[str, Any], wanted: JobSpec) -> JobSpec:
     named = {
         name: getattr(wanted, name) for option, names in NAMED.items() if options[option] for name in names
     }
-    return lifecycle.follow_up(
-        previous, by=wanted.by, prompt=wanted.prompt, project=wanted.project, title=wanted.title, **named
-    )
+    about = {"prompt": wanted.prompt, "project": wanted.project, "title": wanted.title, **named}
+    try:
+        return lifecycle.follow_up(previous, by=wanted.by, **about)
+    except SpecError as gone:
+        raise CommandError(f"follow: {gone.errors['previous']}") from None
 
 
 def _submitter(email: str | None) -> User:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections import Counter
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -71,7 +72,7 @@ def test_what_is_claimed_is_sent_though_the_claim_for_another_connection_fails(
     broken = [project, other][failing].connection_id
     real = sending._claim_on
 
-    def claim_on(connection_id: int, room: int, under_way: int) -> list[sending.Send]:
+    def claim_on(connection_id: int, room: int, under_way: int) -> Any:
         if connection_id == broken:
             raise OperationalError("deadlock detected")
         return real(connection_id, room, under_way)

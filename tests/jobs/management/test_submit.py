@@ -24,6 +24,7 @@ from jobs.models import (
     Membership,
     ModelSpec,
     Project,
+    Prompt,
     Status,
     User,
     Workspace,
@@ -180,6 +181,14 @@ def test_a_thread_goes_on_with_the_settings_of_the_job_before(project: Project) 
 def test_only_a_job_one_can_see_is_followed(project: Project) -> None:
     done = run("--follow", "j_nothing", "And 97?")
     assert (done.code, done.err) == (1, "follow: there is no job 'j_nothing'.")
+
+
+def test_a_job_whose_prompt_is_no_longer_stored_is_not_followed(project: Project, operator: User) -> None:
+    run("Is 91 prime?")
+    Prompt.objects.all().delete()
+    done = run("--follow", Job.objects.get().short_id, "And 97?")
+    assert (done.code, Job.objects.count()) == (1, 1)
+    assert done.err == "follow: A prompt of this thread is no longer stored, so it cannot go on."
 
 
 def test_a_model_that_is_named_brings_its_own_effort_and_limit(project: Project) -> None:
