@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
 from jobs.attachments import MOST_BYTES_A_JOB
-from jobs.lifecycle import attaching, twins
+from jobs.lifecycle import attaching, tools, twins
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause, pause_for
 from jobs.lifecycle.doorbell import ring
@@ -218,7 +218,7 @@ def _claim_on(
         planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
         bodies: list[tuple[Attempt, dict[str, Any]]] = []
         unsendable: list[tuple[Attempt, Rejected]] = []
-        for attempt in planned.select_related("job__prompt", "job__previous"):
+        for attempt in planned.select_related("price", "job__prompt", "job__previous", "job__model"):
             try:
                 bodies.append((attempt, _body(attempt, connection)))
             except Rejected as refusal:
@@ -260,7 +260,10 @@ def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
     if not hasattr(job, "prompt"):
         raise Rejected("What it asks is no longer stored.", code="prompt_missing")
     try:
-        return request_body(job, attempt.nonce, connection)
+        # It may have been moved, or the connection or the price have changed, since its ceiling was held.
+        given = job.prompt.tools or ()
+        reason = tools.unbounded(given, spec=job.model, price=attempt.price, kind=connection.kind)
+        body = request_body(job, attempt.nonce, connection)
     except Error:
         raise
     except Exception as error:
@@ -268,6 +271,9 @@ def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
         raise Rejected(
             f"Its request cannot be put together ({type(error).__name__}).", code="unsendable"
         ) from None
+    if reason:
+        raise Rejected(f"Its ceiling would not hold: {reason}", code="tools_unbounded")
+    return body
 
 
 def _refuse(attempt: Attempt, error: Rejected) -> None:

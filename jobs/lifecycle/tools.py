@@ -117,6 +117,12 @@ def withheld(name: str, *, spec: ModelSpec, price: Price, kind: str) -> str:
     return ""
 
 
+def unbounded(tools: Sequence[Any], *, spec: ModelSpec, price: Price, kind: str) -> str:
+    """Say why what tools of the API cost a model is not bounded through a connection; '' if it is."""
+    reasons = (withheld(name, spec=spec, price=price, kind=kind) for name in built_in(tools))
+    return next(filter(None, reasons), "")
+
+
 def host_of(tools: Sequence[Any] | None, server_label: str) -> str:
     """Return the host to which an MCP server's label sends arguments; '' if the tools do not name it."""
     for tool in tools or ():

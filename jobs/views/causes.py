@@ -50,6 +50,11 @@ DECIDED = {
         "What this job asks is no longer stored",
         "Its prompt was removed before it was sent, so it was not sent and cost nothing.",
     ),
+    "tools_unbounded": Cause(
+        "What this job’s tools cost is not bounded any more",
+        "Its connection or its price has changed while it waited, so its ceiling would not hold. It was not "
+        "sent and cost nothing. Run it again where its tools have a price, or without them.",
+    ),
     "stuck": Cause(
         "This job never ended",
         "A day after its deadline {api} still calls it unfinished. Its ceiling is booked. We go on looking "

@@ -6,18 +6,26 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, OperationalError
 
-from jobs import lifecycle
-from jobs.lifecycle import replanning, sending
+from jobs import lifecycle, spend
+from jobs.access import Role
+from jobs.lifecycle import Decision, replanning, sending
 from jobs.models import (
     Attempt,
     BudgetPeriod,
+    Connection,
     Event,
     Job,
+    Kind,
+    LedgerEntry,
     ModelSpec,
+    Project,
     Prompt,
     Status,
+    User,
     Workspace,
 )
+from jobs.openai_client import OutcomeUnknown
+from tests.factories import a_project
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -38,6 +46,14 @@ def dearer(**rates: Any) -> None:
     given = {"input": 20, "output": 100, "source": "test", **rates}
     today = Workspace.objects.the().today()
     ModelSpec.objects.get(pk="gpt-6-sol").price_set.create(valid_from=today, **given)
+
+
+@pytest.fixture
+def azure(person: User) -> Connection:
+    """Another connection of the practice side, where nobody knows what tools cost."""
+    return Connection.objects.create(
+        name="azure", kind=Kind.AZURE, is_practice=True, base_url="http://127.0.0.1:9/v1"
+    )
 
 
 def test_a_job_without_its_prompt_fails_by_itself_and_all_others_are_sent(
@@ -160,3 +176,65 @@ def test_a_job_whose_prompt_went_while_it_ran_is_charged_and_keeps_its_answer(
     api.run("poll")
     job.refresh_from_db()
     assert (job.status, job.cost, job.answer.text) == ("completed", Decimal("0.022"), "The lemma is true.")
+
+
+# Tools whose price nobody knows where the job goes now.
+
+
+def test_a_waiting_job_moved_to_where_its_tools_have_no_price_is_not_sent(
+    api: FakeApi, submit: Submit, person: User, project: Project, azure: Connection
+) -> None:
+    searching, plain, calling = submit(**SEARCH), submit(), submit(tools=(LOOK_UP,))
+    azure.set_key("sk-azure", by=person)
+    azure.save()
+    lifecycle.relieve(project.connection_id, by=person, through=azure.pk)
+    api.run("send")
+    assert states(searching, plain, calling) == [
+        (Status.FAILED, "tools_unbounded"),
+        (Status.QUEUED, ""),
+        (Status.QUEUED, ""),
+    ]
+    assert BudgetPeriod.objects.get().held == plain.worst_case + calling.worst_case
+    assert Event.objects.get(kind="unsendable").note == (
+        "tools_unbounded: Its ceiling would not hold: what web search costs at this connection is not known, "
+        "so it cannot be bounded."
+    )
+    assert not LedgerEntry.objects.filter(kind="charge").exists()
+
+
+def test_nor_is_one_whose_connection_has_become_another_kind(api: FakeApi, submit: Submit) -> None:
+    job = submit(**SEARCH)
+    Connection.objects.update(kind=Kind.COMPATIBLE)
+    api.run("send")
+    assert (states(job), api.posts) == ([(Status.FAILED, "tools_unbounded")], [])
+
+
+def test_nor_one_whose_price_has_no_fee_for_its_tools_any_more(api: FakeApi, submit: Submit) -> None:
+    job = submit(**SEARCH)
+    dearer()
+    api.run("send")
+    assert (states(job), api.posts) == ([(Status.FAILED, "tools_unbounded")], [])
+    assert BudgetPeriod.objects.get().held == 0
+
+
+def test_nor_one_that_is_sent_again_by_hand(api: FakeApi, submit: Submit) -> None:
+    job = submit(**SEARCH)
+    api.replies.append(OutcomeUnknown("The connection broke.", code="connection_lost"))
+    api.run("send")
+    Connection.objects.update(kind=Kind.AZURE)
+    lifecycle.resolve(job.pk, Decision.RESEND)
+    api.run("send")
+    assert (states(job)[0][0], len(api.posts)) == (Status.UNCONFIRMED, 1)
+    assert BudgetPeriod.objects.get().held == job.worst_case
+
+
+def test_a_move_back_in_time_saves_it(
+    api: FakeApi, submit: Submit, person: User, project: Project, azure: Connection
+) -> None:
+    job, home = submit(**SEARCH), project.connection
+    lifecycle.relieve(home.pk, by=person, through=azure.pk)
+    assert a_project("other", members={person: Role.MANAGER}).connection == home
+    lifecycle.relieve(azure.pk, by=person, through=home.pk)
+    api.run("send")
+    assert states(job) == [(Status.QUEUED, "")]
+    assert spend.held_for(Attempt.objects.get(job=job)) == job.worst_case

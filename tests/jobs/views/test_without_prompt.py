@@ -58,6 +58,7 @@ def test_why_it_was_not_sent_stands_on_its_page(signed_in: Client, project: Proj
 @pytest.mark.parametrize(
     ("code", "kind", "title"),
     [
+        ("tools_unbounded", "unsendable", "What this job’s tools cost is not bounded any more"),
         ("unsendable", "unsendable", "This job cannot be sent"),
     ],
 )
