@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from jobs import lifecycle
 from jobs.lifecycle import pump
-from jobs.models import Attempt, Job
+from jobs.models import Attempt, Connection, Job
 from jobs.openai_client import BorderError, Endpoint, NotFound, Outcome
 
 USAGE = {
@@ -69,6 +69,7 @@ class FakeApi:
     def make_due(self) -> None:
         """Let every clock that runs strike now."""
         Job.objects.filter(next_action_at__isnull=False).update(next_action_at=Now())
+        Connection.objects.filter(not_before__isnull=False).update(not_before=Now())
 
     def body(self, response_id: str, word: str = "queued", **more: Any) -> dict[str, Any]:
         """Return a Response as the wire has it; an end has usage unless `usage=None`."""

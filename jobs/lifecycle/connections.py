@@ -204,8 +204,10 @@ def _left_lying(connections: QuerySet[Connection]) -> QuerySet[Connection]:
 
 
 def hold_back(connection_id: int, seconds: float) -> None:
-    """Keep every cluster from sending through a connection for a while, as its Retry-After asks."""
-    Connection.objects.filter(pk=connection_id).update(not_before=Now() + dt.timedelta(seconds=seconds))
+    """Keep every cluster from sending through a connection for a while; what holds it back longer stays."""
+    until = Now() + dt.timedelta(seconds=seconds)
+    sooner = Q(not_before=None) | Q(not_before__lt=until)
+    Connection.objects.filter(sooner, pk=connection_id).update(not_before=until)
 
 
 def is_stopping() -> bool:

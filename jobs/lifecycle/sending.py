@@ -40,11 +40,17 @@ from jobs.openai_client import (
 LEASE = dt.timedelta(seconds=90)
 FIRST_POLL = dt.timedelta(seconds=1)
 BACK_OFF_LIMIT = 120.0  # seconds
+# Seconds at most that a connection rests once a send was surely not accepted there: the rest of a burst does
+# not meet the same, and an API that is back is not kept waiting for what met it often.
+REST_LIMIT = 10.0
 # Of attachments on the wire at once: 49 MB took 230 MB of memory while they were counted and sent.
 MOST_BYTES_AT_ONCE = MOST_BYTES_A_JOB
 # Sends in a row that nobody knows about until their connection pauses: each may be paid for twice, and each
 # takes a person to decide.
 UNKNOWN_LIMIT = 5
+# A POST may take a minute to be answered; of a connection that has accepted nothing for longer nobody knows
+# whether it would, and so many sends at most find that out.
+ACCEPTED_LATELY = dt.timedelta(minutes=1)
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +206,8 @@ def _claim_on(
         sends = Attempt.objects.open().filter(connection=connection)
         open_now = sends.count()
         room = min(room, connection.max_in_flight - open_now)
-        if connection.unknown_in_a_row:
+        lately = sends.filter(state=AttemptState.KNOWN, sent_at__gt=Now() - ACCEPTED_LATELY)
+        if connection.unknown_in_a_row or not lately.exists():
             # In doubt about it no more are on the wire than it would be paused for.
             on_the_wire = sends.filter(state=AttemptState.SENDING).count()
             room = min(room, UNKNOWN_LIMIT - connection.unknown_in_a_row - on_the_wire)
@@ -377,10 +384,11 @@ def _can_replay(job: Job) -> bool:
 
 
 def _put_off(job: Job, attempt: Attempt, error: Retryable) -> None:
-    """Surely not accepted: wait and send the same attempt again, with full jitter."""
+    """Surely not accepted: wait and send the same attempt again, with full jitter. Its connection rests."""
     back_off = random.uniform(0, min(BACK_OFF_LIMIT, 2.0 ** min(attempt.tries + 1, 10)))  # noqa: S311 - jitter
-    if error.retry_after is not None:
-        hold_back(attempt.connection_id, error.retry_after)
+    hold_back(
+        attempt.connection_id, min(back_off, REST_LIMIT) if error.retry_after is None else error.retry_after
+    )
     wait = dt.timedelta(seconds=(error.retry_after or 0) + back_off)
     _back_to_waiting(job, attempt, error, wait=wait, tries=attempt.tries + 1)
 

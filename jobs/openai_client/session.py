@@ -132,7 +132,7 @@ class Session[K]:
 
         With `count`, first ask for the exact number of input tokens (10 s); above `bound` tokens nothing
         is sent and the error is Rejected with code `input_over_bound`. A count that fails is ignored,
-        unless it shows that the key is refused.
+        unless it shows that the key is refused, or that nobody answers there: then nothing is sent either.
         """
 
         async def send(task: _Task[K]) -> Outcome[K]:
@@ -329,7 +329,8 @@ async def _count(client: "openai.AsyncOpenAI", body: dict[str, Any]) -> int | No
             answer = await client.responses.input_tokens.with_raw_response.count(
                 **fields, timeout=time_limit(READ_LIMIT)
             )
-    except sdk.openai.AuthenticationError:
+    except (sdk.openai.AuthenticationError, sdk.openai.APIConnectionError, TimeoutError):
+        # Who gives no answer at all to this would give none to what costs money.
         raise
     except Exception:
         return None

@@ -593,24 +593,39 @@ def test_an_input_above_its_bound_is_not_sent(wire: Wire, at: Endpoint) -> None:
         Reply(wire_error(), status=404),
         Reply(wire_error(type="insufficient_quota"), status=429),
         Reply(status=500),
-        Reply(fault="abort"),
-        Reply(fault="hang"),
         Reply(b"no json"),
         Reply({"input_tokens": True}),
         Reply({"input_tokens": -1}),
         Reply({"input_tokens": "5"}),
     ],
 )
-def test_a_count_that_fails_is_ignored(
-    wire: Wire, at: Endpoint, reply: Reply, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "READ_LIMIT", 0.3)
+def test_a_count_that_fails_is_ignored(wire: Wire, at: Endpoint, reply: Reply) -> None:
     wire.replies[COUNT] = reply
-    if reply.fault == "abort":
-        reply.body = b""
     outcome = send(at, count=True, bound=0)
     assert (outcome.error, outcome.input_tokens) == (None, None)
     assert len(wire.posts(COUNT)) == len(wire.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply(b"", fault="abort"), "connection_lost"),
+        (Reply(b"{", length=100, fault="abort"), "connection_lost"),
+        (Reply(fault="hang"), "timeout"),
+        (Reply(b"{", length=10**6, fault="drip"), "timeout"),
+    ],
+)
+def test_where_nobody_answers_a_count_nothing_that_costs_money_is_sent(
+    wire: Wire, at: Endpoint, reply: Reply, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "READ_LIMIT", 0.3)
+    wire.replies[COUNT] = reply
+    outcome = send(at, count=True)
+    assert isinstance(outcome.error, Retryable)
+    assert (outcome.error.code, outcome.error.status) == (code, 0)
+    assert len(wire.posts(COUNT)) == 1
+    assert wire.posts() == []
+    assert secrets_in(outcome.error) == []
 
 
 def test_a_count_that_finds_the_key_refused_sends_nothing(wire: Wire, at: Endpoint) -> None:

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.lifecycle import sending
+from jobs.lifecycle.connections import hold_back
 from jobs.models import Attempt, AttemptState, Connection, Job, Notice, Project, Status, User
 from jobs.openai_client import Outcome, OutcomeUnknown, Rejected, Retryable
 from tests.factories import a_project
-from tests.fake_api import FakeApi
+from tests.fake_api import FakeApi, age
 from tests.jobs.lifecycle.conftest import Submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
@@ -34,8 +36,11 @@ def other(person: User, project: Project) -> Project:
 
 
 def test_a_connection_gets_no_more_slots_than_it_leaves_free(
-    submit: Submit, project: Project, other: Project
+    api: FakeApi, submit: Submit, project: Project, other: Project
 ) -> None:
+    for to in (project, other):
+        submit(to=to)
+    api.run("send")
     for to in [project] * 9 + [other] * 9:
         submit(to=to)
     ours, theirs = project.connection_id, other.connection_id
@@ -89,8 +94,8 @@ def test_what_is_claimed_is_sent_though_the_claim_for_another_connection_fails(
 def test_five_sends_in_a_row_that_nobody_knows_about_pause_their_connection(
     api: FakeApi, submit: Submit, other: Project
 ) -> None:
-    jobs = [submit() for _ in range(7)]
-    api.replies.extend([LOST] * 7)
+    jobs = [submit() for _ in range(5)]
+    api.replies.extend([LOST] * 5)
     api.run("send")
     connection = Connection.objects.get(name="practice")
     assert connection.paused_at is not None
@@ -135,6 +140,7 @@ def test_a_server_that_repeats_its_ids_is_paused_too(api: FakeApi, submit: Submi
         submit()
     api.replies.extend([api.body("resp_same")] * 6)
     api.run("send")
+    assert Counter(the(job).state for job in Job.objects.all()) == {"known": 1, "unconfirmed": 5}
     assert Connection.objects.get().paused_reason.startswith("outcomes_unknown: ")
 
 
@@ -152,3 +158,75 @@ def test_a_connection_in_doubt_has_no_more_on_the_wire_than_it_would_be_paused_f
     assert Connection.objects.get().unknown_in_a_row == 0
     assert len(sending.claim_sends(64)) == 3
     sending.write_back(Outcome(third, "create", body=api.body("resp_3")))
+
+
+# A burst to an API that is dead: nobody knows that before something was sent.
+
+
+def test_of_a_first_burst_no_more_are_sent_than_find_out_whether_anything_is_accepted(
+    api: FakeApi, submit: Submit
+) -> None:
+    jobs = [submit() for _ in range(9)]
+    api.replies.extend([LOST] * 9)
+    api.run("send", "send")
+    assert Counter(the(job).state for job in jobs) == {"unconfirmed": 5, "planned": 4}
+    assert Connection.objects.get().paused_reason.startswith("outcomes_unknown: ")
+
+
+def test_the_first_acceptance_lets_the_rest_of_a_burst_go(submit: Submit, api: FakeApi) -> None:
+    for _ in range(9):
+        submit()
+    first = sending.claim_sends(64)
+    assert (len(first), sending.claim_sends(64)) == (5, [])
+    sending.write_back(Outcome(first[0], "create", body=api.body("resp_1")))
+    assert len(sending.claim_sends(64)) == 4
+
+
+def test_what_was_accepted_long_ago_says_nothing_about_now(api: FakeApi, submit: Submit) -> None:
+    old = submit()
+    api.run("send")
+    for _ in range(9):
+        submit()
+    age(old, seconds=59)
+    assert len(sending.claim_sends(6)) == 3, "half of the room"
+    age(old, seconds=2)
+    assert len(sending.claim_sends(64)) == 2
+
+
+def test_a_burst_that_reaches_nobody_rests_and_then_goes_out_whole(api: FakeApi, submit: Submit) -> None:
+    jobs = [submit() for _ in range(40)]
+    api.replies.extend([AWAY] * 40)
+    lifecycle.run_pump("send")
+    assert len(api.posts) == 5
+    assert Counter(the(job).tries for job in jobs) == {1: 5, 0: 35}
+    rests_until = Connection.objects.get().not_before
+    assert rests_until is not None
+    api.replies.clear()
+    api.run("send")
+    assert {the(job).state for job in jobs} == {AttemptState.KNOWN}
+    assert len(api.posts) == 45
+
+
+def test_a_connection_rests_no_longer_for_a_job_that_was_put_off_often(
+    api: FakeApi, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending.random, "uniform", lambda _, most: most)
+    job = submit()
+    Attempt.objects.update(tries=9)
+    api.replies.append(AWAY)
+    lifecycle.run_pump("send")
+    job.refresh_from_db()
+    until = Connection.objects.get().not_before
+    assert until is not None
+    assert job.next_action_at is not None
+    assert 8 < (until - timezone.now()).total_seconds() <= 10
+    assert 118 < (job.next_action_at - timezone.now()).total_seconds() <= 120
+
+
+def test_what_asks_for_more_time_is_not_cut_short_by_what_asks_for_less(submit: Submit) -> None:
+    connection = submit().project.connection
+    hold_back(connection.pk, 30)
+    hold_back(connection.pk, 2)
+    connection.refresh_from_db()
+    assert connection.not_before is not None
+    assert (connection.not_before - timezone.now()).total_seconds() > 28
