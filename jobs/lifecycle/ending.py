@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from jobs import pricing, spend
 from jobs.lifecycle import twins
+from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.submission import OverJobLimit, plan_attempt
 from jobs.lifecycle.text import content_of, keep_answer
@@ -96,16 +97,17 @@ def prove(attempt_id: int, response_id: str, body: dict[str, Any]) -> bool:
             return False
         refused = _refused(attempt, body)
         if refused:
-            disown(job, attempt, refused)
+            disown(job, attempt, refused, heir=_named_in(body, job))
             return False
         Attempt.objects.filter(pk=attempt_id).update(is_unproven=False)
     return True
 
 
-def disown(job: Job, attempt: Attempt, message: str) -> None:
+def disown(job: Job, attempt: Attempt, message: str, *, heir: Attempt | None = None) -> None:
     """Give a response that is not this attempt's up again: nothing of it is shown or booked here.
 
-    Needs the job's lock. The attempt is unconfirmed as before, with its hold.
+    Needs the job's lock. The attempt is unconfirmed as before, with its hold. Where another send of the job
+    may be the one that the response belongs to, its `heir`, that one is asked for under the same id.
     """
     step(
         attempt.pk,
@@ -118,6 +120,8 @@ def disown(job: Job, attempt: Attempt, message: str) -> None:
         error_code="not_its_own",
         error_message=message,
     )
+    if heir is not None and adopt(heir.pk, attempt.response_id, how="by hand", is_unproven=True):
+        return
     tell(job.pk, "disowned", attempt_id=attempt.pk, note=message)
     alarm("disowned", f"{job.short_id}: {message}", job_id=job.pk)
     go_on(job, end=Status.FAILED)
@@ -200,6 +204,17 @@ def set_clock(job: Job) -> None:
     asked.update(next_action_at=wait and Now() + wait, claim_token=None)
 
 
+def _named_in(body: dict[str, Any], job: Job) -> Attempt | None:
+    """Return the send of a job that a response names."""
+    nonce = _nonce_in(body)
+    return next((one for one in Attempt.objects.filter(job=job) if str(one.nonce) == nonce), None)
+
+
+def _nonce_in(body: dict[str, Any]) -> object:
+    metadata = body.get("metadata")
+    return metadata.get("ponder_attempt") if isinstance(metadata, dict) else None
+
+
 def _refused(attempt: Attempt, body: dict[str, Any]) -> str:
     """Return why a response is not this attempt's, in a sentence; empty when it may be.
 
@@ -208,13 +223,12 @@ def _refused(attempt: Attempt, body: dict[str, Any]) -> str:
     attempt: OpenAI and Azure keep metadata, so one without is another system's in the same account. Only a
     compatible server that shows no metadata whatever is taken at the person's word: it has no proof to give.
     """
-    metadata = body.get("metadata")
-    nonce = metadata.get("ponder_attempt") if isinstance(metadata, dict) else None
+    nonce = _nonce_in(body)
     if nonce == str(attempt.nonce):
         return ""
     if nonce is not None:
         return "The response with that id belongs to another job."
-    if not attempt.is_unproven or (attempt.connection.kind == Kind.COMPATIBLE and not metadata):
+    if not attempt.is_unproven or (attempt.connection.kind == Kind.COMPATIBLE and not body.get("metadata")):
         return ""
     return "The response with that id does not name this job in its metadata, so it was not sent from here."
 

@@ -60,7 +60,7 @@ def observe_missing(attempt_id: int) -> dt.timedelta | None:
         if attempt.is_unproven:
             if attempt.misses < MISSES_TO_DISOWN:
                 return wait
-            disown(job, attempt, "There is no response with that id.")
+            disown(job, attempt, "There is no response with that id.", heir=_sent_elsewhere(job, attempt))
             return None
         if attempt.end_seen_at is not None and spend.is_charged(attempt):
             if not is_over(attempt, now):
@@ -114,6 +114,12 @@ def lose_patience(attempt_id: int) -> None:
             job_id=job.pk,
         )
         _give_up(job, attempt, "stuck", reason="stuck: no end a day after its deadline")
+
+
+def _sent_elsewhere(job: Job, attempt: Attempt) -> Attempt | None:
+    """Return an earlier send of a job, through another connection, of which nobody knows."""
+    earlier = Attempt.objects.filter(job=job, state=AttemptState.UNCONFIRMED, number__lt=attempt.number)
+    return earlier.exclude(connection=attempt.connection_id).order_by("-number").first()
 
 
 def _is_in_doubt(connection: Connection, now: dt.datetime) -> bool:

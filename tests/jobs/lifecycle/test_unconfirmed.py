@@ -19,12 +19,14 @@ from jobs.models import (
     LedgerEntry,
     Notice,
     Price,
+    Project,
     RawResponse,
     Refusal,
+    Secret,
     Status,
     User,
 )
-from jobs.openai_client import Outcome, OutcomeUnknown, Retryable
+from jobs.openai_client import NotFound, Outcome, OutcomeUnknown, Retryable
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -239,6 +241,78 @@ def test_a_response_that_names_another_attempt_is_neither_shown_nor_booked(api: 
     assert (job.status, job.cost, the(job).state) == (Status.UNCONFIRMED, 0, AttemptState.UNCONFIRMED)
     assert not hasattr(job, "answer")
     assert BudgetPeriod.objects.get().held == job.worst_case
+
+
+# Two sends of which nobody knows, and an id for one of them: the response says for which.
+
+
+@pytest.fixture
+def twice(api: FakeApi, job: Job) -> Job:
+    """A job with two unconfirmed sends."""
+    lifecycle.resolve(job.pk, Decision.RESEND)
+    api.replies.append(LOST)
+    api.run("send")
+    return job
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("word", ["in_progress", "completed"])
+def test_of_two_unconfirmed_sends_an_id_given_by_hand_finds_the_one_its_response_names(
+    api: FakeApi, twice: Job, number: int, word: str
+) -> None:
+    lifecycle.resolve(twice.pk, Decision.ADOPT, response_id="resp_7")
+    api.responses["resp_7"] = api.body("resp_7", word, metadata=naming(twice, number))
+    api.run("poll", "poll")
+    mine, other = the(twice, number), the(twice, 3 - number)
+    is_over = word == "completed"
+    assert (mine.response_id, mine.is_unproven, other.response_id) == ("resp_7", False, "")
+    assert (mine.state, other.state) == (("ended", "ended") if is_over else ("known", "unconfirmed"))
+    assert (twice.status, twice.cost) == (word, Decimal("0.022") if is_over else 0)
+    assert BudgetPeriod.objects.get().held == (0 if is_over else 2 * twice.worst_case)
+    assert not Notice.objects.filter(kind="disowned").exists()
+
+
+def test_one_that_was_declared_lost_is_found_too(api: FakeApi, twice: Job) -> None:
+    lifecycle.resolve(twice.pk, Decision.LOST)  # the second
+    lifecycle.resolve(twice.pk, Decision.ADOPT, response_id="resp_7")
+    api.responses["resp_7"] = api.body("resp_7", "completed", metadata=naming(twice, 2))
+    api.run("poll", "poll")
+    assert (the(twice, 2).response_id, the(twice).state, twice.status) == ("resp_7", "ended", "completed")
+    assert (twice.cost, BudgetPeriod.objects.get().held) == (Decimal("0.022"), 0)
+
+
+def test_one_that_has_a_response_already_takes_no_second(api: FakeApi, twice: Job) -> None:
+    lifecycle.resolve(twice.pk, Decision.ADOPT, response_id="resp_7")
+    adopt(the(twice).pk, "resp_first", how="webhook")
+    api.responses["resp_first"] = api.body("resp_first", "in_progress")
+    api.responses["resp_7"] = api.body("resp_7", "in_progress", metadata=naming(twice, 1))
+    api.run("poll", "poll")
+    assert (the(twice).response_id, the(twice, 2).state) == ("resp_first", AttemptState.UNCONFIRMED)
+    assert Notice.objects.filter(kind="disowned").count() == 1
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_id_unknown_on_one_connection_is_looked_for_where_the_other_send_went(
+    api: FakeApi, job: Job, is_there: bool
+) -> None:
+    elsewhere = Connection.objects.create(
+        name="elsewhere", is_practice=True, base_url="http://127.0.0.1:8/v1", key=Secret.of("sk-x")
+    )
+    Project.objects.update(connection=elsewhere)
+    lifecycle.resolve(job.pk, Decision.RESEND)
+    api.replies.append(LOST)
+    api.run("send")
+    assert the(job, 2).connection == elsewhere
+    lifecycle.resolve(job.pk, Decision.ADOPT, response_id="resp_7")
+    missing = NotFound("No such response.", code="not_found")
+    api.responses["resp_7"] = missing
+    api.run(*["poll"] * 3)
+    assert (the(job).response_id, the(job, 2).state) == ("resp_7", AttemptState.UNCONFIRMED)
+    if is_there:
+        api.responses["resp_7"] = api.body("resp_7", "completed", metadata=naming(job))
+    api.run(*["poll"] * 3)
+    assert (the(job).state, job.status) == (("ended", "completed") if is_there else ("unconfirmed",) * 2)
+    assert len(api.gets) == (5 if is_there else 6)
 
 
 def test_an_id_that_cannot_be_its_own_is_not_adopted(api: FakeApi, submit: Submit, job: Job) -> None:
