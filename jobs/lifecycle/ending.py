@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Case, DateTimeField, Exists, OuterRef, Q, When
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -13,7 +14,7 @@ from jobs.lifecycle import twins
 from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.submission import OverJobLimit, plan_attempt
-from jobs.lifecycle.text import content_of, keep_answer
+from jobs.lifecycle.text import content_of, keep, keep_answer
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import (
     IN_FLIGHT,
@@ -72,7 +73,7 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
         attempt.error_code = str((error or {}).get("code") or "")[:80]
         attempt.error_message = str((error or {}).get("message") or "")[:600]
         attempt.misses, attempt.missed_since = 0, None
-        RawResponse.objects.update_or_create(attempt=attempt, defaults={"body": body})
+        keep(RawResponse(attempt=attempt, body=body), by="attempt")
         if usage is not None:
             _settle(job, attempt, body, usage, is_news=is_news)
             is_over = status != "cancelled"
@@ -168,11 +169,10 @@ def used_by(job: Job, attempt: Attempt, moment: dt.datetime) -> Decimal:
 
 def locked(attempt_id: int) -> tuple[Job, Attempt]:
     """Lock the job of an attempt and read both."""
-    job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
     job = (
         Job.objects.select_for_update(of=("self",))
         .select_related("project__connection", "model")
-        .get(pk=job_id)
+        .get(attempt=attempt_id)
     )
     attempt = Attempt.objects.select_related("price", "connection").get(pk=attempt_id)
     attempt.job = job
@@ -191,17 +191,15 @@ def set_clock(job: Job) -> None:
 
     The clock of a job that waits or is being sent says when to send it, and stays.
     """
-    known = list(Attempt.objects.filter(job=job, state=AttemptState.KNOWN))
-    wait = None
-    if known:
-        is_asking = any(
-            a.end_seen_at is None
-            or (a.end_status in ("completed", "incomplete") and a.error_code not in GIVEN_UP)
-            for a in known
-        )
-        wait = ASK_AGAIN if is_asking else WATCH_EVERY
+    known = Attempt.objects.filter(job=OuterRef("pk"), state=AttemptState.KNOWN)
+    owes_usage = Q(end_status__in=[Status.COMPLETED, Status.INCOMPLETE]) & ~Q(error_code__in=GIVEN_UP)
+    look = Case(
+        When(Exists(known.filter(Q(end_seen_at=None) | owes_usage)), then=Now() + ASK_AGAIN),
+        When(Exists(known), then=Now() + WATCH_EVERY),
+        output_field=DateTimeField(),
+    )
     asked = Job.objects.filter(pk=job.pk).exclude(status__in=[Status.WAITING, Status.SENDING])
-    asked.update(next_action_at=wait and Now() + wait, claim_token=None)
+    asked.update(next_action_at=look, claim_token=None)
 
 
 def _named_in(body: dict[str, Any], job: Job) -> Attempt | None:
@@ -239,14 +237,14 @@ def _settle(job: Job, attempt: Attempt, body: dict[str, Any], usage: Usage, *, i
     charge = pricing.charge(price.rates, usage, service_tier=body.get("service_tier"), window=job.window)
     if charge.unknown_tier:
         oddities["unknown_tier"] = f"tier {attempt.service_tier!r} has no price; the dearest was used."
-    committed = spend.held_for(attempt) + attempt.cost
+    booked = attempt.cost
+    committed = booked + spend.settle(
+        attempt, cost=charge.total, basis=Basis.USAGE, usage=usage, price=price, reason=attempt.end_status
+    )
     if charge.total > committed:
         oddities["overrun"] = f"it cost {charge.total:.4f} USD; {committed:.4f} were held or booked for it."
     for kind, message in oddities.items() if is_news else ():
         alarm(kind, f"{job.short_id}: {message}", job_id=job.pk)
-    spend.settle(
-        attempt, cost=charge.total, basis=Basis.USAGE, usage=usage, price=price, reason=attempt.end_status
-    )
 
 
 def _settle_without_usage(job: Job, attempt: Attempt, ended: dt.datetime, now: dt.datetime) -> bool:
@@ -361,9 +359,8 @@ def _finish(job: Job, attempt: Attempt, body: dict[str, Any], now: dt.datetime, 
             error_code=code,
             incomplete_reason=reason if to == Status.INCOMPLETE else "",
         )
-        twins.drop_unsent(job)
     tell(job.pk, attempt.end_status, attempt_id=attempt.pk, note=note)
     keep_answer(job, attempt, content)
-    twins.end_unheard(job)
+    twins.end_rest(job)
     if content.text:
         ring("render")

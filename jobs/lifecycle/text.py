@@ -14,7 +14,7 @@ from django.utils import timezone
 from jobs import rendering, schemas
 from jobs.lifecycle.calls import kept
 from jobs.lifecycle.transition import tell
-from jobs.models import Answer, Attempt, Job, JobText, ModelSpec, Prompt, Verdict
+from jobs.models import Answer, Attempt, Job, JobText, ModelSpec, Prompt, RawResponse, Verdict
 
 RENDER_LIMIT = 10  # seconds for one answer; then it stays plain
 AGAIN = 0.2  # seconds between alarms once the time is up
@@ -59,28 +59,39 @@ def keep_answer(job: Job, attempt: Attempt, content: Content) -> None:
     """Store the answer of the end that a job takes, parsed and validated where it has a schema."""
     if not (content.text or content.calls):
         return
-    prompt = Prompt.objects.filter(job=job).first()
+    prompt = Prompt.objects.filter(job=job).only("schema").first()
     parsed: object = None
     errors: list[dict[str, Any]] = []
     if prompt is not None and prompt.schema is not None and content.text and not content.is_refusal:
         checked = schemas.validate(prompt.schema, content.text)
         parsed, errors = checked.parsed, checked.errors
     # A verdict on what a cancelled job had written by then is none on what it wrote in the end.
-    if Verdict.objects.filter(job=job).exclude(job__answer__text=content.text).delete()[0]:
+    judged = Verdict.objects.filter(job=job).exclude(job__answer__text=content.text)
+    if job.finished_at is not None and judged.delete()[0]:
         tell(job.pk, "verdict_withdrawn")
-    Answer.objects.update_or_create(
+    answer = Answer(
         job=job,
-        defaults={
-            "attempt": attempt,
-            "text": content.text,
-            "is_refusal": content.is_refusal,
-            "parsed": parsed,
-            "validation_errors": errors,
-            "calls": content.calls,
-            "html": "",
-            # Without a text there is nothing to render, and a page does not wait for it.
-            "renderer_version": 0 if content.text else rendering.RENDERER_VERSION,
-        },
+        attempt=attempt,
+        text=content.text,
+        is_refusal=content.is_refusal,
+        parsed=parsed,
+        validation_errors=errors,
+        calls=content.calls,
+        html="",
+        # Without a text there is nothing to render, and a page does not wait for it.
+        renderer_version=0 if content.text else rendering.RENDERER_VERSION,
+    )
+    keep(answer, by="job")
+
+
+def keep(row: Answer | RawResponse, *, by: str) -> None:
+    """Store a payload in place of the one that has the same key, `by`, if there is one; one statement."""
+    others = [field.name for field in row._meta.concrete_fields if not field.primary_key]
+    type(row)._default_manager.bulk_create(
+        [row],  # type: ignore[list-item]
+        update_conflicts=True,
+        unique_fields=[by],
+        update_fields=others,
     )
 
 

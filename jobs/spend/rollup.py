@@ -1,7 +1,7 @@
 """Keeps the rollups equal to the ledger: every charge and adjustment moves them in its transaction."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -56,14 +56,14 @@ def roll_up(job: Job, *, month: dt.date, spent_on: dt.date, movement: Movement) 
     with connection.cursor() as cursor:
         # A row that does not exist yet never loses a count, so the first insert's buckets are all >= 0.
         cursor.execute(_DAILY, added)
-    for tag in sorted(set(job.tags)):
-        add_to_tag(job, tag, spent_on=spent_on, cost=delta, jobs=newly)
+    if job.tags:
+        add_to_tags(job, job.tags, spent_on=spent_on, cost=delta, jobs=newly)
     with connection.cursor() as cursor:
         cursor.execute(_MONTHLY, added)
 
 
-def add_to_tag(job: Job, tag: str, *, spent_on: dt.date, cost: Decimal, jobs: int) -> None:
-    """Add USD and a number of counted charges to a day's row of one tag of a job."""
+def add_to_tags(job: Job, tags: Iterable[str], *, spent_on: dt.date, cost: Decimal, jobs: int) -> None:
+    """Add USD and a number of counted charges to a day's rows of some tags of a job, in order of the tags."""
     with connection.cursor() as cursor:
         cursor.execute(
             _DAILY_TAG,
@@ -71,7 +71,7 @@ def add_to_tag(job: Job, tag: str, *, spent_on: dt.date, cost: Decimal, jobs: in
                 "spent_on": spent_on,
                 "project": job.project_id,
                 "user": job.submitted_by_id,
-                "tag": tag,
+                "tags": sorted(set(tags)),
                 "cost": cost,
                 "jobs": jobs,
             },
@@ -103,7 +103,8 @@ ON CONFLICT (spent_on, project_id, model_id, effort, user_id, token_id) DO UPDAT
 
 _DAILY_TAG = """
 INSERT INTO jobs_dailytagspend AS d (spent_on, project_id, user_id, tag, cost, jobs)
-VALUES (%(spent_on)s, %(project)s, %(user)s, %(tag)s, %(cost)s, %(jobs)s)
+SELECT %(spent_on)s, %(project)s, %(user)s, t.tag, %(cost)s, %(jobs)s
+FROM unnest(%(tags)s::text[]) WITH ORDINALITY AS t(tag, place) ORDER BY t.place
 ON CONFLICT (spent_on, project_id, user_id, tag) DO UPDATE SET
   cost = d.cost + EXCLUDED.cost, jobs = d.jobs + EXCLUDED.jobs
 """

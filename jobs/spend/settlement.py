@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import F, Sum
+from django.db.models import F
 
 from jobs import pricing
 from jobs.models import Attempt, Basis, Budget, BudgetPeriod, EntryKind, Job, LedgerEntry, Price, User
@@ -38,8 +38,10 @@ def settle(
     price: Price | None = None,
     reason: str = "",
     actor: User | None = None,
-) -> None:
+) -> Decimal:
     """Release what is held for an attempt and charge `cost` USD; None charges nothing at all.
+
+    Return what was held, USD.
 
     A cost above the hold is booked whole. An attempt that has a charge already is adjusted to `cost` and to
     the tokens of `usage`, and one that was charged by usage is never moved to a weaker basis. Needs the
@@ -54,6 +56,7 @@ def settle(
     if cost is not None:
         account.book(cost, basis=basis, usage=usage, price=price, reason=reason, actor=actor)
     account.move_periods(held=-held, spent=account.spent - before)
+    return held
 
 
 def release_part(attempt: Attempt, *, to: Decimal, reason: str) -> None:
@@ -73,6 +76,7 @@ class _Account:
     attempt: Attempt
     rows: list[LedgerEntry]
     months: set[dt.date]  # of every attempt of the job
+    elsewhere: Decimal  # USD that its other attempts have cost
 
     @classmethod
     def of(cls, attempt: Attempt) -> "_Account":
@@ -83,7 +87,8 @@ class _Account:
         job = jobs.get(pk=attempt.job_id)
         rows = list(LedgerEntry.objects.filter(job=job).order_by("pk"))
         mine = [row for row in rows if row.attempt_id == attempt.pk]
-        return cls(job, attempt, mine, {row.month for row in rows})
+        others = (row.amount for row in rows if row.attempt_id != attempt.pk and row.kind in _SPENT)
+        return cls(job, attempt, mine, {row.month for row in rows}, sum(others, ZERO))
 
     @property
     def hold(self) -> LedgerEntry:
@@ -174,23 +179,19 @@ class _Account:
         )
 
     def move_periods(self, *, held: Decimal, spent: Decimal) -> None:
-        """Move every budget the rows count in, one by one in order of month and id, as admission does.
+        """Move every budget the rows count in, locked in order of month and id, as admission does.
 
         The job's other attempts may be settled, or another one admitted, in the same transaction: of all
         their months the earlier come first, so no two transactions can deadlock.
         """
         if held == ZERO and spent == ZERO:
             return
-        budgets = list(
-            Budget.objects.applying_to(self.job.project, self.job.submitted_by_id, self.job.token_id)
-        )
-        if len(self.months) > 1:
-            periods = BudgetPeriod.objects.filter(budget__in=budgets, month__in=self.months)
-            list(periods.order_by("month", "budget_id").select_for_update(no_key=True))
-        for budget in budgets:
-            BudgetPeriod.objects.filter(budget=budget, month=self.hold.month).update(
-                held=F("held") + held, spent=F("spent") + spent
-            )
+        job = self.job
+        budgets = Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id)
+        periods = BudgetPeriod.objects.filter(budget__in=budgets, month__in=self.months)
+        locked = periods.only("month").order_by("month", "budget_id").select_for_update(no_key=True)
+        counted = [period.pk for period in locked if period.month == self.hold.month]
+        BudgetPeriod.objects.filter(pk__in=counted).update(held=F("held") + held, spent=F("spent") + spent)
 
     def _tokens_to(self, usage: Usage | None) -> dict[str, int]:
         """Return by how much each kind of tokens moves, so that what was booked follows the last usage."""
@@ -201,7 +202,5 @@ class _Account:
     def _keep_costs(self, cost: Decimal) -> None:
         Attempt.objects.filter(pk=self.attempt.pk).update(cost=cost)
         self.attempt.cost = cost
-        total = LedgerEntry.objects.filter(job=self.job, kind__in=_SPENT).aggregate(total=Sum("amount"))[
-            "total"
-        ]
+        total = self.elsewhere + self.spent
         Job.objects.filter(pk=self.job.pk).update(cost=total, version=F("version") + 1)

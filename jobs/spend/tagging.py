@@ -10,7 +10,7 @@ from django.db.models import F, Q, Sum
 
 from jobs.models import Basis, DailyTagSpend, EntryKind, Job, LedgerEntry
 from jobs.spend.caps import lock_money_shared
-from jobs.spend.rollup import add_to_tag
+from jobs.spend.rollup import add_to_tags
 
 ZERO = Decimal(0)
 
@@ -30,7 +30,7 @@ def retag(job_id: int, tags: Iterable[str]) -> tuple[list[str], list[str]]:
             # In the order in which settlement takes these rows: no two transactions can deadlock.
             for tag in sorted(before ^ after):
                 if tag in after:
-                    add_to_tag(job, tag, spent_on=spent_on, cost=cost, jobs=jobs)
+                    add_to_tags(job, [tag], spent_on=spent_on, cost=cost, jobs=jobs)
                 else:
                     _take_from_tag(job, tag, spent_on=spent_on, cost=cost, jobs=jobs)
         Job.objects.filter(pk=job_id).update(tags=sorted(after), version=F("version") + 1)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from jobs import lifecycle, spend
+from jobs.access import Role
 from jobs.lifecycle import ending
 from jobs.models import (
     Answer,
@@ -21,9 +23,11 @@ from jobs.models import (
     Notice,
     RawResponse,
     Status,
+    User,
     Verdict,
     VerdictValue,
 )
+from tests.factories import a_project
 from tests.fake_api import USAGE, FakeApi, age, message
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -309,3 +313,28 @@ def job_cost(job: Job) -> Decimal:
 def job_reason(job: Job) -> str:
     job.refresh_from_db()
     return job.incomplete_reason
+
+
+@pytest.mark.parametrize("caps", [0, 2], ids=["one budget", "three budgets"])
+@pytest.mark.parametrize("tags", [("a",), tuple("abcde")], ids=["one tag", "five tags"])
+def test_an_end_takes_as_many_queries_whatever_it_counts_in(
+    api: FakeApi,
+    submit: Submit,
+    person: User,
+    caps: int,
+    tags: tuple[str, ...],
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    real = a_project("real", is_practice=False, members={person: Role.MANAGER})
+    for user in [None, person][:caps]:
+        spend.set_cap(Decimal(50), user=user)
+    job = submit(to=real, tags=tags)
+    api.run("send")
+    attempt = the(job)
+    body = api.body(attempt.response_id, "completed")
+    # Two of them are the savepoint in which a test runs a transaction.
+    with django_assert_num_queries(25):
+        ending.observe_end(attempt.pk, body)
+    job.refresh_from_db()
+    assert (job.status, job.cost, job.answer.text) == ("completed", Decimal("0.022"), "The lemma is true.")
+    assert BudgetPeriod.objects.filter(spent=job.cost, held=0).count() == 1 + caps

@@ -28,6 +28,8 @@ from tests.jobs.spend.conftest import MakeAttempt, findings
 
 pytestmark = pytest.mark.django_db
 
+# How periods are locked.
+BY_ID = 'ORDER BY "jobs_budgetperiod"."month" ASC, "jobs_budgetperiod"."budget_id" ASC FOR NO KEY UPDATE'
 USAGE = Usage(input_tokens=100, cached_tokens=10, output_tokens=50, reasoning_tokens=40)
 
 
@@ -252,8 +254,7 @@ def test_of_a_job_with_sends_of_two_months_the_earlier_month_is_locked_first(
         settle(second, "0.5")
         settle(first, None)
     (locked, *_) = [query["sql"] for query in queries if "jobs_budgetperiod" in query["sql"]]
-    assert 'ORDER BY "jobs_budgetperiod"."month" ASC, "jobs_budgetperiod"."budget_id" ASC' in locked
-    assert locked.endswith("FOR NO KEY UPDATE")
+    assert locked.endswith(BY_ID)
     assert findings() == []
 
 
@@ -267,15 +268,24 @@ def test_a_settlement_locks_job_then_rollup_then_periods_by_id(
         settle(attempt, "0.5")
     order = []
     for query in queries:
-        for word in ("FOR UPDATE", "jobs_dailyspend", "jobs_dailytagspend", 'UPDATE "jobs_budgetperiod"'):
+        for word in (
+            "FOR UPDATE",
+            "jobs_dailyspend",
+            "jobs_dailytagspend",
+            BY_ID,
+            'UPDATE "jobs_budgetperiod"',
+        ):
             if word in query["sql"]:
                 order.append(word)
     assert order == [
         "FOR UPDATE",
         "jobs_dailyspend",
         "jobs_dailytagspend",
-        *['UPDATE "jobs_budgetperiod"'] * 3,
+        BY_ID,
+        'UPDATE "jobs_budgetperiod"',
     ]
+    assert {period.spent for period in BudgetPeriod.objects.all()} == {Decimal("0.5")}
+    assert BudgetPeriod.objects.count() == 3
 
 
 @pytest.mark.parametrize(
