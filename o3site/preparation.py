@@ -50,12 +50,19 @@ def prepare_records(
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
         token = first_start.prepare(
             sandbox_base_url=sandbox_base_url,
-            # On a database that machines share, the practice API is where its part runs.
+            # On a database that machines share, the practice API is where its part ran first, or runs alone.
             moves_sandbox="sandbox" in parts or not settings.DATABASE_URL,
+            takes_sandbox=set(parts) == {"sandbox"} or not settings.DATABASE_URL,
             frees_pumps="workers" in parts,
         )
+        elsewhere = first_start.sandbox_elsewhere() if "sandbox" in parts else ""
         cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
     say("✓ records")
+    if elsewhere:
+        say(
+            f"! Practice leads to another installation's sandbox, {elsewhere}, and none runs here."
+            " `start --only sandbox` moves it here."
+        )
     connection.close()
     return token
 

@@ -16,6 +16,7 @@ from jobs.models import Connection, KeySource, Secret
 
 # What a pump may have set since the page was opened.
 STATE = (
+    "sandbox_of",
     "paused_at",
     "paused_reason",
     "paused_by",

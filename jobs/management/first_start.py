@@ -33,12 +33,19 @@ FIRST_OPERATOR = "admin@localhost"
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 
-def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True, frees_pumps: bool = True) -> str | None:
+def prepare(
+    *,
+    sandbox_base_url: str,
+    moves_sandbox: bool = True,
+    takes_sandbox: bool = False,
+    frees_pumps: bool = True,
+) -> str | None:
     """Make what is missing, idempotently; `sandbox_base_url` is where the sandbox would be reached.
 
-    Practice connections that exist are pointed there only if the sandbox `moves_sandbox`: on a database that
-    machines share it runs on one of them. `frees_pumps` is for who starts the workers: no pump of theirs runs
-    yet. Returns a sign-in link's secret as long as no operator can sign in.
+    Practice connections that exist are pointed there only if this installation runs it (`moves_sandbox`) and
+    no other one does: on a database that machines share it runs on one of them, the first, until another
+    explicitly `takes_sandbox`. `frees_pumps` is for who starts the workers: no pump of theirs runs yet.
+    Returns a sign-in link's secret as long as no operator can sign in.
     Raises ImproperlyConfigured when the day is shifted while real money could be spent.
     """
     with transaction.atomic():
@@ -49,7 +56,9 @@ def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True, frees_pumps: b
         elif not Connection.objects.filter(is_practice=False).exists():
             _practice_connection(sandbox_base_url)
         if moves_sandbox:
-            Connection.objects.filter(is_practice=True).update(base_url=sandbox_base_url)
+            practice = Connection.objects.filter(is_practice=True)
+            free = practice if takes_sandbox else practice.filter(sandbox_of__in=["", settings.INSTANCE])
+            free.update(base_url=sandbox_base_url, sandbox_of=settings.INSTANCE)
         if settings.PONDER_TODAY and Connection.objects.filter(is_practice=False).exists():
             raise ImproperlyConfigured(
                 "PONDER_TODAY is for practice only: a connection here spends real money."
@@ -63,8 +72,16 @@ def prepare(*, sandbox_base_url: str, moves_sandbox: bool = True, frees_pumps: b
     return _operator_link()
 
 
+def sandbox_elsewhere() -> str:
+    """Return the address of another installation's sandbox, where practice leads to one; '' if not."""
+    elsewhere = Connection.objects.filter(is_practice=True).exclude(sandbox_of__in=["", settings.INSTANCE])
+    return elsewhere.values_list("base_url", flat=True).first() or ""
+
+
 def needs_sandbox() -> bool:
-    """Tell whether practice needs it: while nothing else is connected, and until its last job has ended."""
+    """Tell whether practice needs ours: while nothing else is connected, and until its last job has ended."""
+    if sandbox_elsewhere():
+        return False
     if not Connection.objects.filter(is_practice=False).exists():
         return True
     return Job.objects.filter(attempt__connection__is_practice=True, status__in=UNFINISHED).exists()

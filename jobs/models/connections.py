@@ -51,6 +51,12 @@ class Connection(models.Model):
     kind = models.CharField(max_length=12, choices=Kind, default=Kind.OPENAI)
     is_practice = models.BooleanField(default=False, help_text="Answers are made up and no money is spent.")
     base_url = models.URLField(max_length=300)
+    sandbox_of = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="The installation whose sandbox it leads to; empty for any other.",
+    )
     key = SecretField()
     key_source = models.CharField(max_length=12, choices=KeySource, default=KeySource.STORED)
     key_set_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -5,8 +5,10 @@ import pytest
 from django.db import connection
 from pytest_django.fixtures import Settings
 
+from jobs.models import Connection
 from o3site import preparation
 from o3site.management.commands.start import PARTS
+from tests.factories import a_project
 
 PLACE = "http://127.0.0.1:7/v1"
 OWN, BUNDLED = "postgresql://db.example.com/ponder", ""
@@ -38,11 +40,29 @@ def prepare(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Pre
 def test_where_machines_may_share_a_database_the_sandboxes_host_alone_says_where_it_is(
     prepare: Prepare,
 ) -> None:
-    for parts, moves in (["web"], False), (["workers"], False), (["sandbox"], True), (PARTS, True):
+    for parts, moves, takes in (
+        (["web"], False, False),
+        (["workers"], False, False),
+        (["sandbox"], True, True),
+        (PARTS, True, False),
+    ):
         shared = prepare(parts, OWN)
-        assert (shared["moves_sandbox"], shared["bundled"]) == (moves, False)
+        assert (shared["moves_sandbox"], shared["takes_sandbox"], shared["bundled"]) == (moves, takes, False)
         own = prepare(parts, BUNDLED)
-        assert (own["moves_sandbox"], own["bundled"]) == (True, True)
+        assert (own["moves_sandbox"], own["takes_sandbox"], own["bundled"]) == (True, True, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_installation_says_that_practice_leads_to_the_firsts_sandbox(prepare: Prepare) -> None:
+    a_project(base_url=PLACE)
+    assert not any("Practice" in line for line in prepare(PARTS, OWN)["said"])
+    Connection.objects.update(sandbox_of="of another")
+    (line,) = [line for line in prepare(PARTS, OWN)["said"] if "Practice" in line]
+    assert line == (
+        f"! Practice leads to another installation's sandbox, {PLACE}, and none runs here."
+        " `start --only sandbox` moves it here."
+    )
+    assert not any("Practice" in line for line in prepare(["web"], OWN)["said"])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -54,6 +54,20 @@ def test_practice_follows_the_sandbox_that_moved_and_no_other_machines() -> None
     assert practice().key.reveal() == "sk-practice"
 
 
+def test_of_two_installations_that_run_a_sandbox_practice_stays_with_the_first(settings: Settings) -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    first, settings.INSTANCE = settings.INSTANCE, "of the second"
+    first_start.prepare(sandbox_base_url=ELSEWHERE)
+    assert (practice().base_url, practice().sandbox_of) == (HERE, first)
+    assert (first_start.sandbox_elsewhere(), first_start.needs_sandbox()) == (HERE, False)
+    # Until the second explicitly takes it.
+    first_start.prepare(sandbox_base_url=ELSEWHERE, takes_sandbox=True)
+    assert (first_start.sandbox_elsewhere(), first_start.needs_sandbox()) == ("", True)
+    settings.INSTANCE = first
+    first_start.prepare(sandbox_base_url=HERE)
+    assert (practice().base_url, first_start.needs_sandbox()) == (ELSEWHERE, False)
+
+
 def test_a_start_of_another_part_leaves_the_pumps_that_run_alone() -> None:
     first_start.prepare(sandbox_base_url=HERE)
     holder = uuid.uuid4()
