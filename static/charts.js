@@ -23,10 +23,11 @@
   const faint = (name, part) => colour(name).replace("rgb(", "rgba(").replace(")", `, ${part})`);
 
   /* ---- what Chart.js has no option for: lines with a word at them, and weekends ---- */
+  const face = (bold) => `${bold ? 550 : 450} 11px ${Chart.defaults.font.family}`;
   const word = (chart, text, x, y, { align = "left", bold = true } = {}) => {
     const { ctx } = chart;
     ctx.save();
-    ctx.font = `${bold ? 550 : 450} 11px ${Chart.defaults.font.family}`;
+    ctx.font = face(bold);
     ctx.fillStyle = colour(bold ? "ink-2" : "ink-3");
     ctx.textAlign = align;
     ctx.fillText(text, x, y);
@@ -91,16 +92,25 @@
   const marks = {
     id: "marks",
     afterDatasetsDraw(chart) {
-      const { chartArea: area, scales } = chart;
+      const { ctx, chartArea: area, scales } = chart;
       const { medianAt, median, tailAt, tail } = drawn.costs;
-      const [left, right] = [medianAt, tailAt].map((at) => scales.x.getPixelForValue(at));
-      for (const x of new Set([left, right])) dashed(chart, x, area.top - 16, x, area.bottom, "ink-2");
-      word(chart, median, left + 5, area.top - 6);
-      /* the second stands above the first where both would meet, and before its line at the end of the chart */
-      const [first, second] = [median, tail].map((text) => chart.ctx.measureText(text).width + 10);
-      const isLate = right + second > area.right;
-      const isTight = right - left < (isLate ? first + second : first);
-      word(chart, tail, right + (isLate ? -5 : 5), area.top - (isTight ? 22 : 6), { align: isLate ? "right" : "left" });
+      ctx.save();
+      ctx.font = face(true);
+      /* each stands after its line, or before it at the end of the chart */
+      const [first, second] = [[median, medianAt], [tail, tailAt]].map(([text, at]) => {
+        const line = scales.x.getPixelForValue(at);
+        const width = ctx.measureText(text).width;
+        const from = Math.max(0, line + 5 + width > area.right ? line - 5 - width : line + 5);
+        return { text, line, from, to: from + width };
+      });
+      ctx.restore();
+      /* where they would meet, or a line would run through one, the second stands above the first and no line between */
+      const isIn = (x, at) => x > at.from - 4 && x < at.to + 4;
+      const isTight = [first, second].some((at, _, both) => both.some((one) => isIn(one.line, at) || (one !== at && isIn(one.from, at))));
+      const top = area.top - (isTight ? 0 : 16);
+      for (const x of new Set([first.line, second.line])) dashed(chart, x, top, x, area.bottom, "ink-2");
+      word(chart, first.text, first.from, area.top - 6);
+      word(chart, second.text, second.from, area.top - (isTight ? 22 : 6));
     },
   };
 
