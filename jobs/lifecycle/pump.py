@@ -13,7 +13,7 @@ from django.db import Error, OperationalError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from jobs.lifecycle import polling, replanning, sending
+from jobs.lifecycle import claiming, polling, replanning, sending
 from jobs.lifecycle.connections import is_stopping
 from jobs.lifecycle.doorbell import PumpKind, ring
 from jobs.lifecycle.journal import replay, write
@@ -155,7 +155,7 @@ class _Sends:
         until = time.monotonic() + sending.LEASE.total_seconds()
         busy = Counter(send.connection_id for send in self._open)
         under_way = sum(send.size for send in self._open)
-        for send in sending.claim_sends(SENDS_AT_ONCE - busy.total(), busy, under_way=under_way):
+        for send in claiming.claim_sends(SENDS_AT_ONCE - busy.total(), busy, under_way=under_way):
             self._open[send] = until
             self._session.create(send, send.endpoint, send.body, bound=send.bound)
 

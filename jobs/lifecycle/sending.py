@@ -1,29 +1,25 @@
-"""Sends: claims due jobs, and writes down what became of each POST."""
+"""Writes down what became of each POST, and of those that nobody heard of."""
 
 import datetime as dt
-import logging
 import random
 import uuid
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import Error, transaction
-from django.db.models import Exists, F, Min, OuterRef, Q
+from django.db import transaction
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
-from jobs.attachments import MOST_BYTES_A_JOB
-from jobs.lifecycle import attaching, tools, twins
+from jobs.lifecycle import twins
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
-from jobs.lifecycle.connections import endpoint_of, hold_back, pause, pause_for
+from jobs.lifecycle.connections import hold_back, pause, pause_for
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
-from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status, Workspace
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -43,16 +39,9 @@ BACK_OFF_LIMIT = 120.0  # seconds
 # Seconds at most that a connection rests once a send was surely not accepted there: the rest of a burst does
 # not meet the same, and an API that is back is not kept waiting for what met it often.
 REST_LIMIT = 10.0
-# Of attachments on the wire at once: 49 MB took 230 MB of memory while they were counted and sent.
-MOST_BYTES_AT_ONCE = MOST_BYTES_A_JOB
 # Sends in a row that nobody knows about until their connection pauses: each may be paid for twice, and each
 # takes a person to decide.
 UNKNOWN_LIMIT = 5
-# A POST may take a minute to be answered; of a connection that has accepted nothing for longer nobody knows
-# whether it would, and so many sends at most find that out.
-ACCEPTED_LATELY = dt.timedelta(minutes=1)
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,41 +59,11 @@ class Send:
     size: int = 0  # bytes of attachments in the body
 
 
-def claim_sends(room: int, busy: Mapping[int, int] | None = None, *, under_way: int = 0) -> list[Send]:
-    """Claim due jobs for up to `room` free slots: attempts are 'sending' and committed before this returns.
-
-    `busy` has the slots that connections hold already. None gets more than it leaves free, and the one that
-    holds least comes first, then the one whose job has waited longest: an API that hangs starves no other.
-    The row of a connection is locked while its jobs in flight are counted, so `max_in_flight` is exact.
-    `under_way` are the bytes of attachments that are being sent already; what is too much for now stays due.
-    """
-    claimed: list[Send] = []
-    held = busy or {}
-    due = Job.objects.to_send().values_list("project__connection").annotate(since=Min("next_action_at"))
-    for connection_id, _ in sorted(due, key=lambda row: (held.get(row[0], 0), row[1])):
-        share = (room - len(claimed) - held.get(connection_id, 0) + 1) // 2
-        if share <= 0:
-            continue
-        try:
-            weight = under_way + sum(send.size for send in claimed)
-            sends, unsendable = _claim_on(connection_id, share, weight)
-            claimed += sends
-            for attempt, refusal in unsendable:
-                _refuse(attempt, refusal)
-        except Error as error:
-            if not claimed:
-                raise
-            # What is claimed already must be sent, or it would count as sent perhaps.
-            logger.error("claiming for connection %d failed (%s)", connection_id, type(error).__name__)
-            break
-    return claimed
-
-
 def write_back(outcome: Outcome[Send]) -> None:
     """Write down what became of one POST, in one transaction. Safe to repeat."""
     send, error = outcome.key, outcome.error
     with transaction.atomic():
-        job = _locked(send.job_id)
+        job = locked_job(send.job_id)
         attempt = Attempt.objects.select_related("price", "connection").get(pk=send.attempt_id)
         if error is None:
             _accepted(job, attempt, outcome)
@@ -176,7 +135,7 @@ def reap() -> int:
     for attempt in expired[:100]:
         with transaction.atomic():
             reaped += lose_sight(
-                _locked(attempt.job_id),
+                locked_job(attempt.job_id),
                 attempt,
                 code="interrupted",
                 message="The process that was sending it ended before the answer came.",
@@ -190,127 +149,8 @@ def sends_in_progress() -> int:
     return Attempt.objects.filter(live).count()
 
 
-def _claim_on(
-    connection_id: int, room: int, under_way: int
-) -> tuple[list[Send], list[tuple[Attempt, Rejected]]]:
-    """Claim what is due on a connection; return the sends, and what can never be one with the reason."""
-    claim = uuid.uuid4()
-    with transaction.atomic():
-        # Not the key itself: a new attempt that names the connection must not wait for a claim.
-        connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
-        try:
-            endpoint = endpoint_of(connection)
-        except Blocked as error:
-            pause_for(connection_id, error)
-            return [], []
-        sends = Attempt.objects.open().filter(connection=connection)
-        open_now = sends.count()
-        room = min(room, connection.max_in_flight - open_now)
-        lately = sends.filter(state=AttemptState.KNOWN, sent_at__gt=Now() - ACCEPTED_LATELY)
-        if connection.unknown_in_a_row or not lately.exists():
-            # In doubt about it no more are on the wire than it would be paused for.
-            on_the_wire = sends.filter(state=AttemptState.SENDING).count()
-            room = min(room, UNKNOWN_LIMIT - connection.unknown_in_a_row - on_the_wire)
-        if room <= 0:
-            return [], []
-        # What waits at a price of the past is held anew first (see `replanning`).
-        outdated = Attempt.objects.outdated(Workspace.objects.the().today()).filter(job=OuterRef("pk"))
-        due = (
-            Job.objects.to_send()
-            .filter(~Exists(outdated), project__connection=connection, cancel_requested_at=None)
-            .order_by("next_action_at")
-            .select_for_update(skip_locked=True, of=("self",))
-        )
-        sizes = _those_with_room(due.only("pk", "root")[:room], under_way)
-        planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
-        bodies: list[tuple[Attempt, dict[str, Any]]] = []
-        unsendable: list[tuple[Attempt, Rejected]] = []
-        for attempt in planned.select_related("price", "job__prompt", "job__previous", "job__model"):
-            try:
-                bodies.append((attempt, _body(attempt, connection)))
-            except Rejected as refusal:
-                unsendable.append((attempt, refusal))
-        ids = [attempt.job_id for attempt, _ in bodies]
-        Job.objects.filter(pk__in=ids).update(
-            status=Status.SENDING, version=F("version") + 1, claim_token=claim, next_action_at=Now() + LEASE
-        )
-        Attempt.objects.filter(job__in=ids, state=AttemptState.PLANNED).update(
-            state=AttemptState.SENDING,
-            connection=connection,
-            instance=settings.INSTANCE,
-            sent_at=Now(),
-            lease_expires_at=Now() + LEASE,
-        )
-        claimed = [
-            Send(
-                job_id=attempt.job_id,
-                attempt_id=attempt.pk,
-                connection_id=connection_id,
-                claim=claim,
-                nonce=attempt.nonce,
-                bound=attempt.job.input_bound,
-                endpoint=endpoint,
-                body=body,
-                size=sizes[attempt.job_id],
-            )
-            for attempt, body in bodies
-        ]
-    return claimed, unsendable
-
-
-def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
-    """Return what a POST of an attempt says. Raises Rejected where it can never be sent.
-
-    Nothing else may leave here, whatever its rows hold: it would keep all others of the connection waiting.
-    """
-    job = attempt.job
-    if not hasattr(job, "prompt"):
-        raise Rejected("What it asks is no longer stored.", code="prompt_missing")
-    try:
-        # It may have been moved, or the connection or the price have changed, since its ceiling was held.
-        given = job.prompt.tools or ()
-        reason = tools.unbounded(given, spec=job.model, price=attempt.price, kind=connection.kind)
-        body = request_body(job, attempt.nonce, connection)
-    except Error:
-        raise
-    except Exception as error:
-        # Only the kind of error: its text could hold the prompt.
-        raise Rejected(
-            f"Its request cannot be put together ({type(error).__name__}).", code="unsendable"
-        ) from None
-    if reason:
-        raise Rejected(f"Its ceiling would not hold: {reason}", code="tools_unbounded")
-    return body
-
-
-def _refuse(attempt: Attempt, error: Rejected) -> None:
-    """Fail a job that waits and can never be sent, unless it is something else by now."""
-    with transaction.atomic():
-        job = _locked(attempt.job_id)
-        planned = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PLANNED).first()
-        if planned is not None:
-            end_unsent(job, planned, status=Status.FAILED, kind="unsendable", error=error)
-
-
-def _those_with_room(due: Iterable[Job], under_way: int) -> dict[int, int]:
-    """Return the due jobs whose attachments fit beside the bytes under way, each with its own bytes.
-
-    A job alone is sent whatever it weighs. Behind one that has to wait no other with attachments is sent, so
-    that many light ones cannot keep it waiting.
-    """
-    jobs = list(due)
-    sizes, is_full = attaching.bytes_sent(jobs), False
-    found: dict[int, int] = {}
-    for job in jobs:
-        size = sizes.get(job.pk, 0)
-        is_full = is_full or bool(size and under_way and under_way + size > MOST_BYTES_AT_ONCE)
-        if not (size and is_full):
-            found[job.pk] = size
-            under_way += size
-    return found
-
-
-def _locked(job_id: int) -> Job:
+def locked_job(job_id: int) -> Job:
+    """Lock a job, to change it and its sends."""
     return Job.objects.select_for_update(of=("self",)).select_related("model").get(pk=job_id)
 
 

@@ -12,7 +12,7 @@ from django.conf import settings as ours
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
-from jobs.lifecycle import journal, sending
+from jobs.lifecycle import claiming, journal
 from jobs.models import Attempt, AttemptState, Project, User
 from tests.cluster_process import ROOT, environment
 from tests.factories import a_spec
@@ -63,7 +63,7 @@ def test_killed_as_it_trims_it_has_lost_nothing_and_hinders_nobody(
     settings.JOURNAL_DIR = ours.DATA_DIR / "journal"
     journal.path().unlink(missing_ok=True)
     lifecycle.submit(a_spec(project, person))
-    (send,) = sending.claim_sends(1)
+    (send,) = claiming.claim_sends(1)
     over = uuid.uuid4()
     journal.write(over, "resp_old", "")
     entry = json.loads(journal.path().read_text()) | {"written_at": time.time() - 40 * 86_400}

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from jobs import lifecycle
 from jobs.access import Role
-from jobs.lifecycle import pump, sending
+from jobs.lifecycle import claiming, pump, sending
 from jobs.models import Attempt, AttemptState, Job, LedgerEntry, Project, Status, User
 from jobs.openai_client import Retryable
 from tests.factories import a_project, a_spec
@@ -53,7 +53,7 @@ def test_pumps_that_ignore_each_others_leases_still_send_once(
         lifecycle.submit(a_spec(project, person, prompt=f"Lemma {number}?"))
 
     def claim() -> list[int]:
-        return [send.attempt_id for send in sending.claim_sends(20)]
+        return [send.attempt_id for send in claiming.claim_sends(20)]
 
     found = [one for claims in at_once([claim] * 6) for one in claims]  # type: ignore[union-attr]
     assert len(found) == len(set(found)) == 30
@@ -93,7 +93,7 @@ def test_a_submission_does_not_wait_for_a_claim(person: User, project: Project) 
         lifecycle.submit(spec)
 
     with transaction.atomic():
-        assert len(sending.claim_sends(1)) == 1
+        assert len(claiming.claim_sends(1)) == 1
         assert at_once([submit]) == [None]
 
 
@@ -108,7 +108,7 @@ def test_ten_decisions_about_one_unconfirmed_job_make_one(
     api: FakeApi, person: User, project: Project
 ) -> None:
     job = lifecycle.submit(a_spec(project, person))
-    sending.claim_sends(1)
+    claiming.claim_sends(1)
     Attempt.objects.update(state=AttemptState.UNCONFIRMED)
     Job.objects.update(status=Status.UNCONFIRMED, claim_token=None, next_action_at=None)
     decisions = list(lifecycle.Decision) * 3
@@ -133,7 +133,7 @@ def test_a_cancel_against_the_claim_either_stops_the_job_or_is_remembered(
     def claim() -> None:
         for _ in jobs:
             line.wait(timeout=30)
-            sending.claim_sends(1)
+            claiming.claim_sends(1)
 
     def cancel() -> None:
         for job in jobs:

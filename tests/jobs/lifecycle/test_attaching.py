@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from jobs import attachments, lifecycle, spend, tasks
 from jobs.access import Role
 from jobs.attachments import Found
-from jobs.lifecycle import SpecError, attaching, sending
+from jobs.lifecycle import SpecError, attaching, claiming
 from jobs.models import (
     Attachment,
     AttachmentContent,
@@ -388,34 +388,34 @@ def test_only_so_many_bytes_are_sent_at_once(
     project: Project, person: User, submit: Submit, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = given(project, person)
-    monkeypatch.setattr(sending, "MOST_BYTES_AT_ONCE", 2 * len(DRAWING))
+    monkeypatch.setattr(claiming, "MOST_BYTES_AT_ONCE", 2 * len(DRAWING))
     jobs = [submit(attachments=(one,)) for _ in range(3)]
     light = submit()
-    claimed = sending.claim_sends(32)
+    claimed = claiming.claim_sends(32)
     assert [send.job_id for send in claimed] == [jobs[0].pk, jobs[1].pk, light.pk]
     assert [send.size for send in claimed] == [len(DRAWING), len(DRAWING), 0]
-    assert sending.claim_sends(32, under_way=2 * len(DRAWING)) == []
-    assert [send.job_id for send in sending.claim_sends(32, under_way=len(DRAWING))] == [jobs[2].pk]
+    assert claiming.claim_sends(32, under_way=2 * len(DRAWING)) == []
+    assert [send.job_id for send in claiming.claim_sends(32, under_way=len(DRAWING))] == [jobs[2].pk]
 
 
 def test_a_job_alone_is_sent_whatever_it_weighs_and_no_lighter_one_overtakes_it(
     project: Project, person: User, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small, large = given(project, person), given(project, person, DRAFT)
-    monkeypatch.setattr(sending, "MOST_BYTES_AT_ONCE", len(DRAWING) + 1)
+    monkeypatch.setattr(claiming, "MOST_BYTES_AT_ONCE", len(DRAWING) + 1)
     assert len(DRAFT) > len(DRAWING)
     first, heavy, last = (submit(attachments=(one,)) for one in (small, large, small))
-    assert [send.job_id for send in sending.claim_sends(32)] == [first.pk]
-    assert sending.claim_sends(32, under_way=len(DRAWING)) == []
-    assert [send.job_id for send in sending.claim_sends(32)] == [heavy.pk]
-    assert [send.job_id for send in sending.claim_sends(32)] == [last.pk]
+    assert [send.job_id for send in claiming.claim_sends(32)] == [first.pk]
+    assert claiming.claim_sends(32, under_way=len(DRAWING)) == []
+    assert [send.job_id for send in claiming.claim_sends(32)] == [heavy.pk]
+    assert [send.job_id for send in claiming.claim_sends(32)] == [last.pk]
 
 
 def test_a_pump_counts_down_what_it_has_sent(
     project: Project, person: User, submit: Submit, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = given(project, person)
-    monkeypatch.setattr(sending, "MOST_BYTES_AT_ONCE", len(DRAWING))
+    monkeypatch.setattr(claiming, "MOST_BYTES_AT_ONCE", len(DRAWING))
     jobs = [submit(attachments=(one,)) for _ in range(3)]
     api.step = 1
     api.run("send")

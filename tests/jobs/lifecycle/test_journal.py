@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from jobs import lifecycle
-from jobs.lifecycle import Decision, journal, sending
+from jobs.lifecycle import Decision, claiming, journal, sending
 from jobs.lifecycle.adoption import adopt
 from jobs.models import Attempt, AttemptState, BudgetPeriod, Event, Job, Status
 from jobs.openai_client import Outcome
@@ -29,7 +29,7 @@ def the(job: Job) -> Attempt:
 
 def claimed(job: Job) -> sending.Send:
     """Claim the job as a process that is killed before it commits what the API said."""
-    (send,) = sending.claim_sends(1)
+    (send,) = claiming.claim_sends(1)
     assert send.job_id == job.pk
     return send
 
@@ -278,7 +278,7 @@ def test_what_stays_unsure_is_not_looked_for_in_all_of_the_journal_again(
 
 def test_an_id_that_was_another_attempts_is_adopted_once_it_is_free(submit: Submit) -> None:
     first, second = submit(), submit()
-    wrong, right = sending.claim_sends(64)
+    wrong, right = claiming.claim_sends(64)
     assert adopt(wrong.attempt_id, "resp_9", how="by hand")
     journal.write(right.nonce, "resp_9", "")
     assert lifecycle.replay() == 0

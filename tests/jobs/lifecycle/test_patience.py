@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from jobs import lifecycle
-from jobs.lifecycle import Decision, patience, polling, sending
+from jobs.lifecycle import Decision, claiming, patience, polling, sending
 from jobs.models import (
     Attempt,
     AttemptState,
@@ -534,7 +534,7 @@ def test_what_is_stuck_is_watched_for_its_week_although_the_jobs_other_send_has_
     api.run("send")
     first = the(job)
     lifecycle.resolve(job.pk, Decision.RESEND)
-    (send,) = sending.claim_sends(1)
+    (send,) = claiming.claim_sends(1)
     api.responses["resp_first"] = api.body("resp_first", "in_progress")
     lifecycle.journal.write(first.nonce, "resp_first", "")
     lifecycle.replay()

@@ -172,7 +172,7 @@ def test_a_pump_that_dies_frees_its_lease_and_rings(
 
     submit()
     rung()
-    monkeypatch.setattr(pump.sending, "claim_sends", fail)
+    monkeypatch.setattr(pump.claiming, "claim_sends", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         lifecycle.run_pump("send")
     assert (PumpLease.objects.get().holder, rung()) == (None, [SEND])

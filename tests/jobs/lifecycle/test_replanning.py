@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from jobs import lifecycle, spend
-from jobs.lifecycle import Decision, replanning, sending
+from jobs.lifecycle import Decision, claiming, replanning
 from jobs.models import (
     Attempt,
     AttemptState,
@@ -266,7 +266,7 @@ def test_attempts_that_were_not_sent_are_none_of_the_three(api: FakeApi, submit:
 def test_the_pump_sends_nothing_at_a_price_that_is_no_longer_in_force(api: FakeApi, submit: Submit) -> None:
     job = submit()
     succeed()
-    assert sending.claim_sends(10) == []
+    assert claiming.claim_sends(10) == []
     api.run("send")
     assert (the(job).state, the(job, 2).state) == (AttemptState.ENDED, AttemptState.KNOWN)
     assert api.posts[0]["metadata"]["ponder_attempt"] == str(the(job, 2).nonce)

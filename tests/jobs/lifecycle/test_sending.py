@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.lifecycle import Decision, sending
+from jobs.lifecycle import Decision, claiming, sending
 from jobs.lifecycle.adoption import adopt
 from jobs.models import (
     Attempt,
@@ -52,7 +52,7 @@ def kinds(job: Job) -> list[str]:
 
 
 def claim_one() -> sending.Send:
-    (send,) = sending.claim_sends(32)
+    (send,) = claiming.claim_sends(32)
     return send
 
 
@@ -304,16 +304,16 @@ def test_a_claim_takes_no_more_than_it_has_room_for(submit: Submit, person: User
     other = a_project("other", is_practice=False, members={person: Role.MANAGER})
     submit()
     submit(to=other)
-    assert len(sending.claim_sends(1)) == 1
-    assert sending.claim_sends(0) == []
-    assert len(sending.claim_sends(5)) == 1
+    assert len(claiming.claim_sends(1)) == 1
+    assert claiming.claim_sends(0) == []
+    assert len(claiming.claim_sends(5)) == 1
 
 
 def test_nothing_is_sent_that_is_not_held_at_todays_price(api: FakeApi, submit: Submit) -> None:
     job = submit()
     spec = ModelSpec.objects.get(pk=job.model_id)
     dearer = spec.price_set.create(valid_from=timezone.now().date(), input=20, output=100, source="test")
-    assert sending.claim_sends(64) == []
+    assert claiming.claim_sends(64) == []
     api.run("send")
     sent = the(job, 2)
     assert (sent.state, sent.price, len(api.posts)) == (AttemptState.KNOWN, dearer, 1)
@@ -506,7 +506,7 @@ def test_both_sends_of_a_job_may_get_stuck(api: FakeApi, resent: Job) -> None:
 
 
 def test_a_second_send_interrupted_after_the_first_turned_up_is_reaped(api: FakeApi, resent: Job) -> None:
-    sending.claim_sends(1)
+    claiming.claim_sends(1)
     adopt_first(resent)
     age(resent, minutes=2)
     assert sending.reap() == 1
@@ -588,7 +588,7 @@ def resent_status(job: Job) -> str:
 def test_sends_in_progress_are_those_of_this_installation_with_a_lease(submit: Submit) -> None:
     submit()
     assert lifecycle.sends_in_progress() == 0
-    sending.claim_sends(1)
+    claiming.claim_sends(1)
     assert lifecycle.sends_in_progress() == 1
     Attempt.objects.update(instance="another")
     assert lifecycle.sends_in_progress() == 0
@@ -598,6 +598,6 @@ def test_sends_in_progress_are_those_of_this_installation_with_a_lease(submit: S
 
 def test_a_live_lease_is_not_reaped(submit: Submit) -> None:
     job = submit()
-    sending.claim_sends(1)
+    claiming.claim_sends(1)
     assert sending.reap() == 0
     assert the(job).state == AttemptState.SENDING

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.access import Role
-from jobs.lifecycle import sending
+from jobs.lifecycle import claiming, sending
 from jobs.lifecycle.connections import hold_back
 from jobs.models import Attempt, AttemptState, Connection, Job, Notice, Project, Status, User
 from jobs.openai_client import Outcome, OutcomeUnknown, Rejected, Retryable
@@ -44,12 +44,12 @@ def test_a_connection_gets_no_more_slots_than_it_leaves_free(
     for to in [project] * 9 + [other] * 9:
         submit(to=to)
     ours, theirs = project.connection_id, other.connection_id
-    first = sending.claim_sends(8)
+    first = claiming.claim_sends(8)
     assert Counter(send.connection_id for send in first) == {ours: 4, theirs: 2}
     busy = {ours: 4, theirs: 2}
-    assert sending.claim_sends(2, busy) == [], "what is left is for a third"
-    assert len(sending.claim_sends(4, {ours: 4})) == 2
-    assert Counter(send.connection_id for send in sending.claim_sends(64, {})) == {ours: 5, theirs: 5}
+    assert claiming.claim_sends(2, busy) == [], "what is left is for a third"
+    assert len(claiming.claim_sends(4, {ours: 4})) == 2
+    assert Counter(send.connection_id for send in claiming.claim_sends(64, {})) == {ours: 5, theirs: 5}
 
 
 def test_the_one_that_holds_least_comes_first_and_then_who_has_waited_longest(
@@ -59,9 +59,9 @@ def test_the_one_that_holds_least_comes_first_and_then_who_has_waited_longest(
         submit(to=to)
     theirs = Job.objects.filter(project=other)
     theirs.update(next_action_at=Now() - dt.timedelta(minutes=5))
-    assert [send.connection_id for send in sending.claim_sends(1)] == [other.connection_id]
+    assert [send.connection_id for send in claiming.claim_sends(1)] == [other.connection_id]
     busy = {other.connection_id: 1}
-    assert [send.connection_id for send in sending.claim_sends(1, busy)] == [project.connection_id]
+    assert [send.connection_id for send in claiming.claim_sends(1, busy)] == [project.connection_id]
 
 
 @pytest.mark.parametrize("failing", [1, 0], ids=["the second", "the first"])
@@ -75,19 +75,19 @@ def test_what_is_claimed_is_sent_though_the_claim_for_another_connection_fails(
 ) -> None:
     jobs = [submit(), submit(to=other)]
     broken = [project, other][failing].connection_id
-    real = sending._claim_on
+    real = claiming._claim_on
 
     def claim_on(connection_id: int, room: int, under_way: int) -> Any:
         if connection_id == broken:
             raise OperationalError("deadlock detected")
         return real(connection_id, room, under_way)
 
-    monkeypatch.setattr(sending, "_claim_on", claim_on)
+    monkeypatch.setattr(claiming, "_claim_on", claim_on)
     if failing:
-        assert [send.job_id for send in sending.claim_sends(64)] == [jobs[0].pk]
+        assert [send.job_id for send in claiming.claim_sends(64)] == [jobs[0].pk]
     else:
         with pytest.raises(OperationalError):
-            sending.claim_sends(64)
+            claiming.claim_sends(64)
         assert the(jobs[1]).state == AttemptState.PLANNED
 
 
@@ -150,13 +150,13 @@ def test_a_connection_in_doubt_has_no_more_on_the_wire_than_it_would_be_paused_f
     for _ in range(6):
         submit()
     Connection.objects.update(unknown_in_a_row=2)
-    first, second, third = sending.claim_sends(64)
-    assert sending.claim_sends(64) == []
+    first, second, third = claiming.claim_sends(64)
+    assert claiming.claim_sends(64) == []
     sending.write_back(Outcome(first, "create", error=LOST))
-    assert sending.claim_sends(64) == []
+    assert claiming.claim_sends(64) == []
     sending.write_back(Outcome(second, "create", body=api.body("resp_2")))
     assert Connection.objects.get().unknown_in_a_row == 0
-    assert len(sending.claim_sends(64)) == 3
+    assert len(claiming.claim_sends(64)) == 3
     sending.write_back(Outcome(third, "create", body=api.body("resp_3")))
 
 
@@ -176,10 +176,10 @@ def test_of_a_first_burst_no_more_are_sent_than_find_out_whether_anything_is_acc
 def test_the_first_acceptance_lets_the_rest_of_a_burst_go(submit: Submit, api: FakeApi) -> None:
     for _ in range(9):
         submit()
-    first = sending.claim_sends(64)
-    assert (len(first), sending.claim_sends(64)) == (5, [])
+    first = claiming.claim_sends(64)
+    assert (len(first), claiming.claim_sends(64)) == (5, [])
     sending.write_back(Outcome(first[0], "create", body=api.body("resp_1")))
-    assert len(sending.claim_sends(64)) == 4
+    assert len(claiming.claim_sends(64)) == 4
 
 
 def test_what_was_accepted_long_ago_says_nothing_about_now(api: FakeApi, submit: Submit) -> None:
@@ -188,9 +188,9 @@ def test_what_was_accepted_long_ago_says_nothing_about_now(api: FakeApi, submit:
     for _ in range(9):
         submit()
     age(old, seconds=59)
-    assert len(sending.claim_sends(6)) == 3, "half of the room"
+    assert len(claiming.claim_sends(6)) == 3, "half of the room"
     age(old, seconds=2)
-    assert len(sending.claim_sends(64)) == 2
+    assert len(claiming.claim_sends(64)) == 2
 
 
 def test_a_burst_that_reaches_nobody_rests_and_then_goes_out_whole(api: FakeApi, submit: Submit) -> None:

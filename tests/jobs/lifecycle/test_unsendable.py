@@ -8,7 +8,7 @@ from django.db import IntegrityError, OperationalError
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.lifecycle import Decision, replanning, sending
+from jobs.lifecycle import Decision, claiming, replanning
 from jobs.models import (
     Attempt,
     BudgetPeriod,
@@ -131,9 +131,9 @@ def test_a_database_that_is_away_for_a_moment_fails_no_job(
         raise OperationalError("away")
 
     job = submit()
-    monkeypatch.setattr(sending, "request_body", away)
+    monkeypatch.setattr(claiming, "request_body", away)
     with pytest.raises(OperationalError):
-        sending.claim_sends(10)
+        claiming.claim_sends(10)
     assert states(job) == [(Status.WAITING, "")]
 
 
@@ -145,17 +145,17 @@ def test_what_is_claimed_is_sent_though_the_refusal_of_another_fails(
 
     bad, good = submit(), submit()
     Prompt.objects.filter(job=bad).delete()
-    monkeypatch.setattr(sending, "end_unsent", away)
-    assert [send.job_id for send in sending.claim_sends(10)] == [good.pk]
+    monkeypatch.setattr(claiming, "end_unsent", away)
+    assert [send.job_id for send in claiming.claim_sends(10)] == [good.pk]
     assert states(bad) == [(Status.WAITING, "")]
 
 
 def test_what_is_something_else_by_then_is_not_refused(submit: Submit) -> None:
     bad = submit()
     Prompt.objects.filter(job=bad).delete()
-    _, ((attempt, refusal),) = sending._claim_on(bad.project.connection_id, 10, 0)
+    _, ((attempt, refusal),) = claiming._claim_on(bad.project.connection_id, 10, 0)
     lifecycle.cancel(bad.pk)
-    sending._refuse(attempt, refusal)
+    claiming._refuse(attempt, refusal)
     assert states(bad) == [(Status.CANCELLED, "")]
 
 
