@@ -152,12 +152,4 @@
       /* storage is forbidden: there is none */
     }
   });
-
-  /* ---- sign-in link: the token travels in the fragment, which no log and no Referer ever holds ---- */
-  const field = doc.querySelector("input[data-from-fragment]");
-  if (field && location.hash.length > 1) {
-    field.value = location.hash.slice(1);
-    field.closest("[data-paste]").hidden = true;
-    history.replaceState(null, "", location.pathname + location.search);
-  }
 })();

@@ -1,38 +1,36 @@
-/* Tells whoever looks elsewhere that a job of theirs has ended: by title, icon, and a notification where asked. */
+/* Tells whoever looks elsewhere that a job has ended: by title, icon, and a notification where asked. */
 (() => {
   "use strict";
   const doc = document;
-  const button = doc.querySelector("[data-notify]");
+  const { done, busy, many } = doc.currentScript.dataset;
   const icon = doc.querySelector("link[rel=icon]");
   const plain = icon.href;
   const watched = new Set();
   let finished = 0;
 
-  const kept = (value) => {
+  const isAsked = () => {
     try {
-      if (value !== undefined) localStorage.setItem("notify", value);
-      return localStorage.getItem("notify") === "yes";
+      return localStorage.getItem("notify") === "yes" && Notification.permission === "granted";
     } catch {
-      return false; /* storage is forbidden: nobody is told */
+      return false; /* storage is forbidden, or there are no notifications: nobody is told */
     }
   };
-  const isAsked = () => kept() && Notification.permission === "granted";
-
   const show = () => {
-    const title = doc.title.replace(/^✓ \d+ finished · /, "");
-    doc.title = finished ? `✓ ${finished} finished · ${title}` : title;
-    const { done, busy } = button.dataset;
+    const title = doc.title.replace(/^✓ (\d+ finished · )?/, "");
+    doc.title = finished ? `✓ ${many ? `${finished} finished · ` : ""}${title}` : title;
     icon.href = !doc.hidden ? plain : finished ? done : watched.size ? busy : plain;
   };
   const tell = (row) => {
     if (doc.hidden) finished += 1;
-    if (doc.hasFocus() || !("Notification" in window) || !isAsked()) return;
-    const link = row.querySelector("a");
-    const word = row.querySelector(".badge").title;
-    const note = new Notification(`${word}: ${link.textContent}`, { tag: row.id, icon: plain });
+    if (doc.hasFocus() || !isAsked()) return;
+    /* in a list a link, on the page of a job its heading */
+    const name = row.querySelector("a, h1");
+    const badge = row.querySelector(".badge");
+    const word = badge.title || badge.textContent.trim();
+    const note = new Notification(`${word}: ${name.textContent}`, { tag: row.id, icon: plain });
     note.onclick = () => {
       window.focus();
-      location.href = link.href;
+      if (name.href) location.href = name.href;
     };
   };
   const look = () => {
@@ -47,24 +45,11 @@
     show();
   };
 
-  const label = () => {
-    button.hidden = !("Notification" in window) || Notification.permission === "denied";
-    if (button.hidden) return;
-    button.setAttribute("aria-pressed", isAsked());
-    button.querySelector("span").textContent = isAsked() ? "Notifying you" : "Notify me";
-  };
-  button.addEventListener("click", async () => {
-    if (isAsked()) kept("no");
-    else kept((await Notification.requestPermission()) === "granted" ? "yes" : "no");
-    label();
-  });
-
   /* by then htmx has set the title of the answer as well */
   doc.addEventListener("htmx:finally:swap", look);
   doc.addEventListener("visibilitychange", () => {
     if (!doc.hidden) finished = 0;
     show();
   });
-  label();
   look();
 })();

@@ -1,4 +1,4 @@
-"""The list of jobs: found by words and filters, live under them, and heard of in a tab nobody looks at."""
+"""The list of jobs: found by words and filters, live under them; jobs heard of in a tab nobody looks at."""
 
 from collections.abc import Iterator
 
@@ -103,4 +103,24 @@ def test_someone_elsewhere_is_told_that_their_job_has_ended(listed: tuple[Page, 
     assert page.evaluate("() => window.told") == [["Completed: Is a walrus a seal?", f"row-{job.short_id}"]]
     page.evaluate(LEAVE, False)
     expect(page).to_have_title("Jobs · Ponder")
+    assert icons(page) == "favicon.svg"
+
+
+def test_the_page_of_a_job_tells_that_it_has_ended_once_notifications_are_allowed(
+    listed: tuple[Page, Job],
+) -> None:
+    page, job = listed
+    page.goto(job.get_absolute_url())
+    assert page.evaluate("() => Notification.asked") is None  # nor does it ask by itself
+    page.evaluate("() => { Notification.permission = 'granted'; localStorage.setItem('notify', 'yes'); }")
+    page.evaluate(LEAVE, True)
+    assert icons(page) == "favicon-busy.svg"
+    end(job)
+    with page.expect_response("**/live/"):
+        page.clock.run_for(61_000)
+    expect(page).to_have_title("✓ Is a walrus a seal? · Ponder")
+    assert icons(page) == "favicon-done.svg"
+    assert page.evaluate("() => window.told") == [["Completed: Is a walrus a seal?", f"row-{job.short_id}"]]
+    page.evaluate(LEAVE, False)
+    expect(page).to_have_title("Is a walrus a seal? · Ponder")
     assert icons(page) == "favicon.svg"
