@@ -1,4 +1,4 @@
-/* What only the new-job page needs: files, the draft, editors of JSON, and choices at a click. */
+/* What only the new-job page needs: the draft, and editors of JSON. */
 (() => {
   "use strict";
   const doc = document;
@@ -7,73 +7,7 @@
   const byId = (id) => doc.getElementById(id);
   const changed = (el) => el.dispatchEvent(new Event("input", { bubbles: true }));
 
-  /* ---- files: chosen, dropped or pasted, sent a batch at a time and kept as chips ---- */
   const list = byId("files");
-  const input = byId("id_files");
-  const [most, mostTogether] = [Number(input.dataset.most), Number(input.dataset.mostTogether)];
-  const waiting = [];
-  let batch = null;
-  const chip = (kind, name, facts, value) => {
-    const item = byId(`chip-${kind}`).content.firstElementChild.cloneNode(true);
-    item.querySelector("b").textContent = name;
-    item.querySelector("small").textContent = facts;
-    item.querySelector("button").setAttribute("aria-label", `Remove ${name}`);
-    if (kind === "busy") item.querySelector("button").remove();
-    if (value) item.append(Object.assign(doc.createElement("input"), { type: "hidden", name: "attachments", value }));
-    list.append(item);
-    return item;
-  };
-  const sendNext = () => {
-    if (batch || !waiting.length) return;
-    const [files, size] = [new DataTransfer(), (sum, one) => sum + one.size];
-    batch = waiting.splice(0, 1);
-    /* one request holds only so much; what is more follows */
-    while (waiting.length && [...batch, waiting[0]].reduce(size, 0) <= mostTogether) batch.push(waiting.shift());
-    for (const one of batch) files.items.add(one);
-    input.files = files.files;
-    window.htmx?.trigger(input, "attach", {}, false);
-  };
-  const reading = new Map();
-  const take = (files) => {
-    for (const one of files) {
-      if (one.size > most) {
-        chip("bad", one.name, `Too large: ${Math.ceil(one.size / 1e6)} MB, the limit is ${most / 1e6}.`);
-        continue;
-      }
-      reading.set(one, chip("busy", one.name, "Reading…"));
-      waiting.push(one);
-    }
-    sendNext();
-  };
-  input.addEventListener("change", () => take([...input.files]));
-  input.addEventListener("htmx:finally:request", (event) => {
-    const answer = event.detail.ctx.response;
-    for (const one of batch ?? []) {
-      reading.get(one)?.remove();
-      if (!answer || answer.status >= 400) chip("bad", one.name, "It did not arrive. Add it again.");
-    }
-    batch = null;
-    input.value = "";
-    /* its chips are swapped in before this is told */
-    changed(list);
-    sendNext();
-  });
-  const drop = form.querySelector("[data-drop]");
-  const brings = (data) => [...(data?.types ?? [])].includes("Files");
-  for (const name of ["dragenter", "dragover", "dragleave", "drop"])
-    drop.addEventListener(name, (event) => {
-      if (!brings(event.dataTransfer)) return;
-      event.preventDefault();
-      drop.classList.toggle("over", name === "dragenter" || name === "dragover");
-      if (name === "drop") take([...event.dataTransfer.files]);
-    });
-  drop.addEventListener("paste", (event) => {
-    /* a spreadsheet's cells come as text and as a picture of it: the text is meant */
-    const data = event.clipboardData;
-    if (!data.files.length || data.types.includes("text/plain")) return;
-    event.preventDefault();
-    take([...data.files]);
-  });
 
   /* ---- editors: numbered lines, marks where a problem is, Tab indents ---- */
   const checks = () => form.querySelectorAll("[data-check]");
@@ -132,25 +66,11 @@
     mark(check);
   });
 
-  /* ---- choices at a click ---- */
   form.addEventListener("click", (event) => {
-    const el = event.target.closest("button, a[data-line]");
+    const el = event.target.closest("a[data-line]");
     if (!el) return;
-    const target = byId(el.dataset.choose ?? el.dataset.fill ?? "");
-    if ("remove" in el.dataset) {
-      el.closest("li").remove();
-      input.focus();
-      changed(list);
-    } else if ("line" in el.dataset) {
-      event.preventDefault();
-      goTo(byId(el.hash.slice(1)), Number(el.dataset.line));
-    } else if (target) {
-      event.preventDefault();
-      if ("choose" in el.dataset) target.checked = true;
-      else target.value = Number(el.value).toLocaleString("en-US");
-      changed(target);
-      target.focus();
-    }
+    event.preventDefault();
+    goTo(byId(el.hash.slice(1)), Number(el.dataset.line));
   });
 
   /* ---- the draft: kept in this browser for one person until the job is made (app.js removes it then) ---- */
@@ -219,7 +139,12 @@
       const field = Object.assign(doc.createElement("input"), { type: "hidden", name, value });
       byId(name === "from" ? "ask" : "settings").append(field);
     }
-    for (const [name, facts, value] of draft.files) chip(/\.pdf$/i.test(name) ? "file" : "image", name, facts, value);
+    for (const [name, facts, value] of draft.files) {
+      const detail = [/\.pdf$/i.test(name) ? "file" : "image", name, facts];
+      list.dispatchEvent(new CustomEvent("chip", { bubbles: true, detail }));
+      const field = Object.assign(doc.createElement("input"), { type: "hidden", name: "attachments", value });
+      list.lastElementChild.append(field);
+    }
     kept = JSON.stringify(written());
     say(draft.at);
     return true;

@@ -73,6 +73,13 @@ def test_a_page_loads_at_most_8_kb_of_our_scripts(script: str) -> None:
     assert weight(*{*SHARED_SCRIPTS, script}) <= 8 * KILOBYTE
 
 
+@pytest.mark.parametrize(
+    "scripts", [("compose.js", "new.js"), ("compose.js", "answer.js", "watch.js"), ("watch.js", "notify.js")]
+)
+def test_a_page_that_uses_several_scripts_stays_within_the_budget_too(scripts: tuple[str, ...]) -> None:
+    assert weight(*SHARED_SCRIPTS, *scripts) <= 8 * KILOBYTE
+
+
 def test_a_page_with_charts_loads_at_most_155_kb_beside_itself() -> None:
     """A page of 15 KB makes it the 170 KB that a first visit may take."""
     font = (VENDOR / "inter" / "inter-latin-wght-normal.woff2").stat().st_size

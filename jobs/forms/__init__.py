@@ -13,7 +13,7 @@ from jobs.forms.sign_in import (
     LinkForm,
     SignInForm,
 )
-from jobs.forms.thread import follow_up_in, replies_in, submission_key_in, text_in
+from jobs.forms.thread import follow_up_in, limit_in, replies_in, submission_key_in, text_in
 
 __all__ = [
     "CapForm",
@@ -36,6 +36,7 @@ __all__ = [
     "RoleForm",
     "SignInForm",
     "follow_up_in",
+    "limit_in",
     "replies_in",
     "submission_key_in",
     "text_in",

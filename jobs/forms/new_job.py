@@ -9,8 +9,8 @@ from typing import Any
 from django import forms
 
 from jobs import lifecycle, schemas
+from jobs.forms.files import files_in
 from jobs.lifecycle import JobSpec
-from jobs.lifecycle.attaching import GONE
 from jobs.lifecycle.tools import BUILT_IN, built_in
 from jobs.models import Job, Project, User
 
@@ -152,12 +152,11 @@ class NewJobForm(forms.Form):
         from then on. A job of a thread, asked again in its project, keeps its place there.
         """
         found = UNREAD | self.cleaned_data
-        project, named = found.get("project", elsewhere), found["attachments"] or ()
+        project = found.get("project", elsewhere)
         again = rerun_of if rerun_of is not None and rerun_of.project_id == project.pk else None
         tools = (*found["tools"], *_built_in(found))
-        given = lifecycle.given_as(named, project=project, by=by)
-        if len(given) < len({value.partition(" ")[0] for value in named}):
-            self.refuse({"attachments": GONE})
+        given, gone = files_in(found["attachments"] or (), project=project, by=by)
+        self.refuse(gone)
         return JobSpec(
             attachments=given,
             by=by,
@@ -179,7 +178,7 @@ class NewJobForm(forms.Form):
             # Only the tools of the API are limited, and the field is there without any.
             max_tool_calls=found["max_tool_calls"] if built_in(tools) else None,
             previous=again.previous if again else None,
-            replies=lifecycle.replies_in(again.prompt.input_items or ()) if again else (),
+            replies=lifecycle.replies_of(again) if again else (),
         )
 
 

@@ -1,5 +1,6 @@
 """Translates how someone carries a thread on: a follow-up, and replies to the calls of a job."""
 
+import dataclasses
 import re
 import uuid
 from collections.abc import Iterable
@@ -8,29 +9,44 @@ from typing import Any
 from django.http import QueryDict
 
 from jobs import lifecycle
+from jobs.forms.files import files_in
 from jobs.lifecycle import Card, JobSpec, Reply
-from jobs.models import Job, User
+from jobs.models import Job, Project, User
 
 _TOKENS = re.compile(r"[0-9]{1,9}")
 _DECISIONS = {"yes": True, "no": False}
 
 
-def follow_up_in(data: QueryDict, job: Job, *, by: User) -> JobSpec:
-    """Return the follow-up of a job that someone typed, on the model and effort chosen for it, if any were.
-
-    `fit` is an output limit chosen just now.
+def follow_up_in(data: QueryDict, job: Job, *, by: User) -> tuple[JobSpec, dict[str, str]]:
+    """Return the follow-up of a job that someone wrote, on the model and effort chosen for it, if any were,
+    and what of it is gone: field name → a sentence.
     """
-    wanted = data.get("fit") or data.get("max_output_tokens", "")
     changes: dict[str, Any] = {name: data[name] for name in ("model", "effort") if data.get(name)}
-    if _TOKENS.fullmatch(wanted):
-        changes["max_output_tokens"] = int(wanted)
-    key = submission_key_in(data)
-    return lifecycle.follow_up(job, by=by, prompt=text_in(data, "prompt"), submission_key=key, **changes)
+    if limit := limit_in(data):
+        changes["max_output_tokens"] = int(limit)
+    given, gone = files_in(data.getlist("attachments"), project=job.project, by=by)
+    changes |= {"attachments": given, "submission_key": submission_key_in(data)}
+    return lifecycle.follow_up(job, by=by, prompt=text_in(data, "prompt"), **changes), gone
 
 
-def replies_in(data: QueryDict, cards: Iterable[Card]) -> list[Reply]:
-    """Return what was answered to each call, whole or not."""
-    return [_reply(data, card) for card in cards]
+def limit_in(data: QueryDict) -> str:
+    """Return the output limit (tokens) chosen just now (`fit`) or before; '' where none was."""
+    limit = (data.get("fit") or data.get("max_output_tokens", "")).replace(",", "")
+    return limit if _TOKENS.fullmatch(limit) else ""
+
+
+def replies_in(
+    data: QueryDict, cards: Iterable[Card], *, project: Project, by: User
+) -> tuple[list[Reply], dict[str, str]]:
+    """Return what was answered to each call, whole or not, and what of it is gone, by the card's field."""
+    replies, gone = list[Reply](), dict[str, str]()
+    for card in cards:
+        named = [] if card.is_approval else data.getlist(f"{card.field}-attachments")
+        files, wrong = files_in(named, project=project, by=by)
+        replies.append(dataclasses.replace(_reply(data, card), files=files))
+        if wrong:
+            gone[card.field] = wrong["attachments"]
+    return replies, gone
 
 
 def submission_key_in(data: QueryDict) -> str:

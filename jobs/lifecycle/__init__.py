@@ -9,8 +9,8 @@ from jobs.lifecycle.answering import (
     reply_spec,
     save_replies,
 )
-from jobs.lifecycle.attaching import forget_unused, given_as, keep_file
-from jobs.lifecycle.calls import Call, Reply, replies_in
+from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
+from jobs.lifecycle.calls import Call, Reply, replies_of, takes_files
 from jobs.lifecycle.cancelling import NotCancellable, cancel
 from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause_all, relieve, resume, test
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
@@ -36,6 +36,7 @@ from jobs.lifecycle.unconfirmed import Decision, NotAdoptable, NotUnconfirmed, r
 from jobs.lifecycle.waking import wake
 
 __all__ = [
+    "GONE",
     "TEST_PATIENCE",
     "Call",
     "Card",
@@ -80,7 +81,7 @@ __all__ = [
     "render_again",
     "render_due",
     "replay",
-    "replies_in",
+    "replies_of",
     "reply_spec",
     "resolve",
     "resume",
@@ -92,6 +93,7 @@ __all__ = [
     "sends_in_progress",
     "submit",
     "successor_spec",
+    "takes_files",
     "test",
     "used_by",
     "usual_seconds",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import F
 
 from jobs import schemas
-from jobs.lifecycle import calls, tools
+from jobs.lifecycle import attaching, calls, tools
 from jobs.lifecycle.calls import Call, Reply
 from jobs.lifecycle.spec import JobSpec, SpecError
 from jobs.lifecycle.submission import follow_up, submit, submitted_before
 from jobs.lifecycle.transition import move, tell
-from jobs.models import Job, SavedReplies, Status, User
+from jobs.models import Attachment, Given, Job, SavedReplies, Status, User
 
 BLOCK = 80  # characters from which on a text among the arguments is shown as a block
 
@@ -117,7 +117,9 @@ def answer(job: Job, replies: Iterable[Reply], *, by: User, submission_key: str 
 
 
 def save_replies(job: Job, replies: Iterable[Reply], *, by: User) -> None:
-    """Keep replies for later, whole or not. Raises NotWaiting, or SpecError for what cannot be stored."""
+    """Keep replies for later, whole or not, with their files. Raises NotWaiting, or SpecError for what cannot
+    be stored.
+    """
     given = [reply for reply in replies if not reply.is_empty]
     if reason := calls.unusable(calls.calls_of(job), given):
         raise SpecError({"replies": reason})
@@ -126,16 +128,23 @@ def save_replies(job: Job, replies: Iterable[Reply], *, by: User) -> None:
         current = Job.objects.select_for_update().get(pk=job.pk)
         if current.status != Status.REQUIRES_ACTION:
             raise NotWaiting
-        SavedReplies.objects.update_or_create(
-            job=job, defaults={"by": by, "replies": [dataclasses.asdict(reply) for reply in given]}
+        files = attaching.locked(one for reply in given for one in reply.files)
+        if files is None:
+            raise SpecError({"attachments": attaching.GONE})
+        saved, _ = SavedReplies.objects.update_or_create(
+            job=job, defaults={"by": by, "replies": [_stored(reply) for reply in given]}
         )
+        saved.files.set(files.values())
         Job.objects.filter(pk=job.pk).update(version=F("version") + 1)
 
 
 def saved_replies(job: Job) -> tuple[Reply, ...]:
-    """Return the replies that were saved for a job; one query."""
-    stored = SavedReplies.objects.filter(job=job).values_list("replies", flat=True).first()
-    return tuple(Reply(**reply) for reply in stored or ())
+    """Return the replies that were saved for a job; one query, and one for files where there are any."""
+    saved = SavedReplies.objects.filter(job=job).first()
+    stored = saved.replies if saved else ()
+    named = saved is not None and any(reply.get("files") for reply in stored)
+    files = {one.digest: one for one in saved.files.kept()} if saved and named else {}
+    return tuple(Reply(**{**reply, "files": _given(reply.get("files", ()), files)}) for reply in stored)
 
 
 def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:
@@ -146,6 +155,18 @@ def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:
             SavedReplies.objects.filter(job=job_id).delete()
             tell(job_id, "finished_without_answering", actor=by)
     return done
+
+
+def _stored(reply: Reply) -> dict[str, Any]:
+    """Return a reply as it is saved: its files as a form holds them."""
+    fields = {"key": reply.key, "output": reply.output, "error": reply.error, "approve": reply.approve}
+    return {**fields, "files": [file.value for file in reply.files]}
+
+
+def _given(values: Iterable[str], files: Mapping[str, Attachment]) -> tuple[Given, ...]:
+    """Read files as they are saved; those that are no longer kept are left out."""
+    named = (value.partition(" ") for value in values)
+    return tuple(Given(files[digest], name) for digest, _, name in named if digest in files)
 
 
 def _arguments(text: str) -> list[Argument]:

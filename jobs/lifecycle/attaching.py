@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -46,10 +46,16 @@ def given_as(values: Iterable[str], *, project: Project, by: User) -> tuple[Give
     return tuple(Given(found[digest], name) for digest, name in names.items() if digest in found)
 
 
-def given_with(job: Job) -> tuple[Given, ...]:
-    """Return the attachments of a job, to be given once more; those that are no longer kept are left out."""
+def given_with(job: Job) -> dict[str, tuple[Given, ...]]:
+    """Return the files of a job, to be given once more: beside its prompt (''), and by the call they answer.
+
+    Those that are no longer kept are left out.
+    """
     rows = JobAttachment.objects.filter(job=job, attachment__in=Attachment.objects.kept())
-    return tuple(Given(row.attachment, row.name) for row in rows.select_related("attachment"))
+    found: dict[str, tuple[Given, ...]] = {}
+    for row in rows.select_related("attachment"):
+        found[row.call_key] = (*found.get(row.call_key, ()), Given(row.attachment, row.name))
+    return found
 
 
 def problems(given: Sequence[Given], *, by: User, spec: ModelSpec) -> dict[str, str]:
@@ -72,17 +78,25 @@ def problems(given: Sequence[Given], *, by: User, spec: ModelSpec) -> dict[str, 
     return {"attachments": found} if found else {}
 
 
-def attach(job: Job, given: Sequence[Given]) -> bool:
-    """Keep attachments with a job, copied into its project where they are another's; False if one is gone.
-
-    Call it in the transaction that makes the job, before any budget is locked.
-    """
-    if not given:
-        return True
-    # Locked, so that the sweep of unused ones leaves them alone until they are used.
+def locked(given: Iterable[Given]) -> dict[int, Attachment] | None:
+    """Return attachments by id, locked so that the sweep of unused ones leaves them; None if one is gone."""
+    wanted = {one.attachment.pk for one in given}
     rows = Attachment.objects.kept().select_for_update(no_key=True, of=("self",)).order_by("pk")
-    originals = rows.in_bulk([one.attachment.pk for one in given])
-    if len(originals) < len({one.attachment.pk for one in given}):
+    found = rows.in_bulk(wanted)
+    return found if len(found) == len(wanted) else None
+
+
+def attach(job: Job, given: Sequence[Given], of_calls: Mapping[str, Sequence[Given]] | None = None) -> bool:
+    """Keep files with a job, copied into its project where they are another's; False if one is gone.
+
+    `of_calls` are those of outputs, by the key of their call. Call it in the transaction that makes the job,
+    before any budget is locked.
+    """
+    placed = [(key, one) for key, files in {"": given, **(of_calls or {})}.items() for one in files]
+    if not placed:
+        return True
+    originals = locked(one for _, one in placed)
+    if originals is None:
         return False
     foreign = [row for row in originals.values() if row.project_id != job.project_id]
     own = Attachment.objects.copy_to(job.project, foreign, by=job.submitted_by)
@@ -92,21 +106,31 @@ def attach(job: Job, given: Sequence[Given]) -> bool:
             attachment_id=own.get(one.attachment.pk, one.attachment.pk),
             position=position,
             name=one.name,
+            call_key=key,
         )
-        for position, one in enumerate(given, 1)
+        for position, (key, one) in enumerate(placed, 1)
     )
     return True
 
 
-def message_of(job: Job, text: str) -> list[dict[str, Any]]:
-    """Return the message in which a job asks, with the bytes of its attachments; none where it asks nothing.
+def input_of(job: Job, items: Iterable[Mapping[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Return what a job asks, with the bytes of its files: its answers to calls, then its message, if any.
 
     Files stand before the text: what is asked about them changes, and what comes first can be cached.
     """
-    parts = [_part(row) for row in JobAttachment.objects.filter(job=job).select_related("attachment")]
-    if not parts:
-        return [{"role": "user", "content": text}] if text else []
-    return [{"role": "user", "content": [*parts, *([{"type": "input_text", "text": text}] if text else [])]}]
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in JobAttachment.objects.filter(job=job).select_related("attachment"):
+        parts.setdefault(row.call_key, []).append(_part(row))
+    beside = parts.pop("", [])
+    answers = [
+        {**item, "output": _content(parts[item["call_id"]], item["output"])}
+        if item.get("call_id") in parts
+        else dict(item)
+        for item in items
+    ]
+    if beside or text:
+        answers.append({"role": "user", "content": _content(beside, text) if beside else text})
+    return answers
 
 
 def bytes_sent(jobs: Sequence[Job]) -> dict[int, int]:
@@ -128,6 +152,10 @@ def bytes_sent(jobs: Sequence[Job]) -> dict[int, int]:
 def forget_unused() -> int:
     """Delete the uploads of a day ago that no job was given; return how many."""
     return Attachment.objects.forget_unused()
+
+
+def _content(files: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    return [*files, *([{"type": "input_text", "text": text}] if text else [])]
 
 
 def _part(row: JobAttachment) -> dict[str, Any]:

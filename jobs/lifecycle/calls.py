@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jobs.models import Answer, Job, Status
+from jobs.lifecycle import attaching
+from jobs.models import Answer, Connection, Given, Job, Kind, Status
 from jobs.schemas.reading import UNSTORABLE
 
 KEY_LIMIT = 256  # characters of a call's id; the API's own have at most 64
@@ -33,22 +34,27 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What someone answers to one call: an output or an error to a function, yes or no to an approval."""
+    """What someone answers to one call: an output or an error to a function, yes or no to an approval.
+
+    Files may come with either, and are an output by themselves.
+    """
 
     key: str
     output: str = field(default="", repr=False)
     error: str = field(default="", repr=False)
     approve: bool | None = None
+    files: tuple[Given, ...] = field(default=(), repr=False)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.output.strip() or self.error.strip()) and self.approve is None
+        return not (self.output.strip() or self.error.strip() or self.files) and self.approve is None
 
     def answers(self, call: Call) -> bool:
         """Tell whether it is a whole answer to a call."""
         if call.kind == "approval":
             return self.approve is not None
-        return bool(self.output.strip()) != bool(self.error.strip())
+        said = bool(self.output.strip()) + bool(self.error.strip())
+        return said == 1 or (said == 0 and bool(self.files))
 
 
 def kept(item: Mapping[str, Any]) -> dict[str, str] | None:
@@ -142,10 +148,23 @@ def items_for(calls: Iterable[Call], replies: Iterable[Reply]) -> list[dict[str,
     return [_item(call, by_key.get(call.key)) for call in calls]
 
 
-def replies_in(items: Iterable[Mapping[str, Any]]) -> tuple[Reply, ...]:
-    """Read replies back from the items that were sent."""
+def takes_files(connection: Connection) -> bool:
+    """Tell whether outputs of calls may have files: of servers other than OpenAI's that is not known."""
+    return connection.kind == Kind.OPENAI
+
+
+def replies_of(job: Job) -> tuple[Reply, ...]:
+    """Return what a job answered to the calls of the one before it, to be answered once more."""
+    items = job.prompt.input_items or ()
+    return replies_in(items, attaching.given_with(job)) if items else ()
+
+
+def replies_in(
+    items: Iterable[Mapping[str, Any]], files: Mapping[str, tuple[Given, ...]]
+) -> tuple[Reply, ...]:
+    """Read replies back from the items that were sent, with the files of each by the key of its call."""
     return tuple(
-        Reply(key=item["call_id"], output=item["output"])
+        Reply(key=item["call_id"], output=item["output"], files=files.get(item["call_id"], ()))
         if item["type"] == "function_call_output"
         else Reply(key=item["approval_request_id"], approve=item["approve"])
         for item in items
@@ -165,10 +184,8 @@ def _item(call: Call, reply: Reply | None) -> dict[str, Any]:
             "approval_request_id": call.key,
             "approve": reply is not None and reply.approve is True,
         }
-    output = reply.output if reply is not None else ""
-    if not output.strip():
+    output, error = (reply.output, reply.error.strip()) if reply is not None else ("", "")
+    if not output.strip() and (error or reply is None or not reply.files):
         # The API has no field for it: an error is an output that says so.
-        output = json.dumps(
-            {"error": (reply.error.strip() if reply else "") or NOT_ANSWERED}, ensure_ascii=False
-        )
+        output = json.dumps({"error": error or NOT_ANSWERED}, ensure_ascii=False)
     return {"type": "function_call_output", "call_id": call.key, "output": output}

@@ -1,6 +1,5 @@
 """Says what makes a job sendable: one check on the JobSpec value that forms, API and shell all meet."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -64,6 +63,11 @@ class JobSpec:
         return title if len(title) <= TITLE_LIMIT else title[: TITLE_LIMIT - 1].rstrip() + "…"
 
     @property
+    def files(self) -> tuple[Given, ...]:
+        """All it is given, beside the prompt and with its replies."""
+        return (*self.attachments, *(file for reply in self.replies for file in reply.files))
+
+    @property
     def fingerprint(self) -> str:
         """A hash that equal prompts with equal settings share."""
         parts = [
@@ -77,10 +81,13 @@ class JobSpec:
         ]
         more = [
             self.previous.pk if self.previous else None,
-            [dataclasses.astuple(reply) for reply in self.replies],
+            [
+                (reply.key, reply.output, reply.error, reply.approve, *_digests(reply.files))
+                for reply in self.replies
+            ],
             tools.normalised(self.tools),
             self.max_tool_calls,
-            [given.attachment.digest for given in self.attachments],
+            _digests(self.attachments),
         ]
         if any(more):
             parts += more
@@ -100,7 +107,7 @@ class JobSpec:
             tools=int(self.schema is not None) + len(self.tools),
             # A thread that nobody can measure may fill the whole window.
             earlier=spec.context_window if carried is None else carried,
-            files=sum(given.attachment.tokens_at_most(spec) for given in self.attachments),
+            files=sum(given.attachment.tokens_at_most(spec) for given in self.files),
             context_window=spec.context_window,
             max_tool_calls=(self.max_tool_calls or 0) if tools.built_in(self.tools) else 0,
         )
@@ -194,7 +201,7 @@ def _thread_problems(wanted: JobSpec) -> dict[str, str]:
         return {"previous": "A thread stays in its project."}
     if not threads.can_be_followed(previous):
         return {"previous": "That job has not ended yet. It can be followed up when it has."}
-    more = sum(given.attachment.size for given in wanted.attachments)
+    more = sum(given.attachment.size for given in wanted.files)
     if reason := threads.obstacle(previous, more=more):
         return {"previous": reason}
     return calls.problems(calls.calls_of(previous), wanted.replies) if wanted.replies else {}
@@ -256,9 +263,18 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
         found["max_output_tokens"] = (
             f"{MIN_OUTPUT_TOKENS} to {spec.max_output_tokens:,} tokens for {spec.pk}."
         )
-    kind = wanted.project.connection.kind
-    found |= tools.problems(wanted.tools, wanted.max_tool_calls, spec=spec, price=price, kind=kind)
-    return found | attaching.problems(wanted.attachments, by=wanted.by, spec=spec)
+    connection = wanted.project.connection
+    found |= tools.problems(wanted.tools, wanted.max_tool_calls, spec=spec, price=price, kind=connection.kind)
+    if any(reply.files for reply in wanted.replies) and not calls.takes_files(connection):
+        return {
+            **found,
+            "attachments": f"{connection.name} is not known to take files in the output of a call.",
+        }
+    return found | attaching.problems(wanted.files, by=wanted.by, spec=spec)
+
+
+def _digests(given: Iterable[Given]) -> list[str]:
+    return [one.attachment.digest for one in given]
 
 
 def request_body(job: Job, nonce: Any, connection: Connection) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def worst_case(job: Job, price: Price, *, max_output_tokens: int | None = None) 
 
 def record(job: Job, wanted: JobSpec) -> Prompt:
     """Store what the job asks, with its words for search. Raises SpecError if an attachment has gone."""
-    if not attaching.attach(job, wanted.attachments):
+    of_calls = {reply.key: reply.files for reply in wanted.replies if reply.files}
+    if not attaching.attach(job, wanted.attachments, of_calls):
         raise SpecError({"attachments": attaching.GONE})
     prompt = Prompt.objects.create(
         job=job,
@@ -120,7 +121,7 @@ def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
     """
     if not hasattr(job, "prompt"):
         raise SpecError({"previous": threads.FORGOTTEN})
-    prompt = job.prompt
+    prompt, files = job.prompt, attaching.given_with(job)
     wanted = JobSpec(
         project=project or job.project,
         by=by,
@@ -136,8 +137,8 @@ def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
         tools=tuple(prompt.tools or ()),
         max_tool_calls=job.max_tool_calls,
         previous=job.previous,
-        replies=replies_in(prompt.input_items or ()),
-        attachments=attaching.given_with(job),
+        replies=replies_in(prompt.input_items or (), files),
+        attachments=files.get("", ()),
     )
     # A title that was made from the prompt is made again, also from a changed one.
     return dataclasses.replace(wanted, title="" if prompt.title == wanted.shown_title else prompt.title)

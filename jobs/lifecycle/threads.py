@@ -131,8 +131,7 @@ def carried_bound(previous: Job, *, model: str) -> int | None:
 
 def items_asked(job: Job) -> list[dict[str, Any]]:
     """Return what a job itself asks, as input items: its replies to calls, then its message."""
-    prompt = job.prompt
-    return [*(prompt.input_items or []), *attaching.message_of(job, prompt.text)]
+    return attaching.input_of(job, job.prompt.input_items or (), job.prompt.text)
 
 
 def continuation(job: Job, connection: Connection) -> dict[str, Any]:

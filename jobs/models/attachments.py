@@ -14,6 +14,7 @@ from jobs.models.catalogue import ModelSpec
 from jobs.models.job import Job
 from jobs.models.people import User
 from jobs.models.projects import Project, Someone
+from jobs.models.replies import SavedReplies
 
 UNUSED_FOR = dt.timedelta(hours=24)  # a draft that was written yesterday can still be sent
 
@@ -32,9 +33,10 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return self.filter(attachmentcontent__isnull=False)
 
     def unused(self) -> Self:
-        """Those that no job has and that nobody added lately."""
+        """Those that no job and no saved reply has, and that nobody added lately."""
         used = JobAttachment.objects.filter(attachment=models.OuterRef("pk"))
-        return self.filter(~models.Exists(used), created_at__lt=Now() - UNUSED_FOR)
+        saved = SavedReplies.files.through._default_manager.filter(attachment=models.OuterRef("pk"))
+        return self.filter(~models.Exists(used), ~models.Exists(saved), created_at__lt=Now() - UNUSED_FOR)
 
     def keep(self, project: Project, data: bytes, found: attachments.Found, *, by: User) -> "Attachment":
         """Store bytes that were looked into, once for each project; again, it only makes them young."""
@@ -93,7 +95,7 @@ MOST_AT_ONCE = 500  # deleted by one sweep: with their bytes they are a transact
 class Attachment(models.Model):
     """A checked file of a project; its bytes are a row of their own, so that lists never load them.
 
-    `created_at` is when it was last added: a day later it goes, unless a job has it.
+    `created_at` is when it was last added: a day later it goes, unless a job or a saved reply has it.
     """
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT)
@@ -165,6 +167,11 @@ class JobAttachment(models.Model):
     attachment = models.ForeignKey(Attachment, on_delete=models.PROTECT)
     position = models.PositiveSmallIntegerField()
     name = models.CharField(max_length=200)
+    call_key = models.CharField(
+        max_length=256,
+        blank=True,
+        help_text="The call to whose output it belongs; empty beside the prompt.",
+    )
     objects = JobAttachmentQuerySet.as_manager()
 
     class Meta:

@@ -10,6 +10,9 @@ class SavedReplies(models.Model):
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True)
     replies = models.JSONField(default=list)
+    files = models.ManyToManyField(
+        "jobs.Attachment", related_name="+", help_text="What the replies name, kept for as long as these are."
+    )
     by = models.ForeignKey("jobs.User", on_delete=models.PROTECT, related_name="+")
     saved_at = models.DateTimeField(auto_now=True)
 

@@ -92,17 +92,24 @@ def tokens_of(part: dict[str, Any], model: str) -> int:
 
 def without_bytes(item: dict[str, Any]) -> dict[str, Any]:
     """Return an item as it is stored and listed: the API shows no picture unless it is asked to."""
-    content = item.get("content")
-    if not isinstance(content, list):
+    name, parts = parts_of(item)
+    if parts is None:
         return item
     return item | {
-        "content": [
+        name: [
             part | {"image_url": None, "file_id": part.get("file_id")}
             if part.get("type") == "input_image"
             else {key: value for key, value in part.items() if key != "file_data"}
-            for part in content
+            for part in parts
         ]
     }
+
+
+def parts_of(item: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
+    """Return the parts of a message or of a function's output, None for a plain text, and their field."""
+    name = "output" if item.get("type") == "function_call_output" else "content"
+    parts = item.get(name)
+    return name, [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else None
 
 
 def listed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,10 +132,10 @@ def listed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _parts(items: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, item in enumerate(items):
-        content = item.get("content")
-        for place, part in enumerate(content if isinstance(content, list) else []):
+        name, parts = parts_of(item)
+        for place, part in enumerate(parts or []):
             if part.get("type") in DETAILS:
-                yield f"input[{number}].content[{place}]", part
+                yield f"input[{number}].{name}[{place}]", part
 
 
 def _check_image(where: str, part: dict[str, Any]) -> None:

@@ -36,10 +36,11 @@ def of_request(items: list[dict[str, Any]], body: dict[str, Any], chain: int) ->
 
 
 def _of_item(item: dict[str, Any], model: str) -> int:
-    content = item.get("content")
-    if item.get("type") != "message" or not isinstance(content, list):
+    name, parts = files.parts_of(item)
+    if parts is None or item.get("type") not in ("message", "function_call_output"):
         return _of_json(item)
-    return sum(_of_part(part, model) for part in content)
+    rest = 0 if name == "content" else _of_json({**item, name: []})
+    return rest + sum(_of_part(part, model) for part in parts)
 
 
 def _of_part(part: dict[str, Any], model: str) -> int:

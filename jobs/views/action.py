@@ -30,8 +30,11 @@ def replies(request: HttpRequest, short_id: str) -> HttpResponse:
     # Whoever had to sign in again comes back with a GET.
     if request.method != "POST":
         return redirect(job)
-    person, given = person_of(request), replies_in(request.POST, lifecycle.cards(job, ()))
+    person = person_of(request)
+    given, gone = replies_in(request.POST, lifecycle.cards(job, ()), project=job.project, by=person)
     try:
+        if gone:
+            raise SpecError(gone)
         if "save" in request.POST:
             lifecycle.save_replies(job, given, by=person)
             messages.success(request, "Saved. Whoever may answer finds it here.")
@@ -54,11 +57,13 @@ def replies_price(request: HttpRequest, short_id: str) -> HttpResponse:
     job = job_page.allowed(request, short_id, Act.RESOLVE)
     if job.status != Status.REQUIRES_ACTION or not hasattr(job, "prompt"):
         return HttpResponse(status=204)
-    given = replies_in(request.POST, lifecycle.cards(job, ()))
+    person = person_of(request)
+    given, gone = replies_in(request.POST, lifecycle.cards(job, ()), project=job.project, by=person)
     cards = lifecycle.cards(job, given)
-    wanted = lifecycle.reply_spec(job, given, by=person_of(request))
-    quote = quote_of(wanted, Offer.to(frame_of(request)), unwritten=("prompt", "replies", *_fields(cards)))
-    context = {"job": job, "quote": quote, **asked(cards, {})}
+    wanted = lifecycle.reply_spec(job, given, by=person)
+    unwritten = ("prompt", "replies", *_fields(cards))
+    quote = quote_of(wanted, Offer.to(frame_of(request)), unwritten=unwritten, gone=gone)
+    context = {"job": job, "quote": quote, **asked(job, cards, {})}
     return render(request, "_job_state_requires_action.html#news", context)
 
 
@@ -66,7 +71,7 @@ def _page(request: HttpRequest, job: Job, given: list[Reply], refusal: Exception
     cards = lifecycle.cards(job, given)
     errors = refusal.errors if isinstance(refusal, SpecError) else {}
     context: dict[str, Any] = {
-        **asked(cards, errors),
+        **asked(job, cards, errors),
         "refusal": in_words(refusal, told=_fields(cards)),
         "submission_key": submission_key_in(request.POST),
     }

@@ -1,5 +1,6 @@
 """Takes files for a job that is being written, and gives those of a job back to whoever may see it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,6 +35,20 @@ class Chip:
     problem: str = ""
 
 
+# What the script needs to make chips: the most bytes of a file, and blank chips for those of a draft and for
+# files that are on their way or refused.
+ATTACHING = {
+    "most": attachments.MOST_BYTES,
+    "blank_chips": {
+        "file": Chip(name="", icon="file-text", facts=""),
+        "image": Chip(name="", icon="image", facts=""),
+        "busy": Chip(name="", icon="clock", facts=""),
+        "bad": Chip(name="", icon="triangle-alert", facts="", problem="-"),
+    },
+}
+_OF_CALL = re.compile(r"call\d{1,4}-attachments", re.ASCII)
+
+
 @fragment
 @sensitive_post_parameters()
 @require_POST
@@ -47,7 +62,9 @@ def upload(request: HttpRequest) -> HttpResponse:
     spec = ModelSpec.objects.named(request.POST.get("model", "")).first()
     files = request.FILES.getlist("files")
     chips = [_taken(file, project=project, by=person, spec=spec) for file in files]
-    return render(request, "_attachments.html", {"chips": chips})
+    asked = request.POST.get("field", "")
+    field = asked if _OF_CALL.fullmatch(asked) else "attachments"
+    return render(request, "_attachments.html", {"chips": chips, "field": field})
 
 
 @require_safe

@@ -12,7 +12,7 @@ from jobs.access import Act
 from jobs.forms import ResolveForm, submission_key_in
 from jobs.lifecycle import Decision
 from jobs.lifecycle.unconfirmed import NotAdoptable
-from jobs.models import Attempt, Event, JobAttachment, RawResponse
+from jobs.models import Attempt, Event, RawResponse
 from jobs.templatetags import ui
 from jobs.views import job_page, ways
 from jobs.views.frame import fragment, frame_of, person_of
@@ -48,14 +48,15 @@ def job_prompt(request: HttpRequest, short_id: str) -> HttpResponse:
     found = job_page.find(person_of(request), short_id)
     context = job_page.head(found, request, tab="prompt/")
     schema = getattr(context["prompt"], "schema", None)
+    files = job_page.files_of(found)
     return render(
         request,
         "job_prompt.html",
         {
             **context,
             "schema_json": "" if schema is None else job_page.pretty(schema),
-            "attachments": JobAttachment.objects.of(found),
-            "replies": job_page.replies_of(found),
+            "attachments": files.get("", []),
+            "replies": [(card, files.get(card.call.key, [])) for card in job_page.replies_of(found)],
         },
     )
 

@@ -34,6 +34,7 @@ from jobs.models import (
 from jobs.rendering import RENDERER_VERSION, results
 from jobs.views import news, states, words
 from jobs.views.answer import remarks_on, shown, value_of
+from jobs.views.attachments import ATTACHING
 from jobs.views.bill import bill_of
 from jobs.views.frame import frame_of, person_of
 from jobs.views.pace import pace_of
@@ -224,6 +225,7 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         "is_followed": any(turn.job.previous_id == job.pk for turn in turns),
         "may_follow": may_follow(job, found["acts"]),
         "submission_key": uuid.uuid4(),
+        "attaching": ATTACHING,
         "tools": words.tools_given(getattr(found["prompt"], "tools", None) or ()),
         "answer": answer,
         "poll": interval(job, now),
@@ -248,7 +250,15 @@ def replies_of(job: Job) -> Sequence[lifecycle.Card]:
     items = getattr(getattr(job, "prompt", None), "input_items", None)
     if not items or job.previous is None or not hasattr(job.previous, "prompt"):
         return []
-    return lifecycle.cards(job.previous, lifecycle.replies_in(items))
+    return lifecycle.cards(job.previous, lifecycle.replies_of(job))
+
+
+def files_of(job: Job) -> dict[str, list[JobAttachment]]:
+    """Return the files of a job: beside its prompt (''), and by the call to whose output they belong."""
+    found: dict[str, list[JobAttachment]] = {}
+    for row in JobAttachment.objects.of(job):
+        found.setdefault(row.call_key, []).append(row)
+    return found
 
 
 def pretty(value: object) -> str:

@@ -14,30 +14,20 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs import lifecycle, spend
-from jobs.attachments import MOST_BYTES
 from jobs.forms import NewJobForm
 from jobs.forms.new_job import tool_fields
 from jobs.lifecycle import JobSpec
 from jobs.models import UNFINISHED, Job
 from jobs.views.advice import advice_on, long_input
-from jobs.views.attachments import Chip, chips_of
+from jobs.views.attachments import ATTACHING, chips_of
 from jobs.views.editors import schema_check, tools_check
 from jobs.views.frame import fragment, frame_of, person_of
 from jobs.views.panel import NO_CAP, Offer, Panel, settled, too_little
 from jobs.views.starts import STARTS
 
 ASKED_LATELY = dt.timedelta(hours=24)
-MOST_BYTES_A_BATCH = 64_000_000  # what one request may bring, less its envelope
 # The buttons that change or price what is typed, and send nothing.
 LOOKS = {"price", "use_tokens", "use_model", "fix_schema", "fix_tools"}
-
-# What the page's script makes chips of: of a draft, and of files that are on their way or refused.
-BLANK_CHIPS = {
-    "file": Chip(name="", icon="file-text", facts=""),
-    "image": Chip(name="", icon="image", facts=""),
-    "busy": Chip(name="", icon="clock", facts=""),
-    "bad": Chip(name="", icon="triangle-alert", facts="", problem="-"),
-}
 
 
 @sensitive_post_parameters()
@@ -156,8 +146,7 @@ def _page(
         "chips": chips_of(wanted.attachments, panel.spec),
         "schema_check": schema_check(form["schema"].value() or ""),
         "tools_check": tools_check(form["tools"].value() or "", panel.price, wanted.project),
-        "limits": {"file": MOST_BYTES, "batch": MOST_BYTES_A_BATCH},
-        "blank_chips": BLANK_CHIPS,
+        "attaching": ATTACHING,
         "is_fresh": is_fresh,
     }
     return render(request, "new.html", context, status=status)

@@ -312,7 +312,7 @@ class Panel:
     def input_guess(self) -> int:
         """The input tokens it will likely have."""
         typed = forecast.guess_input_tokens(self.wanted.prompt + self.wanted.instructions)
-        files = sum(given.attachment.tokens_about(self.spec) for given in self.wanted.attachments)
+        files = sum(given.attachment.tokens_about(self.spec) for given in self.wanted.files)
         carried = forecast.guess_carried(self.wanted.previous) if self.wanted.previous else 0
         return typed + files + carried
 

@@ -1,7 +1,7 @@
 """Prices a job that goes on from another, and says in words why it cannot be sent."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -31,8 +31,13 @@ class Quote:
     fitting: int | None = None
 
 
-def quote_of(wanted: JobSpec, offer: Offer, *, unwritten: Collection[str] = ()) -> Quote:
-    """Price a spec from our own rows; problems of the fields in `unwritten` are not told yet."""
+def quote_of(
+    wanted: JobSpec, offer: Offer, *, unwritten: Collection[str] = (), gone: Mapping[str, str] | None = None
+) -> Quote:
+    """Price a spec from our own rows; problems of the fields in `unwritten` are not told yet.
+
+    `gone` are fields with a file that is no longer there, each with a sentence.
+    """
     panel = Panel(
         offer, dataclasses.replace(wanted, project=offer.projects.get(wanted.project.slug, wanted.project))
     )
@@ -42,8 +47,8 @@ def quote_of(wanted: JobSpec, offer: Offer, *, unwritten: Collection[str] = ()) 
     if panel.obstacle is not None:
         return dataclasses.replace(found, problem=panel.obstacle.message, fitting=panel.obstacle.fitting)
     problems = lifecycle.problems_of(wanted)
-    told = (message for name, message in problems.items() if name not in unwritten)
-    return dataclasses.replace(found, problem=next(told, ""))
+    told = [message for name, message in problems.items() if name not in unwritten]
+    return dataclasses.replace(found, problem=next(iter([*(gone or {}).values(), *told]), ""))
 
 
 def in_words(refusal: Exception, *, told: Collection[str] = ()) -> str:

@@ -23,6 +23,7 @@ from jobs.models.job_queries import MOST_AHEAD
 from jobs.pricing import Usage
 from jobs.templatetags import ui
 from jobs.views import causes, ways, words
+from jobs.views.attachments import chips_of
 from jobs.views.bill import Bill, held_by
 from jobs.views.frame import Frame
 from jobs.views.pace import pace_of
@@ -67,7 +68,7 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
     if job.status == Status.UNCONFIRMED and story.attempt:
         return _unconfirmed(story, story.attempt, form)
     if job.status == Status.REQUIRES_ACTION:
-        return asked(lifecycle.cards(job), {})
+        return asked(job, lifecycle.cards(job), {})
     if job.status == Status.COMPLETED:
         answered = story.happened("answered")
         return {"answered_by": answered.note if answered else ""}
@@ -86,10 +87,15 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
     return {}
 
 
-def asked(cards: Sequence[lifecycle.Card], errors: Mapping[str, str]) -> dict[str, Any]:
-    """Return the calls a job stopped for, each with what is wrong with its reply, and how many have one."""
+def asked(job: Job, cards: Sequence[lifecycle.Card], errors: Mapping[str, str]) -> dict[str, Any]:
+    """Return the calls a job stopped for, each with what is wrong with its reply and with its files, and how
+    many have one.
+    """
     return {
-        "cards": [(card, errors.get(card.field, "")) for card in cards],
+        "cards": [
+            (card, errors.get(card.field, ""), chips_of(card.reply.files, job.model)) for card in cards
+        ],
+        "takes_files": lifecycle.takes_files(job.project.connection),
         "count_words": words.spelled(len(cards)),
         "answered": sum(card.is_answered for card in cards),
     }

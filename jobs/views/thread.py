@@ -9,10 +9,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs import lifecycle
 from jobs.access import Act
-from jobs.forms import follow_up_in, submission_key_in, text_in
-from jobs.lifecycle import JobSpec
+from jobs.forms import follow_up_in, limit_in, submission_key_in, text_in
+from jobs.lifecycle import JobSpec, SpecError
 from jobs.models import Job
 from jobs.views import job_page
+from jobs.views.attachments import chips_of
 from jobs.views.frame import fragment, frame_of, person_of
 from jobs.views.panel import Offer, settled
 from jobs.views.quote import REFUSALS, in_words, quote_of
@@ -27,13 +28,15 @@ def follow_up(request: HttpRequest, short_id: str) -> HttpResponse:
     if request.method != "POST" or not _may_follow(request, job):
         return redirect(job)
     offer = Offer.to(frame_of(request))
-    wanted = _wanted(request, job, offer)
+    wanted, gone = _wanted(request, job, offer)
     if "price" in request.POST or "fit" in request.POST:
-        return _page(request, job, _priced(wanted, offer))
+        return _page(request, job, wanted, _priced(wanted, gone, offer))
     try:
+        if gone:
+            raise SpecError(gone)
         return redirect(lifecycle.submit(wanted))
     except REFUSALS as refusal:
-        return _page(request, job, {"refusal": in_words(refusal)}, status=422)
+        return _page(request, job, wanted, {"refusal": in_words(refusal)}, status=422)
 
 
 @fragment
@@ -45,28 +48,34 @@ def follow_up_price(request: HttpRequest, short_id: str) -> HttpResponse:
     if not _may_follow(request, job):
         return HttpResponse(status=204)
     offer = Offer.to(frame_of(request))
-    wanted = _wanted(request, job, offer)
-    return render(request, "_job_follow.html#price", {"job": job, **_priced(wanted, offer)})
+    wanted, gone = _wanted(request, job, offer)
+    return render(request, "_job_follow.html#price", {"job": job, **_priced(wanted, gone, offer)})
 
 
 def _may_follow(request: HttpRequest, job: Job) -> bool:
     return job_page.may_follow(job, job_page.acts_open(job, person_of(request)))
 
 
-def _wanted(request: HttpRequest, job: Job, offer: Offer) -> JobSpec:
-    """Read what is asked; what was chosen anew is given an effort and a mode that its model has."""
-    wanted = follow_up_in(request.POST, job, by=person_of(request))
+def _wanted(request: HttpRequest, job: Job, offer: Offer) -> tuple[JobSpec, dict[str, str]]:
+    """Read what is asked, and what of it is gone; what was chosen anew is given an effort and a mode that its
+    model has.
+    """
+    wanted, gone = follow_up_in(request.POST, job, by=person_of(request))
     is_as_before = (wanted.model, wanted.effort) == (job.model_id, job.effort)
-    return wanted if is_as_before else settled(wanted, offer)
+    return wanted if is_as_before else settled(wanted, offer), gone
 
 
-def _priced(wanted: JobSpec, offer: Offer) -> dict[str, Any]:
-    return {"quote": quote_of(wanted, offer, unwritten=("prompt",))}
+def _priced(wanted: JobSpec, gone: dict[str, str], offer: Offer) -> dict[str, Any]:
+    return {"quote": quote_of(wanted, offer, unwritten=("prompt",), gone=gone)}
 
 
-def _page(request: HttpRequest, job: Job, more: dict[str, Any], *, status: int = 200) -> HttpResponse:
+def _page(
+    request: HttpRequest, job: Job, wanted: JobSpec, more: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
     typed = {
         "follow_text": text_in(request.POST, "prompt"),
+        "follow_limit": limit_in(request.POST),
+        "chips": chips_of(wanted.attachments, job.model),
         "submission_key": submission_key_in(request.POST),
     }
     return render(request, "job.html", job_page.body(job, request) | typed | more, status=status)

@@ -7,12 +7,13 @@ from django.db.models import F
 from playwright.sync_api import Page, expect
 
 from jobs.access import Role
-from jobs.models import Job, Prompt, Status, User
+from jobs.models import Job, JobAttachment, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged
 from tests.browser.looks import complaints
 from tests.browser.watch import Watch
+from tests.jobs.attachments.files import picture
 from tests.jobs.views.states import ARXIV, DOWNLOAD, SAGE, a_job
 
 SUM = {
@@ -108,6 +109,29 @@ def test_what_is_half_answered_survives_a_poll_and_the_price_is_asked_for_once(
         expect(page.get_by_label("Approve this call")).to_be_checked()
         expect(page.locator(".gobar b")).to_have_text("2 of 2 answered")
         expect(page.get_by_role("button", name="Continue job")).to_be_enabled()
+
+
+def test_a_file_answers_a_call(ponder: Installation, browse: Browse, mira: User) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        second = {**SAGE, "call_id": "call_2"}
+        job = a_job(project, mira, Status.REQUIRES_ACTION, answer={"calls": [SAGE, second]})
+        page = browse(mira)
+        page.goto(job.get_absolute_url())
+        expect(page.locator(".gobar")).to_contain_text("never more than")
+        cards = page.locator(".call")
+        plot = {"name": "plot.png", "mimeType": "image/png", "buffer": picture()}
+        cards.nth(1).get_by_label("Attach a file").set_input_files(plot)
+        expect(cards.nth(1).get_by_role("listitem")).to_contain_text("plot.png")
+        expect(cards.nth(1).locator(".st")).to_have_text("Answered")
+        expect(cards.nth(0).get_by_role("listitem")).to_have_count(0)
+        cards.nth(0).get_by_label("Output").fill("[1, 2]")
+        go = page.get_by_role("button", name="Continue job")
+        expect(go).to_be_enabled()
+        go.click()
+        expect(page.locator(".d-head .badge")).to_have_text("Waiting")
+        row = JobAttachment.objects.get(job=Job.objects.get(previous=job))
+        assert (row.name, row.call_key) == ("plot.png", "call_2")
 
 
 @pytest.mark.looks

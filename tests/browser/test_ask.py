@@ -36,7 +36,7 @@ LOOSE = """{
   "additionalProperties": false
 }"""
 # Files as a browser brings them with a drop or a paste.
-BRING = """([kind, files]) => {
+BRING = """([on, kind, files]) => {
     const data = new DataTransfer();
     for (const [name, type, body, size] of files) {
         const bytes = size ? new Uint8Array(size) : Uint8Array.from(atob(body), one => one.charCodeAt(0));
@@ -46,15 +46,19 @@ BRING = """([kind, files]) => {
     const event = kind === "drop"
         ? new DragEvent("drop", { dataTransfer: data, ...more })
         : new ClipboardEvent("paste", { clipboardData: data, ...more });
-    document.getElementById("id_prompt").dispatchEvent(event);
+    document.querySelector(on).dispatchEvent(event);
 }"""
 
 
-def bring(page: Page, kind: str, *files: tuple[str, str, bytes, int]) -> None:
-    """Drop or paste files (name, type, bytes; or a size) on the prompt."""
+def bring(page: Page, kind: str, *files: tuple[str, str, bytes, int], on: str = "#id_prompt") -> None:
+    """Drop or paste files (name, type, bytes; or a size) on the prompt, or elsewhere."""
     page.evaluate(
         BRING,
-        [kind, [[name, media, base64.b64encode(body).decode(), size] for name, media, body, size in files]],
+        [
+            on,
+            kind,
+            [[name, media, base64.b64encode(body).decode(), size] for name, media, body, size in files],
+        ],
     )
 
 

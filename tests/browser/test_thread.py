@@ -2,17 +2,20 @@
 
 import re
 
+from axe_playwright_python.sync_playwright import Axe
 from django.db.models import F
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from jobs import spend
+from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Answer, Job, Status, User
+from jobs.models import Answer, Attachment, Given, Job, JobAttachment, Status, User
 from jobs.rendering import RENDERER_VERSION
 from jobs.templatetags import ui
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged
+from tests.browser.test_ask import bring
 from tests.browser.watch import Watch
+from tests.jobs.attachments.files import pdf, picture
 from tests.jobs.views.states import a_job
 
 QUICK = " [[sandbox: seconds=0.2 reasoning=640]]"
@@ -133,3 +136,65 @@ def test_follow_up_over_the_cap_is_refused_in_place_and_fits_with_a_smaller_limi
     second = Job.objects.get(previous=first)
     assert second.max_output_tokens < first.max_output_tokens
     assert shown.endswith(f"capped at {ui.ceiling(second.worst_case)}")
+
+
+def test_a_follow_up_takes_files_as_a_new_job_does(ponder: Installation, browse: Browse, mira: User) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        job = a_job(project, mira, Status.COMPLETED, answer={"text": "The lemma fails."})
+        page = browse(mira)
+        page.goto(job.get_absolute_url())
+        form = page.get_by_role("form", name="Follow up")
+        form.get_by_role("textbox", name="Follow up").fill("Is figure 2 right, then?")
+        expect_price(page)
+        page.get_by_label("Attach", exact=True).set_input_files(
+            {"name": "lemma-4-7.pdf", "mimeType": "application/pdf", "buffer": pdf("Lemma 4.7")}
+        )
+        bring(page, "drop", ("scan.pdf", "application/pdf", b"", 60_000_001), on="#fu")
+        bring(page, "paste", ("figure-2.png", "image/png", picture(), 0), on="#fu")
+        chips = form.get_by_role("list", name="Attachments").get_by_role("listitem")
+        expect(chips).to_have_count(3)
+        expect(form).to_contain_text("Too large: 61 MB, the limit is 50.")
+        expect(form).to_contain_text(re.compile(r"124 × 88 · about [\d,]+ tokens"))
+        page.get_by_role("button", name="Remove scan.pdf").click()
+        given = tuple(Given(one, "") for one in Attachment.objects.all())
+        wanted = lifecycle.follow_up(job, by=mira, prompt="Is figure 2 right, then?", attachments=given)
+        ceiling = lifecycle.ceiling_of(wanted)
+        assert ceiling is not None
+        said = f"capped at {ui.ceiling(ceiling.worst_case)}"
+        expect(form.locator(".est.end")).to_contain_text(said)
+        assert not Axe().run(page).response["violations"]
+        form.get_by_role("button", name="Send").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Is figure 2 right, then?")
+        second = Job.objects.get(previous=job)
+        assert second.worst_case == ceiling.worst_case
+        names = JobAttachment.objects.filter(job=second).values_list("name", flat=True)
+        assert set(names) == {"lemma-4-7.pdf", "figure-2.png"}
+
+
+def test_a_click_on_the_limit_that_fits_wins_over_a_price_asked_for_before_it(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        job = a_job(project, mira, Status.COMPLETED, answer={"text": "The lemma fails."})
+        spend.set_cap(job.cost + job.worst_case / 2, project=project)
+        page = browse(mira)
+        page.clock.install()
+        page.goto(job.get_absolute_url())
+        form = page.get_by_role("form", name="Follow up")
+        fit = form.get_by_role("button", name=re.compile("Use .* tokens"))
+        fit.scroll_into_view_if_needed()
+        page.clock.pause_at(page.evaluate("() => Date.now() / 1000 + 5"))
+        # No answer comes before the last price has been asked for.
+        held: list[Route] = []
+        page.route("**/follow-up/price/", lambda route: held.append(route))
+        form.get_by_role("textbox", name="Follow up").press_sequentially("Why?")
+        fit.click()
+        with page.expect_request("**/follow-up/price/"):
+            page.clock.run_for(1_000)
+        for route in held:
+            with page.expect_response("**/follow-up/price/"):
+                route.continue_()
+        expect(form.get_by_role("button", name="Send")).to_be_enabled()
+        expect_price(page)

@@ -267,8 +267,8 @@ def test_what_is_no_longer_kept_is_said_in_words(
         "type": "input_text",
         "text": "(A file that stood here is no longer kept.)",
     }
-    assert attaching.given_with(job) == ()
-    assert attaching.message_of(job, "")[0]["content"] == [api.posts[-1]["input"][0]["content"][0]]
+    assert attaching.given_with(job) == {}
+    assert attaching.input_of(job, (), "")[0]["content"] == [api.posts[-1]["input"][0]["content"][0]]
 
 
 def test_a_job_run_again_takes_its_files_along_and_a_follow_up_does_not(

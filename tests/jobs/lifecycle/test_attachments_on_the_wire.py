@@ -1,6 +1,8 @@
 """Attachments from their bytes to the practice API over HTTP, looked into and sent for real."""
 
 import hashlib
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db.models import Sum
@@ -8,6 +10,7 @@ from django.db.models.functions import Now
 
 from jobs import lifecycle
 from jobs.attachments import Found, digest_of
+from jobs.lifecycle import Reply
 from jobs.models import Attachment, Attempt, EntryKind, Given, Job, LedgerEntry, Project, Status, User
 from tests.factories import a_spec
 from tests.jobs.attachments.files import pdf, picture
@@ -22,19 +25,28 @@ FILES = {
     "scan.webp": picture("WEBP", width=300, height=3000),
     "plot.gif": picture("GIF"),
 }
+NO_ARGUMENTS = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 
 
-def run(project: Project, person: User, *given: Given, model: str = "gpt-6-sol") -> Job:
+def run(project: Project, person: User, *given: Given, **wanted: Any) -> Job:
     """Submit a job with attachments, send it and poll it to its end."""
-    prompt = "Is lemma 4.7 true? [[sandbox: seconds=0 reasoning=64]]"
-    job = lifecycle.submit(
-        a_spec(project, person, prompt=prompt, model=model, mode="standard", effort="high", attachments=given)
-    )
+    usual = {"model": "gpt-6-sol", "mode": "standard", "effort": "high"}
+    usual["prompt"] = "Is lemma 4.7 true? [[sandbox: seconds=0 reasoning=64]]"
+    return to_its_end(lifecycle.submit(a_spec(project, person, attachments=given, **{**usual, **wanted})))
+
+
+def to_its_end(job: Job) -> Job:
     for kind in ("send", "poll"):
         Job.objects.filter(next_action_at__isnull=False).update(next_action_at=Now())
         lifecycle.run_pump(kind)  # type: ignore[arg-type]
     job.refresh_from_db()
     return job
+
+
+def held_for(job: Job) -> Decimal:
+    rows = LedgerEntry.objects.filter(job=job, kind=EntryKind.HOLD)
+    found: Decimal = rows.aggregate(sum=Sum("amount"))["sum"]
+    return found
 
 
 @pytest.mark.parametrize("model", ["gpt-6-sol", "gpt-5.5-pro"])
@@ -56,11 +68,30 @@ def test_every_file_arrives_whole_and_costs_no_more_than_was_held(
     attempt = Attempt.objects.get(job=job)
     assert attempt.usage is not None
     assert 5_000 < attempt.usage["input_tokens"] == attempt.input_tokens <= job.input_bound
-    held = LedgerEntry.objects.filter(job=job, kind=EntryKind.HOLD).aggregate(sum=Sum("amount"))["sum"]
-    assert 0 < job.cost <= held
+    assert 0 < job.cost <= held_for(job)
     # The guess that people see is near what the sandbox counts by formulas of its own.
     about = sum(one.attachment.tokens_about(job.model) for one in given)
     assert 0.9 < about / attempt.input_tokens < 1.1
+
+
+def test_files_of_an_output_arrive_whole_and_cost_no_more_than_was_held(
+    wired: Project, person: User, sandbox: SandboxProcess
+) -> None:
+    prompt = "Compute it. [[sandbox: seconds=0 reasoning=64 calls=1]]"
+    function = {"type": "function", "name": "run_sage", "parameters": NO_ARGUMENTS}
+    first = run(wired, person, prompt=prompt, tools=(function,))
+    assert first.status == Status.REQUIRES_ACTION
+    names = ("figure-2.png", "lemma-4-7.pdf")
+    given = [Given(lifecycle.keep_file(FILES[name], project=wired, by=person), name) for name in names]
+    (card,) = lifecycle.cards(first)
+    reply = Reply(key=card.call.key, output="The plot, and how it was made.", files=tuple(given))
+    second = to_its_end(lifecycle.answer(first, [reply], by=person))
+    assert second.status == Status.COMPLETED
+    seen = next(one for one in sandbox.log()["responses"] if one["files"])
+    assert [file["sha256"] for file in seen["files"]] == [
+        hashlib.sha256(FILES[name]).hexdigest() for name in names
+    ]
+    assert 0 < second.cost <= held_for(second)
 
 
 def test_a_file_that_only_the_api_finds_bad_fails_the_job_and_costs_nothing(

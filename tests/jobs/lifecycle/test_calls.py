@@ -7,6 +7,7 @@ import pytest
 
 from jobs.lifecycle import calls
 from jobs.lifecycle.calls import Call, Reply
+from jobs.models import Attachment, Given
 
 FUNCTION = {
     "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "run_sage", "arguments": "{}",
@@ -16,6 +17,7 @@ APPROVAL = {
     "server_label": "arxiv",
 }  # fmt: skip
 SAGE, DOWNLOAD = calls.calls_in([FUNCTION, APPROVAL])
+PLOT = Given(Attachment(digest="0" * 64), "plot.png")
 
 
 def test_both_kinds_of_calls_are_read_with_the_id_their_answer_names() -> None:
@@ -59,6 +61,10 @@ def test_only_what_is_needed_of_a_call_is_kept() -> None:
         (SAGE, Reply(key="call_1", output="42"), True),
         (SAGE, Reply(key="call_1", error="It crashed."), True),
         (SAGE, Reply(key="call_1", output="42", error="It crashed."), False),
+        (SAGE, Reply(key="call_1", files=(PLOT,)), True),
+        (SAGE, Reply(key="call_1", output="42", files=(PLOT,)), True),
+        (SAGE, Reply(key="call_1", error="It crashed.", files=(PLOT,)), True),
+        (SAGE, Reply(key="call_1", output="42", error="It crashed.", files=(PLOT,)), False),
         (SAGE, Reply(key="call_1", approve=True), False),
         (DOWNLOAD, Reply(key="mcpr_1", output="yes"), False),
         (DOWNLOAD, Reply(key="mcpr_1", approve=True), True),
@@ -76,14 +82,22 @@ def test_a_call_is_answered_by_the_item_of_its_kind() -> None:
         {"type": "function_call_output", "call_id": "call_1", "output": '{"norm": 1}'},
         {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True},
     ]
-    assert set(calls.replies_in(items)) == set(replies)
-    assert calls.replies_in([{"role": "user", "content": "x"}]) == ()
+    assert set(calls.replies_in(items, {})) == set(replies)
+    assert calls.replies_in([{"role": "user", "content": "x"}], {}) == ()
     assert calls.keys_answered([*items, {"role": "user"}]) == {"call_1", "mcpr_1"}
 
 
 def test_an_error_is_an_output_that_says_so() -> None:
     (item,) = calls.items_for([SAGE], [Reply(key="call_1", error=" Division by zéro ")])
     assert item["output"] == '{"error": "Division by zéro"}'
+
+
+def test_a_file_is_an_output_and_may_come_with_an_error() -> None:
+    (alone,) = calls.items_for([SAGE], [Reply(key="call_1", files=(PLOT,))])
+    assert alone == {"type": "function_call_output", "call_id": "call_1", "output": ""}
+    (error,) = calls.items_for([SAGE], [Reply(key="call_1", error="It crashed.", files=(PLOT,))])
+    assert error["output"] == '{"error": "It crashed."}'
+    assert calls.replies_in([alone], {"call_1": (PLOT,)}) == (Reply(key="call_1", files=(PLOT,)),)
 
 
 def test_what_nobody_answered_is_said_and_never_left_open() -> None:

@@ -68,6 +68,16 @@ def test_each_file_is_answered_with_its_chip(browser: Client, project: Project) 
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [("call12-attachments", "call12-attachments"), ('"><b', "attachments"), ("prompt", "attachments")],
+)
+def test_a_chip_goes_into_the_field_of_its_call(browser: Client, asked: str, field: str) -> None:
+    page = upload(browser, ("figure-2.png", DRAWING), field=asked).content.decode()
+    assert f'type="hidden" name="{field}" value="' in page
+
+
+@pytest.mark.usefixtures("project")
 def test_what_cannot_be_read_is_said_on_its_chip_and_the_rest_is_taken(
     browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from jobs import spend
+from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Job, Project, SavedReplies, Status, User
+from jobs.models import Connection, Job, JobAttachment, Kind, Project, SavedReplies, Status, User
 from jobs.templatetags import ui
 from tests.factories import a_person
 from tests.jobs.views.states import ARXIV, DOWNLOAD, SAGE, a_job
+from tests.jobs.views.test_job_thread import files_of
 
 pytestmark = pytest.mark.django_db
 LOOK_UP = {"type": "function_call", "call_id": "call_2", "name": "look_up", "arguments": "no JSON <b>"}
@@ -36,11 +37,11 @@ def asking(project: Project, mira: User) -> Job:
     )
 
 
-def reply(client: Client, job: Job, data: dict[str, str], path: str = "replies/") -> Any:
+def reply(client: Client, job: Job, data: dict[str, Any], path: str = "replies/") -> Any:
     return client.post(f"{job.get_absolute_url()}{path}", data)
 
 
-def price(client: Client, job: Job, data: dict[str, str]) -> Any:
+def price(client: Client, job: Job, data: dict[str, Any]) -> Any:
     return reply(client, job, data, "replies/price/")
 
 
@@ -178,6 +179,56 @@ def test_over_the_cap_the_bar_says_so_and_nothing_is_sent(
     assert "$0.20 is left this month in Proofs" in answer.content.decode()
     asking.refresh_from_db()
     assert asking.status == Status.REQUIRES_ACTION
+
+
+def test_a_file_is_an_output_and_goes_along_with_the_job_that_goes_on(
+    signed_in: Client, asking: Job, project: Project, mira: User
+) -> None:
+    (file,) = files_of(project, mira, "plot.png")
+    data = {**ALL, "call1-text": "", "call1-attachments": [file], "call3-attachments": [file]}
+    quote = price(signed_in, asking, data).context["quote"]
+    assert quote.problem == ""
+    saved = signed_in.post(f"{asking.get_absolute_url()}replies/", {**data, "save": "1"}, follow=True)
+    page = saved.content.decode()
+    assert page.count(f'name="call1-attachments" value="{file}"') == page.count(file) == 1
+    assert "3 of 3 answered" in page
+    # Other people find it as well.
+    assert file in signed_in.get(asking.get_absolute_url()).content.decode()
+    assert reply(signed_in, asking, data).status_code == 302
+    new = Job.objects.get(previous=asking)
+    assert new.worst_case == quote.ceiling
+    assert JobAttachment.objects.get(job=new).call_key == "call_1"
+    prompt = signed_in.get(f"{new.get_absolute_url()}prompt/").content.decode()
+    assert prompt.index("run_sage") < prompt.index("plot.png") < prompt.index("look_up")
+    assert "<h2>Attachments</h2>" not in prompt
+    # Run again it still belongs to its call, not to the prompt.
+    again = signed_in.get(f"/jobs/new/?from={new.short_id}").content.decode()
+    assert "plot.png" not in again
+    form = {"from": new.short_id, "project": "proofs", "model": new.model_id, "mode": new.mode}
+    form |= {"effort": "low", "max_output_tokens": "20,000", "tool": "mcp", "max_tool_calls": "1"}
+    form |= {"mcp_label": "arxiv", "mcp_url": ARXIV["server_url"]}
+    assert signed_in.post("/jobs/new/", form).status_code == 302
+    assert JobAttachment.objects.get(job=Job.objects.latest("pk")).call_key == "call_1"
+
+
+def test_a_file_that_is_gone_is_said_at_its_card(signed_in: Client, asking: Job) -> None:
+    data = {**ALL, "call1-attachments": f"{'0' * 64} plot.png"}
+    assert price(signed_in, asking, data).context["quote"].problem == lifecycle.GONE
+    for more in ({}, {"save": "1"}):
+        answer = reply(signed_in, asking, {**data, **more})
+        assert answer.status_code == 422
+        assert f'id="call1-error">{lifecycle.GONE}' in answer.content.decode()
+    assert not Job.objects.filter(previous=asking).exists()
+
+
+def test_a_connection_that_may_not_take_files_says_so_instead(signed_in: Client, asking: Job) -> None:
+    page = signed_in.get(asking.get_absolute_url()).content.decode()
+    assert page.count("Attach a file") == 2
+    assert 'hx-vals=\'{"field": "call1-attachments"}\'' in page
+    Connection.objects.update(kind=Kind.AZURE)
+    page = signed_in.get(asking.get_absolute_url()).content.decode()
+    assert "Attach a file" not in page
+    assert "practice is not known to take files here." in page
 
 
 def test_an_answer_that_comes_too_late_is_a_message(signed_in: Client, asking: Job) -> None:

@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Job, ModelSpec, Project, Prompt, Status, User
+from jobs.models import Attachment, Job, JobAttachment, ModelSpec, Project, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.factories import a_person
+from tests.jobs.attachments.files import picture
 from tests.jobs.views.states import SAGE, a_job
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +34,11 @@ def send(client: Client, job: Job, prompt: str = "And in dual spaces?", **more: 
 
 def price(client: Client, job: Job, prompt: str = "And in dual spaces?", **more: Any) -> Any:
     return client.post(f"{job.get_absolute_url()}follow-up/price/", {"prompt": prompt, **more})
+
+
+def files_of(project: Project, by: User, *names: str) -> list[str]:
+    """Keep a picture as an upload does; return what a form holds of it under each name."""
+    return [f"{lifecycle.keep_file(picture(), project=project, by=by).digest} {name}" for name in names]
 
 
 def following(job: Job, by: User, **more: Any) -> Job:
@@ -144,14 +150,63 @@ def test_an_output_limit_that_fits_is_offered_and_kept(
     refused = price(signed_in, done)
     fitting = refused.context["quote"].fitting
     assert f"Use {ui.number(fitting)} tokens" in refused.content.decode()
-    again = price(signed_in, done, fit=str(fitting))
-    assert f'name="max_output_tokens" value="{fitting}"' in again.content.decode()
+    assert f'name="fit" value="{fitting}" data-fill="follow-limit"' in refused.content.decode()
+    # Without scripts the button sends the form, which comes back with the limit in it.
+    again = send(signed_in, done, fit=str(fitting))
     assert again.context["quote"].problem == ""
+    assert f'id="follow-limit" value="{fitting}"' in again.content.decode()
+    # With them the limit is written there as on the New job page.
+    written = f"{fitting:,}"
+    assert price(signed_in, done, max_output_tokens=written).context["quote"].problem == ""
     assert send(signed_in, done).status_code == 422
-    assert send(signed_in, done, max_output_tokens=str(fitting)).status_code == 302
+    assert send(signed_in, done, max_output_tokens=written).status_code == 302
     new = Job.objects.get(previous=done)
     assert new.max_output_tokens == fitting
     assert new.worst_case <= limit
+
+
+def test_files_of_a_follow_up_are_priced_sent_and_kept_on_the_form(
+    signed_in: Client, project: Project, mira: User, done: Job
+) -> None:
+    (file,) = files_of(project, mira, "figure-2.png")
+    with_it = price(signed_in, done, attachments=[file]).context["quote"]
+    bound = Attachment.objects.get().tokens_at_most(done.model)
+    without = price(signed_in, done).context["quote"]
+    assert with_it.wanted.input_bound(done.model) - without.wanted.input_bound(done.model) == bound
+    assert with_it.likely.low > without.likely.low
+    refused = send(signed_in, done, " ", attachments=[file])
+    assert refused.status_code == 422
+    assert f'name="attachments" value="{file}"' in refused.content.decode()
+    assert send(signed_in, done, attachments=[file]).status_code == 302
+    new = Job.objects.get(previous=done)
+    assert new.worst_case == with_it.ceiling
+    row = JobAttachment.objects.get(job=new)
+    assert (row.name, row.call_key) == ("figure-2.png", "")
+
+
+def test_a_follow_up_on_a_model_that_cannot_see_is_refused_as_a_new_job_is(
+    signed_in: Client, project: Project, mira: User, done: Job
+) -> None:
+    named = files_of(project, mira, "figure-2.png")
+    ModelSpec.objects.update(capabilities=["background", "pdf"])
+    said = f"{done.model_id} cannot see pictures."
+    assert price(signed_in, done, attachments=named).context["quote"].problem == said
+    answer = send(signed_in, done, attachments=named)
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert not Job.objects.filter(previous=done).exists()
+
+
+def test_a_file_of_a_follow_up_that_is_gone_is_said(
+    signed_in: Client, project: Project, mira: User, done: Job
+) -> None:
+    kept, gone = files_of(project, mira, "figure-2.png")[0], f"{'0' * 64} gone.png"
+    assert price(signed_in, done, attachments=[kept, gone]).context["quote"].problem == lifecycle.GONE
+    answer = send(signed_in, done, attachments=[kept, gone])
+    assert answer.status_code == 422
+    assert lifecycle.GONE in answer.content.decode()
+    assert kept in answer.content.decode()
+    assert not Job.objects.filter(previous=done).exists()
 
 
 def test_without_scripts_the_price_is_worked_out_on_request(signed_in: Client, done: Job) -> None:
