@@ -148,12 +148,15 @@ class Result:
     @property
     def correction(self) -> str:
         """A follow-up that asks for the rows that do not fit, and for nothing else."""
-        rows = ", ".join(str(number) for number in self.bad_rows[:MOST_FIXED])
-        lines = ["These values of your answer do not fit the schema:"]
+        numbers = self.bad_rows[:MOST_FIXED]
+        rows = f"row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        # Its first line is the title under which the thread shows it.
+        lines = [f"Answer again with {rows} only, corrected, in the same form."]
+        lines.append("These values of your answer do not fit the schema:")
         for problem in self.problems[:MOST_FIXED]:
             must = f" It must match {problem.must}." if problem.must else ""
             lines.append(f"- {problem.path}: {problem.message}{must}")
-        return "\n".join([*lines, f"Answer again with row {rows} only, corrected, in the same form."])
+        return "\n".join(lines)
 
     @property
     def listed(self) -> list[tuple[Problem, str]]:
@@ -215,9 +218,7 @@ def shown(job: Job, answer: Answer | None, value: Any, query: QueryDict) -> dict
         return {"prose": prose_of(answer, whole="whole" in query), "unfit": problems}
     name = getattr(getattr(job, "prompt", None), "schema_name", "")
     same = Job.objects.filter(project=job.project_id).asked_with(name)
-    result = Result(value, problems, query)
-    asks = {"follow_text": result.correction} if "fix" in query and result.bad_rows else {}
-    return {"result": result, "same_schema": words.counted(same), **asks}
+    return {"result": Result(value, problems, query), "same_schema": words.counted(same)}
 
 
 def _html(answer: Answer) -> str:

@@ -36,6 +36,7 @@ from jobs.views import news, states, words
 from jobs.views.answer import remarks_on, shown, value_of
 from jobs.views.attachments import ATTACHING
 from jobs.views.bill import bill_of
+from jobs.views.correction import correction_of
 from jobs.views.frame import frame_of, person_of
 from jobs.views.pace import pace_of
 from jobs.views.states import Story
@@ -232,6 +233,8 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         "tag": tag_of(job, now),
     }
     found |= shown(job, answer, found["value"], request.GET)
+    if found["may_follow"]:
+        found["fix"] = correction_of(job, found.get("result"), frame_of(request))
     noted = any(event.kind == "noted" for event in events)
     found |= remarks_on(job, answer, by=person, acts=found["acts"], has_notes=noted)
     if answer is not None:

@@ -1,14 +1,15 @@
 """Prices a job that goes on from another, and says in words why it cannot be sent."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from jobs import lifecycle, spend
 from jobs.forecast import Likely
 from jobs.lifecycle import JobSpec, SpecError
-from jobs.views.panel import NO_CAP, Offer, Panel, too_little
+from jobs.models import Job
+from jobs.views.panel import NO_CAP, Offer, Panel, settled, too_little
 
 # What keeps a job from being sent; `in_words` says each.
 REFUSALS = (SpecError, spend.BudgetRefused, spend.NoCap)
@@ -49,6 +50,12 @@ def quote_of(
     problems = lifecycle.problems_of(wanted)
     told = [message for name, message in problems.items() if name not in unwritten]
     return dataclasses.replace(found, problem=next(iter([*(gone or {}).values(), *told]), ""))
+
+
+def as_offered(wanted: JobSpec, job: Job, offer: Callable[[], Offer]) -> JobSpec:
+    """Return a follow-up of a job with an effort and a mode that its model has, where that is another one."""
+    is_as_before = (wanted.model, wanted.effort) == (job.model_id, job.effort)
+    return wanted if is_as_before else settled(wanted, offer())
 
 
 def in_words(refusal: Exception, *, told: Collection[str] = ()) -> str:

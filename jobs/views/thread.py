@@ -15,8 +15,8 @@ from jobs.models import Job
 from jobs.views import job_page
 from jobs.views.attachments import chips_of
 from jobs.views.frame import fragment, frame_of, person_of
-from jobs.views.panel import Offer, settled
-from jobs.views.quote import REFUSALS, in_words, quote_of
+from jobs.views.panel import Offer
+from jobs.views.quote import REFUSALS, as_offered, in_words, quote_of
 
 
 @sensitive_post_parameters()
@@ -57,12 +57,9 @@ def _may_follow(request: HttpRequest, job: Job) -> bool:
 
 
 def _wanted(request: HttpRequest, job: Job, offer: Offer) -> tuple[JobSpec, dict[str, str]]:
-    """Read what is asked, and what of it is gone; what was chosen anew is given an effort and a mode that its
-    model has.
-    """
+    """Read what is asked, and what of it is gone."""
     wanted, gone = follow_up_in(request.POST, job, by=person_of(request))
-    is_as_before = (wanted.model, wanted.effort) == (job.model_id, job.effort)
-    return wanted if is_as_before else settled(wanted, offer), gone
+    return as_offered(wanted, job, lambda: offer), gone
 
 
 def _priced(wanted: JobSpec, gone: dict[str, str], offer: Offer) -> dict[str, Any]:

@@ -3,14 +3,19 @@
 import csv
 import io
 import json
+import re
+from decimal import Decimal
+from html import unescape
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from jobs import spend
 from jobs.access import Role
-from jobs.models import Answer, Job, Membership, Project, Prompt, Status, User
+from jobs.models import Answer, Job, Membership, ModelSpec, Project, Prompt, Status, User
 from jobs.rendering import RENDERER_VERSION, parts, render, results
+from jobs.templatetags import ui
 from jobs.views import downloads
 from jobs.views.downloads import spreadsheet_cell
 from tests.factories import a_person
@@ -24,9 +29,16 @@ SCHEMA = {
     "properties": {
         "rows": {
             "type": "array",
-            "items": {"type": "object", "properties": {"on": {"type": "string", "format": "date"}}},
+            "items": {
+                "type": "object",
+                "properties": {"on": {"type": "string", "format": "date"}},
+                "required": ["on"],
+                "additionalProperties": False,
+            },
         }
     },
+    "required": ["rows"],
+    "additionalProperties": False,
 }
 ROWS = [
     {"party": f"Party {n}", "on": "2024-01-08", "cap": n * 10_000, "renews": bool(n % 2)} for n in range(12)
@@ -145,22 +157,87 @@ def test_several_rows_that_do_not_fit_are_counted(signed_in: Client, project: Pr
     assert "Go to row 7" in html
 
 
-def test_rows_that_do_not_fit_can_be_asked_for_again(signed_in: Client, project: Project, mira: User) -> None:
+def ask_again(client: Client, html: str) -> Any:
+    """Press the button that asks again: its form, as the page has it."""
+    form = html.partition("Fix the row")[2].partition("</form>")[0]
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+    (action,) = re.findall(r'action="([^"]+)"', form)
+    data = {name: unescape(value) for name, value in fields.items() if name != "csrfmiddlewaretoken"}
+    # As a browser sends it.
+    data["prompt"] = data["prompt"].replace("\n", "\r\n")
+    return client.post(action, data)
+
+
+def test_a_row_that_does_not_fit_is_asked_for_again_by_one_click_for_what_the_button_says(
+    signed_in: Client, project: Project, mira: User
+) -> None:
     job = structured(project, mira, VALUE, WRONG)
     html = page(signed_in, job)
     assert "Ask again for row 7 only, with the error in the prompt." in html
-    assert f'href="{job.get_absolute_url()}?fix#follow"' in html
-    assert "Answer again" not in html
-    asked = page(signed_in, job, fix="").partition('id="fu"')[2].partition("</textarea>")[0]
-    assert "- /rows/6/on: 2024-02-30 is not a date. It must match format: date.\n" in asked
-    assert "Answer again with row 7 only, corrected, in the same form." in asked
-    fine = page(signed_in, structured(project, mira), fix="")
-    assert "Answer again" not in fine
-    assert "Fix the row" not in fine
+    places = {ask_again(signed_in, html)["Location"] for _ in range(2)}
+    new = Job.objects.get(previous=job)
+    assert places == {new.get_absolute_url()}
+    assert f"Ask again, up to {ui.ceiling(new.worst_case)}</button>" in html
+    assert spend.held_for(new.attempt_set.get()) == new.worst_case
+    assert new.prompt.text == (
+        "Answer again with row 7 only, corrected, in the same form.\n"
+        "These values of your answer do not fit the schema:\n"
+        "- /rows/6/on: 2024-02-30 is not a date. It must match format: date."
+    )
+    assert new.prompt.schema == SCHEMA
+    thread = page(signed_in, job).partition("<h2>Thread</h2>")[2]
+    assert "Answer again with row 7 only, corrected, in the same form." in thread
+
+
+def test_several_rows_are_asked_for_at_once(signed_in: Client, project: Project, mira: User) -> None:
+    errors = [{**WRONG, "path": f"/rows/{n}/on"} for n in (9, 6)]
+    html = page(signed_in, structured(project, mira, VALUE, *errors))
+    assert "Ask again for these 2 rows only, with the errors in the prompt." in html
+    ask_again(signed_in, html)
+    assert Job.objects.latest("pk").prompt.title == (
+        "Answer again with rows 7, 10 only, corrected, in the same form."
+    )
+
+
+def test_without_room_under_the_cap_the_question_waits_in_the_follow_up(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = structured(project, mira, VALUE, WRONG)
+    spend.set_cap(job.cost + Decimal("0.10"), project=project)
+    answer = ask_again(signed_in, page(signed_in, job))
+    assert answer.status_code == 422
+    html = answer.content.decode()
+    assert "$0.10 is left this month in Proofs" in html
+    assert "corrected, in the same form." in html.partition('id="fu"')[2].partition("</textarea>")[0]
+    assert not Job.objects.filter(previous=job).exists()
+
+
+def test_the_price_of_asking_again_is_that_of_the_model_it_goes_to(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = structured(project, mira, VALUE, WRONG, model="gpt-6-astra", mode="standard", effort="xhigh")
+    spec = ModelSpec.objects.filter(pk="gpt-6-astra")
+    spec.update(shutdown_date="2020-01-01", successor="gpt-6-luna")
+    html = page(signed_in, job)
+    ask_again(signed_in, html)
+    new = Job.objects.get(previous=job)
+    assert new.model_id == "gpt-6-luna"
+    assert f"Ask again, up to {ui.ceiling(new.worst_case)}</button>" in html
+    # Without any model there is no price, and the click says why.
+    ModelSpec.objects.update(shutdown_date="2020-01-01", successor=None)
+    html = page(signed_in, job)
+    assert "Ask again</button>" in html
+    assert ask_again(signed_in, html).status_code == 422
+
+
+def test_whoever_may_not_ask_on_is_offered_nothing_to_mend(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    assert "Fix the row" not in page(signed_in, structured(project, mira))
     viewer = a_person("viewer@example.com")
     Membership.objects.create(user=viewer, project=project, role=Role.VIEWER)
     signed_in.force_login(viewer)
-    assert "Fix the row" not in page(signed_in, job)
+    assert "Fix the row" not in page(signed_in, structured(project, mira, VALUE, WRONG))
 
 
 def test_what_does_not_fit_outside_the_rows_is_listed_with_its_path(
@@ -252,8 +329,12 @@ def test_a_refusal_to_a_schema_is_prose(signed_in: Client, project: Project, mir
 def test_a_result_page_needs_at_most_twelve_queries(
     signed_in: Client, project: Project, mira: User, django_assert_max_num_queries: Any
 ) -> None:
-    job = structured(project, mira, VALUE, WRONG)
+    job = structured(project, mira)
     with django_assert_max_num_queries(12):
+        page(signed_in, job)
+    # The price of asking again for a row is worked out with it.
+    job = structured(project, mira, VALUE, WRONG)
+    with django_assert_max_num_queries(18):
         page(signed_in, job)
 
 
