@@ -22,10 +22,13 @@ from jobs.models import (
     Verdict,
     VerdictValue,
 )
+from jobs.models.outcomes import Kind, Odds, Run, outcomes
 
+RAN_OUT = "max_output_tokens"  # why a job is incomplete that used up its output limit
 ENOUGH = 20  # jobs from which history is trusted more than the prior
 LOOK_BACK = 200  # newest jobs that count
 JUDGED_AMONG = 2_000  # newest jobs of a project whose verdicts count: a few milliseconds
+TELLING = 10  # jobs from which odds are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,17 @@ def experience(
     )
     right = values.count(VerdictValue.RIGHT)
     return Experience(len(values), right, found["sent"], Decimal(found["cost"]), instead)
+
+
+def odds_of(job: Job, runs: Sequence[Run], *, used: int, seen: Sequence[int]) -> list[Odds | None]:
+    """Return how each way to run a job went that ran out at `used` output tokens; one query.
+
+    What its project knows counts; where that are fewer than TELLING jobs, what the projects know whose ids
+    are `seen`. None where these are too few as well.
+    """
+    own = Kind(job.model_id, job.effort, job.mode)
+    found = outcomes(runs, own=own, used=used, project=job.project_id, seen=seen)
+    return [next((odds for odds in both if odds.n >= TELLING), None) for both in found]
 
 
 def guess_input_tokens(text: str) -> int:

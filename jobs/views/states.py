@@ -182,5 +182,8 @@ def _incomplete(story: Story) -> dict[str, Any]:
     if usage is not None and usage.output_tokens:
         found["thought"] = usage.reasoning_tokens / usage.output_tokens * 100
     if story.may_rerun and hasattr(story.job, "prompt"):
-        found["ways"] = ways.ways_on(story.job, usage, story.frame.today)
+        ways_on = ways.ways_on(story.job, usage, story.frame.today)
+        is_practice = story.job.project.is_practice
+        seen = [project.pk for project in story.frame.visible if project.is_practice == is_practice]
+        found["ways"] = ways.with_odds(story.job, ways_on, usage, seen)
     return found

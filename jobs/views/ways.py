@@ -12,6 +12,7 @@ from django.db.models import Exists, Q
 from jobs import forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.models import Job, ModelSpec, Price, Project, User
+from jobs.models.outcomes import Kind, Odds, Run
 from jobs.pricing import Usage
 from jobs.templatetags import ui
 from jobs.views import words
@@ -23,7 +24,7 @@ STANDARD = "standard"
 class Way:
     """One way on: a new job with other settings, its likely cost and its ceiling in USD.
 
-    `problem` says why it cannot be gone; '' if it can.
+    `problem` says why it cannot be gone; '' if it can. `is_best` marks the one that past jobs speak for most.
     """
 
     key: str
@@ -34,7 +35,9 @@ class Way:
     low: Decimal
     high: Decimal
     ceiling: Decimal
+    run: Run
     problem: str = ""
+    is_best: bool = False
 
     def spec(self, job: Job, *, by: User, submission_key: str) -> JobSpec:
         """Return the new job as someone's own; what was confirmed for the first stays confirmed."""
@@ -58,13 +61,30 @@ class _Ground:
 
 def ways_on(job: Job, usage: Usage | None, today: dt.date) -> Sequence[Way]:
     """Return the ways on from a job that used up its output limit; one query."""
-    if job.incomplete_reason != "max_output_tokens":
+    if job.incomplete_reason != forecast.RAN_OUT:
         return []
     read = usage.input_tokens if usage else forecast.guess_input_tokens(job.prompt.text)
     ground = _Ground(job, read, _prices(job.project, today))
     used = usage.output_tokens if usage else job.max_output_tokens
     found = [_more_room(ground, used), _less_effort(ground), _lesser_model(ground)]
     return [way for way in found if way is not None]
+
+
+def with_odds(job: Job, ways: Sequence[Way], usage: Usage | None, seen: Sequence[int]) -> Sequence[Way]:
+    """Return ways with what past jobs say for or against each; one query.
+
+    Those of its project count, or of the projects whose ids are `seen`. The best is one by which
+    half of these or more were completed; of equals it is the cheapest.
+    """
+    used = usage.output_tokens if usage else job.max_output_tokens
+    odds = forecast.odds_of(job, [way.run for way in ways], used=used, seen=seen) if ways else []
+    told = [
+        dataclasses.replace(way, why=_told(job, way, found)) if found else way
+        for way, found in zip(ways, odds, strict=True)
+    ]
+    good = {place: found.part for place, found in enumerate(odds) if found and found.part >= 0.5}
+    best = max(good, key=lambda place: (good[place], -ways[place].ceiling), default=None)
+    return [dataclasses.replace(way, is_best=place == best) for place, way in enumerate(told)]
 
 
 def way_of(job: Job, key: str, today: dt.date) -> Way | None:
@@ -158,6 +178,14 @@ def _lesser_model(ground: _Ground) -> Way | None:
     return None
 
 
+def _told(job: Job, way: Way, odds: Odds) -> str:
+    """Say what past jobs say for or against a way."""
+    jobs = f"{odds.done:,} of {odds.n:,} jobs that"
+    if way.run.kind == Kind(job.model_id, job.effort, job.mode):
+        return f"{jobs} needed more than {job.max_output_tokens:,} finished within this."
+    return f"{jobs} ran out like this one finished when they were run this way."
+
+
 def _is_measurable(job: Job) -> bool:
     """Tell whether a job's ceiling on another model is known here.
 
@@ -178,8 +206,9 @@ def _way(
 ) -> Way:
     """Price a way: all of the job's settings, but for `changes`."""
     job, spec = ground.job, price.model
-    limit = changes.get("max_output_tokens", job.max_output_tokens)
-    factor = spec.mode_factor(changes.get("mode", job.mode))
+    limit, mode = changes.get("max_output_tokens", job.max_output_tokens), changes.get("mode", job.mode)
+    factor = spec.mode_factor(mode)
+    kind = Kind(spec.pk, changes.get("effort", job.effort), mode)
     if spec.pk == job.model_id:
         ceiling = lifecycle.worst_case(job, price, max_output_tokens=limit)
     else:
@@ -199,7 +228,8 @@ def _way(
     if limit_per_job is not None and ceiling > limit_per_job:
         problem = f"Over the {ui.money(limit_per_job)} limit per job"
     low, high = min(low, ceiling), min(high, ceiling)
-    return Way(changes=changes, low=low, high=high, ceiling=ceiling, problem=problem, **said)
+    run = Run(kind, limit, room=int(limit * factor))
+    return Way(changes=changes, low=low, high=high, ceiling=ceiling, run=run, problem=problem, **said)
 
 
 def _prices(project: Project, today: dt.date) -> dict[str, Price]:

@@ -10,7 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs import spend
-from jobs.models import Job, ModelSpec, Price, Project, Prompt, Status, User
+from jobs.access import Role
+from jobs.models import Attempt, AttemptState, Job, ModelSpec, Price, Project, Prompt, Status, User
+from tests.factories import a_project
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -129,6 +131,98 @@ def test_a_smaller_model_is_offered_only_where_its_ceiling_is_known(
     Prompt.objects.filter(job=job).update(tools=[{"type": "function", "name": "f"}])
     ModelSpec.objects.exclude(pk="gpt-6-astra").update(capabilities=["background"])
     assert "model" not in ways(signed_in, job)
+
+
+def past(
+    job: Job, number: int, *, done: int, output: int = 30_000, limit: int = 40_000, **fields: Any
+) -> None:
+    """Make jobs of the kind of a job, `done` of them completed, each with `output` tokens."""
+    like = {name: getattr(job, name) for name in ("project", "submitted_by", "model", "effort", "mode")}
+    like |= {"max_output_tokens": limit, "input_bound": 1, "worst_case": 0, "fingerprint": "f", **fields}
+    jobs = Job.objects.bulk_create(
+        Job(**like, status=Status.COMPLETED if place < done else Status.INCOMPLETE) for place in range(number)
+    )
+    attempt = Attempt.objects.get(job=job)
+    Attempt.objects.bulk_create(
+        Attempt(
+            job=one,
+            number=1,
+            connection=one.project.connection,
+            price=attempt.price,
+            worst_case=0,
+            state=AttemptState.ENDED,
+            usage={"input_tokens": 1, "output_tokens": output},
+        )
+        for one in jobs
+    )
+
+
+def told(client: Client, job: Job) -> dict[str, str]:
+    """Return what the page says for each way, and which has the best odds."""
+    page = client.get(job.get_absolute_url())
+    found = page.context["ways"]
+    best = [way.title for way in found if way.is_best]
+    assert [title for title in best if f"<b>{title}<em>Best odds</em></b>" in page.content.decode()] == best
+    assert page.content.decode().count("Best odds") == len(best) <= 1
+    return {way.key: way.why for way in found} | {"best": best[0] if best else ""}
+
+
+def test_the_best_odds_are_told_from_ten_jobs_on(signed_in: Client, project: Project, mira: User) -> None:
+    job = stopped(project, mira)
+    past(job, 9, done=8)
+    # Neither what needed less, nor what had no more room than this one, nor another kind says anything.
+    past(job, 5, done=5, output=8_999)
+    past(job, 5, done=0, output=20_000, limit=20_000)
+    past(job, 5, done=5, effort="low")
+    assert told(signed_in, job)["best"] == ""
+    past(job, 2, done=2, output=40_001, limit=80_000)
+    found = told(signed_in, job)
+    assert found["limit"] == "8 of 11 jobs that needed more than 20,000 finished within this."
+    assert found["best"] == "Raise the limit to 40,000 tokens"
+    assert found["effort"].startswith("Same limit.")
+
+
+def test_a_way_by_which_most_jobs_failed_is_told_and_is_not_the_best(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = stopped(project, mira)
+    past(job, 10, done=4)
+    found = told(signed_in, job)
+    assert found["limit"] == "4 of 10 jobs that needed more than 20,000 finished within this."
+    assert found["best"] == ""
+
+
+def test_another_effort_or_model_is_judged_by_what_was_run_again_there(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job, other = stopped(project, mira), stopped(project, mira, spec={"effort": "medium"})
+    past(job, 10, done=7)
+    lower = {"effort": "medium", "limit": 20_000, "output": 9_000}
+    past(job, 30, done=30, **lower)  # begun there
+    past(job, 30, done=30, rerun_of=other, **lower)  # another kind of job ran out before
+    assert told(signed_in, job)["best"] == "Raise the limit to 40,000 tokens"
+    past(job, 10, done=8, rerun_of=job, **lower)
+    found = told(signed_in, job)
+    assert found["effort"] == "8 of 10 jobs that ran out like this one finished when they were run this way."
+    assert found["best"] == "Lower the effort to medium"
+    smaller = ModelSpec.objects.get(pk="gpt-5.6-sol")
+    past(job, 10, done=8, rerun_of=job, model=smaller, effort="high", limit=20_000, output=9_000)
+    # Of two that are as good the cheaper one is better.
+    assert told(signed_in, job)["best"] == "Try gpt-5.6-sol first, high effort"
+
+
+def test_where_the_project_knows_too_little_all_that_one_can_see_counts(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = stopped(project, mira)
+    past(job, 4, done=4)
+    foreign, real = a_project("foreign"), a_project("real", is_practice=False, members={mira: Role.SUBMITTER})
+    for unseen in (foreign, real):
+        past(job, 20, done=20, project=unseen)
+    assert told(signed_in, job)["best"] == ""
+    seen = a_project("seen", members={mira: Role.VIEWER})
+    past(job, 6, done=5, project=seen)
+    assert told(signed_in, job)["limit"] == "9 of 10 jobs that needed more than 20,000 finished within this."
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "steered"])
