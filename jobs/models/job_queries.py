@@ -2,14 +2,12 @@
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.search import SearchHeadline
-from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
@@ -20,6 +18,7 @@ from jobs.models.indexed import by_index
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
+from jobs.models.questions import Blank, Figure, filled
 from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNASKABLE, UNFINISHED, Status
 
@@ -54,8 +53,8 @@ _VALUE = {Order.NEWEST: models.F("created_at"), Order.COSTLIEST: models.F("cost"
 class Place(NamedTuple):
     """Where a job stands in an order: the value it is ordered by, and its id."""
 
-    value: dt.datetime | Decimal | dt.timedelta
-    pk: int
+    value: Any  # a moment, USD or a span of time; or a blank, as the id
+    pk: Any
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -185,27 +184,14 @@ class JobQuerySet(models.QuerySet["Job"]):
         found = of_each.annotate(found=models.Func(own, function="unnest")).values("found")
         return self.model.objects.filter(pk__in=found).in_order(order)[:most]
 
-    def cost(self) -> Decimal:
+    def cost(self) -> Figure:
         """What they cost together so far, USD."""
-        return Decimal(self.aggregate(total=models.Sum("cost", default=Decimal(0)))["total"])
+        return Figure("coalesce(sum(cost), 0)", self.order_by().values("cost"))
 
-    def counts(self, groups: Sequence[Collection[str]], most: int) -> list[int]:
-        """Return how many are in each group of statuses, counting at most `most` of each.
-
-        The question is written once, with the statuses left open: the ORM takes a millisecond for each.
-        """
+    def counted(self, most: int) -> "StatusCount":
+        """How many are in groups of statuses, counting at most `most` of each."""
         is_in_group = RawSQL("status = ANY (string_to_array(tab.statuses, ','))", (), models.BooleanField())
-        own = self.filter(is_in_group).order_by().values("pk")[:most]
-        try:
-            sql, params = own.query.sql_with_params()
-        except EmptyResultSet:  # among no ids: nothing needs to be asked
-            return [0] * len(groups)
-        counted = (
-            f"SELECT (SELECT count(*) FROM ({sql}) few) FROM unnest(%s::text[])"  # noqa: S608
-            " WITH ORDINALITY tab(statuses, place) ORDER BY place"
-        )
-        rows = by_index(counted, [*params, [",".join(group) for group in groups]])
-        return [count for (count,) in rows]
+        return StatusCount(self.filter(is_in_group).order_by().values("pk")[:most])
 
     def asked_with(self, schema_name: str) -> "JobQuerySet":
         """Those that asked for a structured result by a schema of this name."""
@@ -227,7 +213,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         name = models.When(paused, then="project__connection__name")
         return self.for_list().annotate(paused_connection=models.Case(name))
 
-    def with_hits(self, words: str) -> "JobQuerySet":
+    def with_hits(self, words: str | Blank) -> "JobQuerySet":
         """With `title_hit` and `hit`: title, and text around what was looked for, which HIT surrounds."""
         query, begin, end = asked_for(words), *HIT
         marks: dict[str, Any] = {"config": LANGUAGE, "start_sel": begin, "stop_sel": end}
@@ -241,3 +227,20 @@ class JobQuerySet(models.QuerySet["Job"]):
         """With `usage`, as the API reports it, of the last attempt that has any."""
         known = Attempt.objects.filter(job=models.OuterRef("pk"), usage__isnull=False)
         return self.annotate(usage=models.Subquery(known.order_by("-number").values("usage")[:1]))
+
+
+class StatusCount:
+    """How many of some jobs, which may have blanks, are in each of several groups of statuses."""
+
+    def __init__(self, rows: models.QuerySet[Any, Any]) -> None:
+        sql, self._params = rows.query.sql_with_params()
+        # The groups stay open, so that the question is written once and not for each of them.
+        self._sql = (
+            f"SELECT (SELECT count(*) FROM ({sql}) few) FROM unnest(%s::text[])"  # noqa: S608
+            " WITH ORDINALITY tab(statuses, place) ORDER BY place"
+        )
+
+    def ask(self, groups: Sequence[Collection[str]], **values: Any) -> list[int]:
+        """Return the count of each group, with a value for every blank."""
+        params = [*filled(self._params, values), [",".join(group) for group in groups]]
+        return [count for (count,) in by_index(self._sql, params)]

@@ -300,10 +300,10 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         after = (month + dt.timedelta(days=32)).replace(day=1)
         return self.filter(spent_on__gte=month, spent_on__lt=after)
 
-    def by_day(self) -> dict[dt.date, tuple[Decimal, int]]:
-        """What was charged on each day, USD, and how many charges that were."""
+    def by_day(self) -> "models.QuerySet[DailySpend, Any]":
+        """Each day with what was charged on it, USD, and how many charges that were."""
         sums = self.values("spent_on").annotate(total=models.Sum("cost"), charged=models.Sum("jobs"))
-        return {row["spent_on"]: (row["total"], row["charged"]) for row in sums}
+        return sums.values_list("spent_on", "total", "charged")
 
     def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
         """Each as the columns of a spreadsheet, day by day."""
