@@ -1,7 +1,6 @@
 """Questions about many jobs: who may see them, what is due, and what a list shows of them."""
 
 import datetime as dt
-from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,11 +13,10 @@ from django.db.models.functions import Coalesce, Concat, Left, Now
 
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import KeySource
-from jobs.models.indexed import by_index
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
-from jobs.models.questions import Blank, Figure, filled
+from jobs.models.questions import Blank, Statement
 from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNASKABLE, UNFINISHED, Status
 
@@ -38,6 +36,8 @@ _LISTED = (
     "incomplete_reason",
 )  # fmt: skip
 
+_VERSION = ("id", "version", "status", "created_at")
+
 
 class Order(StrEnum):
     """What a list begins with; equals are told apart by id."""
@@ -47,7 +47,7 @@ class Order(StrEnum):
     LONGEST = "longest"
 
 
-_VALUE = {Order.NEWEST: models.F("created_at"), Order.COSTLIEST: models.F("cost"), Order.LONGEST: TOOK}
+_VALUE: dict[Order, Any] = {Order.NEWEST: models.F("created_at"), Order.COSTLIEST: models.F("cost"), Order.LONGEST: TOOK}
 
 
 class Place(NamedTuple):
@@ -158,40 +158,59 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def in_order(self, order: Order, *, after: Place | None = None) -> "JobQuerySet":
         """In an order, which an index has ready; with `after` from there on, however deep that is."""
-        rows = self.alias(value=_VALUE[order]).order_by(models.F("value").desc(), "-pk")
+        rows = self.alias(place=_VALUE[order]).order_by(models.F("place").desc(), "-pk")
         if after is None:
             return rows
         # The range is what the index can use; the exclusion only trims its first value.
-        return rows.filter(value__lte=after.value).exclude(value=after.value, pk__gte=after.pk)
+        return rows.filter(place__lte=after.value).exclude(place=after.value, pk__gte=after.pk)
 
-    def page(
-        self,
-        most: int,
-        order: Order,
-        *,
-        after: Place | None = None,
-        of_each: models.QuerySet[Project] | None = None,
-    ) -> "JobQuerySet":
-        """The first `most` in an order, from a place on.
+    def page(self, most: int, order: Order, *, after: Place | None = None) -> "JobQuerySet":
+        """The first `most` in an order, from a place on."""
+        return self.in_order(order, after=after)[:most]
 
-        With `of_each` only those of these projects, each found in its project's own index. Asked for all of
-        them at once, the database would read everybody's jobs in that order, hoping to meet some of theirs.
+    def versions(self) -> models.QuerySet["Job", Any]:
+        """Each by id, version, status and when it was made: what tells one look of a list from the next."""
+        return self.values_list(*_VERSION)
+
+    def versions_of_each(
+        self, projects: models.QuerySet[Project], most: int, order: Order, *, after: Place | None = None
+    ) -> Statement:
+        """The versions of the first `most` of some projects, each found in its project's own index.
+
+        Asked for all of them at once, the database would read everybody's jobs in that order, hoping to meet
+        some of theirs.
         """
-        rows = self.in_order(order, after=after)
-        if of_each is None:
-            return rows[:most]
-        own = ArraySubquery(rows.filter(project=models.OuterRef("pk")).values("pk")[:most])
-        found = of_each.annotate(found=models.Func(own, function="unnest")).values("found")
-        return self.model.objects.filter(pk__in=found).in_order(order)[:most]
+        own = self.filter(project=RawSQL("own.id", ())).page(most, order, after=after)
+        columns = ", ".join(f"found.{name}" for name in _VERSION)
+        return Statement(
+            f"SELECT {columns} FROM ({{}}) own, LATERAL ({{}}) found({', '.join(_VERSION)}, place)"  # noqa: S608
+            f" ORDER BY found.place DESC, found.id DESC LIMIT {most}",
+            projects.order_by().values("id"),
+            own.values_list(*_VERSION, _VALUE[order]),
+        )
 
-    def cost(self) -> Figure:
+    def cost(self) -> Statement:
         """What they cost together so far, USD."""
-        return Figure("coalesce(sum(cost), 0)", self.order_by().values("cost"))
+        return Statement("SELECT coalesce(sum(cost), 0) FROM ({}) summed", self.order_by().values("cost"))
 
-    def counted(self, most: int) -> "StatusCount":
-        """How many are in groups of statuses, counting at most `most` of each."""
+    def number(self, most: int) -> Statement:
+        """How many they are, counting at most `most`."""
+        return Statement("SELECT count(*) FROM ({}) counted", self.order_by().values("pk")[:most])
+
+    def numbers(self, most: int) -> Statement:
+        """How many are in each of `groups` of statuses, counting at most `most` of each.
+
+        A group is written as its statuses with commas between them.
+        """
+        # The groups stay open, so that the question is written once and not for each of them.
         is_in_group = RawSQL("status = ANY (string_to_array(tab.statuses, ','))", (), models.BooleanField())
-        return StatusCount(self.filter(is_in_group).order_by().values("pk")[:most])
+        return Statement(
+            "SELECT (SELECT count(*) FROM ({}) few) FROM unnest({}::text[])"
+            " WITH ORDINALITY tab(statuses, place) ORDER BY place",
+            self.filter(is_in_group).order_by().values("pk")[:most],
+            Blank("groups"),
+            by_index=True,
+        )
 
     def asked_with(self, schema_name: str) -> "JobQuerySet":
         """Those that asked for a structured result by a schema of this name."""
@@ -227,20 +246,3 @@ class JobQuerySet(models.QuerySet["Job"]):
         """With `usage`, as the API reports it, of the last attempt that has any."""
         known = Attempt.objects.filter(job=models.OuterRef("pk"), usage__isnull=False)
         return self.annotate(usage=models.Subquery(known.order_by("-number").values("usage")[:1]))
-
-
-class StatusCount:
-    """How many of some jobs, which may have blanks, are in each of several groups of statuses."""
-
-    def __init__(self, rows: models.QuerySet[Any, Any]) -> None:
-        sql, self._params = rows.query.sql_with_params()
-        # The groups stay open, so that the question is written once and not for each of them.
-        self._sql = (
-            f"SELECT (SELECT count(*) FROM ({sql}) few) FROM unnest(%s::text[])"  # noqa: S608
-            " WITH ORDINALITY tab(statuses, place) ORDER BY place"
-        )
-
-    def ask(self, groups: Sequence[Collection[str]], **values: Any) -> list[int]:
-        """Return the count of each group, with a value for every blank."""
-        params = [*filled(self._params, values), [",".join(group) for group in groups]]
-        return [count for (count,) in by_index(self._sql, params)]

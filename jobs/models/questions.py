@@ -4,13 +4,15 @@ Writing a question takes the ORM one to four milliseconds, and the database a fr
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
+
+from jobs.models import indexed
 
 
 class Blank(models.Expression):
@@ -62,20 +64,33 @@ class Question[Row]:
         return list(rows)
 
 
-class Figure:
-    """One figure of the rows of a QuerySet with blanks, in the words of SQL."""
+class Statement:
+    """A statement of our own around what the ORM writes: each QuerySet, blank or statement stands at a {}."""
 
-    def __init__(self, figure: str, rows: models.QuerySet[Any, Any]) -> None:
-        sql, self._params = rows.query.sql_with_params()
-        self._sql = f"SELECT {figure} FROM ({sql}) summed"  # noqa: S608
+    def __init__(
+        self, sql: str, *parts: "models.QuerySet[Any, Any] | Blank | Statement", by_index: bool = False
+    ) -> None:
+        written = [_written(part) for part in parts]
+        self.sql = sql.format(*(text for text, _ in written))
+        self.params = tuple(param for _, params in written for param in params)
+        self._by_index = by_index
 
-    def ask(self, **values: Any) -> Any:
-        """Return the figure, with a value for every blank."""
+    def ask(self, **values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows as the database gives them, with a value for every blank."""
+        params = filled(self.params, values)
+        if self._by_index:
+            return indexed.by_index(self.sql, params)
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, filled(self._params, values))
-            return cursor.fetchone()[0]
+            cursor.execute(self.sql, params)
+            return list(cursor.fetchall())
 
 
 def filled(params: Iterable[Any], values: Mapping[str, Any]) -> list[Any]:
     """Return parameters with every blank filled in."""
     return [values[one.name] if isinstance(one, Blank) else one for one in params]
+
+
+def _written(part: models.QuerySet[Any, Any] | Blank | Statement) -> tuple[str, Sequence[Any]]:
+    if isinstance(part, Statement):
+        return part.sql, part.params
+    return ("%s", (part,)) if isinstance(part, Blank) else part.query.sql_with_params()

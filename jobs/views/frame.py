@@ -16,7 +16,7 @@ from django.urls import reverse
 from jobs import VERSION, clock
 from jobs.models import BudgetPeriod, Connection, Job, Project, Scope, User, Workspace
 from jobs.models.projects import ProjectQuerySet, Someone
-from jobs.models.questions import Anyone, Blank, Figure, Question
+from jobs.models.questions import Anyone, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.words import paused_because
 
@@ -105,7 +105,8 @@ class Frame:
     @cached_property
     def in_flight(self) -> int:
         """How many jobs the person can see that are not final; counting stops at MOST_COUNTED."""
-        return int(_in_flight(is_superuser=self.user.is_superuser).ask(person=self.user.pk))
+        ((number,),) = _in_flight(is_superuser=self.user.is_superuser).ask(person=self.user.pk)
+        return int(number)
 
     @cached_property
     def projects(self) -> list[SeenProject]:
@@ -277,9 +278,8 @@ def _workspace() -> Question[Workspace]:
 
 
 @lru_cache
-def _in_flight(*, is_superuser: bool) -> Figure:
-    rows = Job.objects.visible_to(Anyone(is_superuser)).unfinished()
-    return Figure("count(*)", rows.order_by().values("pk")[:MOST_COUNTED])
+def _in_flight(*, is_superuser: bool) -> Statement:
+    return Job.objects.visible_to(Anyone(is_superuser)).unfinished().number(MOST_COUNTED)
 
 
 @lru_cache

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, ME, Wanted, written
 from jobs.models import IN_FLIGHT, UNFINISHED, Job, JobText, ModelSpec, Project, Status, User
-from jobs.models.job_queries import JobQuerySet, Order, Place
-from jobs.models.questions import Among, Blank, Question
+from jobs.models.job_queries import Order, Place
+from jobs.models.questions import Among, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.frame import Frame, held_up, pauses_of
 from jobs.views.job_rows import Card, Day, Row
@@ -186,7 +186,7 @@ class JobList:
     @cached_property
     def _seen(self) -> list[Seen]:
         question = _versions(self.wanted.shape, most=PAGE + 1, with_pauses=False)
-        return question.ask(**self.wanted.blanks)
+        return [(pk, version, status, at) for pk, version, status, at in question.ask(**self.wanted.blanks)]
 
     @cached_property
     def _read(self) -> list[Job]:
@@ -222,32 +222,29 @@ def _found(wanted: Wanted) -> list[int] | None:
     return found if len(found) <= MOST_FOUND else None
 
 
-def _first(wanted: Wanted, most: int) -> JobQuerySet:
-    """Return the first rows of the page."""
+@lru_cache(QUESTIONS)
+def _versions(shape: Wanted, *, most: int, with_pauses: bool) -> Statement:
+    """Ask for the page and the cards, and for pauses, by what the version tag is made of."""
+    parts: list[Any] = [_page(shape, most)]
+    if _has_cards(shape):
+        flight = shape.filtered(shape.visible()).unfinished()
+        parts.append(flight.page(MOST_CARDS + 1, Order.NEWEST).versions())
+    if with_pauses:
+        paused = held_up(shape.user).order_by()
+        none, word = Value(0), Value(PAUSED, CharField())
+        parts.append(paused.values_list("connection", none, word, "connection__paused_at"))
+    return Statement(" UNION ALL ".join(["({})"] * len(parts)), *parts)
+
+
+def _page(wanted: Wanted, most: int) -> Any:
     # What has an index of its own in this order is read from there; else project by project.
     has_index = not INDEXED.isdisjoint(name for name, _ in wanted.meant) or (
         wanted.status and wanted.order is not Order.NEWEST
     )
     if wanted.user.is_superuser or wanted.search or has_index:
-        return wanted.rows(wanted.visible()).page(most, wanted.order, after=wanted.after)
+        return wanted.rows(wanted.visible()).page(most, wanted.order, after=wanted.after).versions()
     own = Project.objects.visible_to(wanted.user)
-    return wanted.rows(Job.objects.all()).page(most, wanted.order, after=wanted.after, of_each=own)
-
-
-@lru_cache(QUESTIONS)
-def _versions(shape: Wanted, *, most: int, with_pauses: bool) -> Question[Seen]:
-    """Ask for the page and the cards, and for pauses, by what the version tag is made of."""
-    shown = ("pk", "version", "status", "created_at")
-    found: Any = _first(shape, most).values_list(*shown)
-    others: list[Any] = []
-    if _has_cards(shape):
-        flight = shape.filtered(shape.visible()).unfinished().in_order(Order.NEWEST)
-        others.append(flight.values_list(*shown)[: MOST_CARDS + 1])
-    if with_pauses:
-        paused = held_up(shape.user).order_by()
-        none, word = Value(0), Value(PAUSED, CharField())
-        others.append(paused.values_list("connection", none, word, "connection__paused_at"))
-    return Question(found.union(*others, all=True) if others else found)
+    return wanted.rows(Job.objects.all()).versions_of_each(own, most, wanted.order, after=wanted.after)
 
 
 @lru_cache

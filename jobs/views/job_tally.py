@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, TABS, Wanted
 from jobs.models import FINAL, UNFINISHED, DailySpend, Job
-from jobs.models.job_queries import JobQuerySet, Order, StatusCount
-from jobs.models.questions import Among, Blank, Figure, Question
+from jobs.models.job_queries import JobQuerySet, Order
+from jobs.models.questions import Among, Blank, Question, Statement
 from jobs.views.frame import Frame
 
 MOST_COUNTED = 1_000  # beyond it a number says nothing more, and takes its time
@@ -65,7 +65,8 @@ class Tally:
         if self._whole is not None:
             return sum((job.cost for job in self._whole if job.project_id not in aside), Decimal(0))
         question = _cost(self._wanted.shape, is_split=bool(aside))
-        return Decimal(question.ask(**self._wanted.blanks, projects=self._ids, aside=aside))
+        ((cost,),) = question.ask(**self._wanted.blanks, projects=self._ids, aside=aside)
+        return Decimal(cost)
 
     def by_day(self, days: Sequence[dt.date]) -> dict[dt.date, tuple[Decimal, int]]:
         """Return what was charged on each day, USD, and how often, where the filters let the rollups tell."""
@@ -94,10 +95,10 @@ class Tally:
         wanted = self._wanted
         if wanted.search and wanted.found is None:
             return {}
-        groups = {status.value: [status] for status in FINAL} | {FLIGHT: UNFINISHED}
+        groups = {status.value: status for status in FINAL} | {FLIGHT: ",".join(UNFINISHED)}
         question = _counts(wanted.shape, most=MOST_COUNTED + 1)
-        found = question.ask([*groups.values()], **wanted.blanks, projects=self._ids)
-        counts = dict(zip(groups, found, strict=True))
+        found = question.ask(**wanted.blanks, projects=self._ids, groups=[*groups.values()])
+        counts = {group: count for group, (count,) in zip(groups, found, strict=True)}
         # What is looked for is found wherever it stands; else what has not ended has its cards.
         all_of_it = sum(counts.values()) - (0 if wanted.search else counts[FLIGHT])
         return {"": all_of_it, **counts}
@@ -126,12 +127,12 @@ def _in_sight(wanted: Wanted) -> JobQuerySet:
 
 
 @lru_cache(QUESTIONS)
-def _counts(shape: Wanted, *, most: int) -> StatusCount:
-    return shape.filtered(_in_sight(shape)).counted(most)
+def _counts(shape: Wanted, *, most: int) -> Statement:
+    return shape.filtered(_in_sight(shape)).numbers(most)
 
 
 @lru_cache(QUESTIONS)
-def _cost(shape: Wanted, *, is_split: bool) -> Figure:
+def _cost(shape: Wanted, *, is_split: bool) -> Statement:
     """Ask what the jobs of a list cost, all of them or all but those of some projects."""
     rows = shape.rows(_in_sight(shape))
     return (rows.exclude(Among("project", Blank("aside"))) if is_split else rows).cost()
