@@ -16,7 +16,7 @@ from jobs.models.connections import KeySource
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
-from jobs.models.questions import Blank, Statement
+from jobs.models.questions import BY_INDEX, Blank, Statement
 from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNASKABLE, UNFINISHED, Status
 
@@ -47,7 +47,11 @@ class Order(StrEnum):
     LONGEST = "longest"
 
 
-_VALUE: dict[Order, Any] = {Order.NEWEST: models.F("created_at"), Order.COSTLIEST: models.F("cost"), Order.LONGEST: TOOK}
+_VALUE: dict[Order, Any] = {
+    Order.NEWEST: models.F("created_at"),
+    Order.COSTLIEST: models.F("cost"),
+    Order.LONGEST: TOOK,
+}
 
 
 class Place(NamedTuple):
@@ -209,7 +213,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             " WITH ORDINALITY tab(statuses, place) ORDER BY place",
             self.filter(is_in_group).order_by().values("pk")[:most],
             Blank("groups"),
-            by_index=True,
+            hint=BY_INDEX,
         )
 
     def asked_with(self, schema_name: str) -> "JobQuerySet":

@@ -16,7 +16,7 @@ from django.urls import reverse
 from jobs import VERSION, clock
 from jobs.models import BudgetPeriod, Connection, Job, Project, Scope, User, Workspace
 from jobs.models.projects import ProjectQuerySet, Someone
-from jobs.models.questions import Anyone, Blank, Question, Statement
+from jobs.models.questions import AS_JOINED, Anyone, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.words import paused_because
 
@@ -311,7 +311,7 @@ def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
         Subquery(period.values("spent")),
         Subquery(period.values("cap")),
     )
-    return Question(found)
+    return Question(found, hint=AS_JOINED)
 
 
 def _person(request: HttpRequest) -> User | None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from jobs.forms.job_filter import FLIGHT, ME, Wanted, written
 from jobs.models import IN_FLIGHT, UNFINISHED, Job, JobText, ModelSpec, Project, Status, User
 from jobs.models.job_queries import Order, Place
-from jobs.models.questions import Among, Blank, Question, Statement
+from jobs.models.questions import AS_JOINED, Among, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.frame import Frame, held_up, pauses_of
 from jobs.views.job_rows import Card, Day, Row
@@ -250,7 +250,7 @@ def _page(wanted: Wanted, most: int) -> Any:
 @lru_cache
 def _shown(*, with_hits: bool) -> Question[Job]:
     rows = Job.objects.filter(Among("pk", Blank("ids"))).for_cards().with_usage()
-    return Question(rows.with_hits(Blank("words")) if with_hits else rows)
+    return Question(rows.with_hits(Blank("words")) if with_hits else rows, hint=AS_JOINED)
 
 
 @lru_cache

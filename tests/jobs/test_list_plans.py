@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.access import Role
 from jobs.models import Job, JobText, Status, User
-from jobs.models.indexed import BY_INDEX
+from jobs.models.questions import AS_JOINED, BY_INDEX, HINTED
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
@@ -92,13 +92,17 @@ def plans(client: Client, path: str) -> list[str]:
     with CaptureQueriesContext(connection) as asked:
         assert client.get(path).status_code == 200
     found = []
-    before, after = BY_INDEX.split("{}")
     with connection.cursor() as cursor:
         for query in asked:
-            sql = query["sql"].removeprefix(before).removesuffix(after)
+            sql, hinted = query["sql"], "{}"
+            for hint in (BY_INDEX, AS_JOINED):
+                before, after = HINTED.format(*hint, "{}").split("{}")
+                if sql.startswith(before):
+                    sql, hinted = sql.removeprefix(before).removesuffix(after), f"{before}{{}}{after}"
             if sql.startswith(("SELECT", "(SELECT")):
-                cursor.execute(f"SET LOCAL enable_seqscan = {'on' if sql == query['sql'] else 'off'}")
-                cursor.execute(f"EXPLAIN {sql}")
+                cursor.execute(hinted.format(f"EXPLAIN {sql}"))
+                while cursor.description is None:
+                    cursor.nextset()
                 found.append("\n".join(line for (line,) in cursor.fetchall()))
     return found
 
