@@ -124,7 +124,10 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def thread_of(self, job: "Job") -> "JobQuerySet":
         """The jobs of the thread that a job belongs to, with all its branches, oldest first."""
-        first = job.root_id or job.pk
+        return self.thread_from(job.root_id or job.pk)
+
+    def thread_from(self, first: int | Blank) -> "JobQuerySet":
+        """The jobs of the thread that began with a job, with all its branches, oldest first."""
         return self.filter(models.Q(pk=first) | models.Q(root=first)).order_by("created_at", "pk")
 
     def chain_to(self, job: "Job") -> list["Job"]:

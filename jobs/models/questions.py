@@ -63,6 +63,8 @@ class Question[Row]:
         self._rows = rows
         self._compiler: SQLCompiler = rows.query.get_compiler(DEFAULT_DB_ALIAS)
         self._sql, self._params = self._compiler.as_sql()
+        columns = [column for column, *_ in self._compiler.select[: self._compiler.col_count]]
+        self._converters = self._compiler.get_converters(columns)
         self._hint = hint
 
     def ask(self, **values: Any) -> list[Row]:
@@ -72,6 +74,7 @@ class Question[Row]:
         # Questions are shared by all threads, each of which has a connection of its own.
         compiler.connection = connections[DEFAULT_DB_ALIAS]
         compiler.execute_sql = lambda *_, **__: [answer]  # type: ignore[assignment,method-assign]
+        compiler.get_converters = lambda _: self._converters  # type: ignore[assignment,method-assign]
         rows = self._rows.all()
         rows.query.get_compiler = lambda *_, **__: compiler  # type: ignore[method-assign]
         # No QuerySet is handed out: what anyone added to it would be ignored.
