@@ -9,8 +9,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from jobs.models.people import name_of
-from jobs.models.projects import Project, Someone
+from jobs.models.people import User, name_of
+from jobs.models.projects import ApiToken, Project, Someone
 from jobs.models.questions import Among, Blank
 
 AMOUNT: dict[str, Any] = {"max_digits": 20, "decimal_places": 10}  # USD
@@ -388,16 +388,17 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
     ) -> "models.QuerySet[MonthlySpend, Any]":
         """Each person's and token's USD and charges of a month, dearest first, and USD of the one before."""
         this, last = models.Q(month=month), models.Q(month=before)
-        rows = self.filter(this | last, user__isnull=False).values(
-            "user", "token", "token__name", name=name_of("user")
-        )
+        rows = self.filter(this | last, user__isnull=False).values("user", "token")
         sums = rows.annotate(
             # First, for `cost` means the sum from then on.
             before=models.Sum("cost", filter=last, default=ZERO),
             cost=models.Sum("cost", filter=this, default=ZERO),
             jobs=models.Sum("jobs", filter=this, default=0),
-        )
-        return sums.order_by("-cost", "-before", "user", "token")
+        ).order_by("-cost", "-before", "user", "token")
+        # Looked up for those that are shown: joined, it would be read for every row that is summed.
+        person = User.objects.filter(pk=models.OuterRef("user")).values(said=name_of())
+        token = ApiToken.objects.filter(pk=models.OuterRef("token")).values("name")
+        return sums.annotate(name=models.Subquery(person), token_name=models.Subquery(token))
 
     def buckets_of(
         self, model: str | Blank, months: Sequence[dt.date] | Blank

@@ -3,7 +3,6 @@
 import datetime as dt
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -11,11 +10,10 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from jobs import clock
-from jobs.models import DailySpend, Project
-from jobs.models.questions import Anyone, Question
+from jobs.models import DailySpend
 from jobs.views import month_charts
 from jobs.views.downloads import file, table
-from jobs.views.frame import frame_of, person_of
+from jobs.views.frame import SeenProject, frame_of, person_of
 from jobs.views.month import Month
 
 COLUMNS = (
@@ -31,17 +29,17 @@ class Wanted:
 
     month: dt.date
     this_month: dt.date
-    visible: list[Project]
-    project: Project | None
+    visible: list[SeenProject]
+    project: SeenProject | None
     is_practice: bool
 
     @property
-    def side(self) -> list[Project]:
+    def side(self) -> list[SeenProject]:
         """The projects one may choose from: real ones or practice ones, never both."""
         return [project for project in self.visible if project.is_practice == self.is_practice]
 
     @property
-    def projects(self) -> list[Project]:
+    def projects(self) -> list[SeenProject]:
         return [self.project] if self.project else self.side
 
     @property
@@ -89,8 +87,7 @@ def budget(request: HttpRequest) -> HttpResponse:
 
 def _wanted(request: HttpRequest) -> Wanted:
     this_month = clock.month_of(frame_of(request).today)
-    person = person_of(request)
-    visible = _visible(is_superuser=person.is_superuser).ask(person=person.pk)
+    visible = frame_of(request).visible
     slug = request.GET.get("project", "")
     project = next((one for one in visible if one.slug == slug), None)
     if slug and project is None:
@@ -99,11 +96,6 @@ def _wanted(request: HttpRequest) -> Wanted:
     # Who sees nothing real is shown practice.
     is_practice = is_practice or not any(not one.is_practice for one in visible)
     return Wanted(_month(request.GET.get("month", ""), this_month), this_month, visible, project, is_practice)
-
-
-@lru_cache
-def _visible(*, is_superuser: bool) -> Question[Project]:
-    return Question(Project.objects.visible_to(Anyone(is_superuser)).select_related("connection"))
 
 
 def _month(asked: str, this_month: dt.date) -> dt.date:
@@ -120,5 +112,9 @@ def _month(asked: str, this_month: dt.date) -> dt.date:
 
 def _spreadsheet(wanted: Wanted) -> HttpResponse:
     """Return what the page sums: a row a day, project, model, effort, person and token; real money only."""
-    rows = DailySpend.objects.real().filter(project__in=wanted.projects).in_month(wanted.month)
+    rows = (
+        DailySpend.objects.real()
+        .filter(project__in=[project.pk for project in wanted.projects])
+        .in_month(wanted.month)
+    )
     return file(table(COLUMNS, rows.for_spreadsheet()), "text/csv", f"ponder-{wanted.month:%Y-%m}.csv")

@@ -39,6 +39,7 @@ class SeenProject(NamedTuple):
     pk: int
     name: str
     slug: str
+    created_at: dt.datetime
     archived_at: dt.datetime | None
     connection_id: int
     is_practice: bool
@@ -55,6 +56,9 @@ class SeenProject(NamedTuple):
     @property
     def swatch(self) -> int:
         return swatch_of(self.pk)
+
+    def get_absolute_url(self) -> str:
+        return f"/projects/{self.slug}/"
 
 
 class Retiring(NamedTuple):
@@ -298,6 +302,7 @@ def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
         "pk",
         "name",
         "slug",
+        "created_at",
         "archived_at",
         "connection_id",
         "connection__is_practice",

@@ -13,7 +13,7 @@ from jobs import clock, pricing
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, Project
 from jobs.models.money import period_of
 from jobs.models.questions import Blank, Question
-from jobs.views.frame import SWATCHES, swatch_of
+from jobs.views.frame import SWATCHES, SeenProject, swatch_of
 
 ZERO = Decimal(0)
 NAMED = 4  # projects with a colour of their own beside one for all others
@@ -42,7 +42,7 @@ def capped_projects(projects: Sequence[Project], month: dt.date) -> list[Capped]
 class Line:
     """A project in a month: USD spent, and its cap if it has one; `swatch` is its colour on this page."""
 
-    project: Project
+    project: SeenProject
     period: BudgetPeriod | None
     spent: Decimal
     swatch: int
@@ -126,7 +126,7 @@ class Month:
     """
 
     def __init__(
-        self, first: dt.date, today: dt.date, projects: Sequence[Project], *, with_workspace: bool
+        self, first: dt.date, today: dt.date, projects: Sequence[SeenProject], *, with_workspace: bool
     ) -> None:
         """Look at the month that begins on `first`; the workspace's cap shows what all projects spend."""
         self.first, self.today, self.projects = first, today, projects
@@ -172,13 +172,10 @@ class Month:
         if not self.models:
             return None
         model = max(self.models, key=lambda share: share.cost).name
-        found: dict[dt.date, list[int]] = {}
         months = [self.first, self.before]
-        for month, buckets in _buckets().ask(projects=self._ids, model=model, months=months):
-            found[month] = [
-                sum(pair) for pair in zip(found.get(month, [0] * len(buckets)), buckets, strict=True)
-            ]
-        return _costs(model, found[self.first], found.get(self.before, []))
+        rows = _buckets().ask(projects=self._ids, model=model, months=months)
+        now, then = ([buckets for month, buckets in rows if month == one] for one in months)
+        return _costs(model, _together(now), _together(then))
 
     @cached_property
     def _ids(self) -> list[int]:
@@ -317,7 +314,7 @@ class Month:
         return sum(map(bool, self._spent_of.values())) > SWATCHES
 
     @cached_property
-    def _in_order(self) -> list[Project]:
+    def _in_order(self) -> list[SeenProject]:
         return sorted(
             self.projects, key=lambda project: (-self._spent_of.get(project.pk, ZERO), project.name)
         )
@@ -374,6 +371,10 @@ def _by_person() -> Question[dict[str, Any]]:
 def _buckets() -> Question[tuple[dt.date, list[int]]]:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Question(sums.buckets_of(Blank("model"), Blank("months")))
+
+
+def _together(buckets: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(counts) for counts in zip(*buckets, strict=True)]
 
 
 def _costs(model: str, buckets: Sequence[int], before: Sequence[int]) -> Costs | None:
