@@ -36,6 +36,7 @@ _LISTED = (
     "incomplete_reason",
 )  # fmt: skip
 
+FEW = 1_000  # jobs that are rather sorted than looked for in an order
 _VERSION = ("id", "version", "status", "created_at")
 
 
@@ -196,6 +197,25 @@ class JobQuerySet(models.QuerySet["Job"]):
             own.values_list(*_VERSION, _VALUE[order]),
         )
 
+    def versions_of_few(self, most: int, order: Order, *, after: Place | None = None) -> Statement:
+        """The versions of the first `most` of jobs that may be few, the last far down in the order.
+
+        Few are rather read together and sorted: in their order the database would look through all jobs.
+        """
+        rest = self.in_order(order, after=after)
+        columns = ", ".join(_VERSION)
+        return Statement(
+            "WITH number AS MATERIALIZED (SELECT count(*) AS found FROM ({}) counted),"  # noqa: S608
+            f" few AS MATERIALIZED (SELECT * FROM ({{}}) one({columns}, place)"
+            f" WHERE (SELECT found FROM number) BETWEEN 1 AND {FEW})"
+            f" (SELECT * FROM ({{}}) page WHERE (SELECT found FROM number) > {FEW})"
+            f" UNION ALL (SELECT {columns} FROM few ORDER BY place DESC, id DESC LIMIT {most})",
+            rest.order_by().values("pk")[: FEW + 1],
+            rest.order_by().values_list(*_VERSION, _VALUE[order]),
+            rest[:most].versions(),
+            hint=BY_INDEX,
+        )
+
     def cost(self) -> Statement:
         """What they cost together so far, USD."""
         return Statement("SELECT coalesce(sum(cost), 0) FROM ({}) summed", self.order_by().values("cost"))
@@ -216,6 +236,14 @@ class JobQuerySet(models.QuerySet["Job"]):
             " WITH ORDINALITY tab(statuses, place) ORDER BY place",
             self.filter(is_in_group).order_by().values("pk")[:most],
             Blank("groups"),
+            hint=BY_INDEX,
+        )
+
+    def numbers_at_once(self, most: int) -> Statement:
+        """How many are in each status, looking at `most` of them: for what is read anew for every group."""
+        return Statement(
+            "SELECT status, count(*) FROM ({}) looked GROUP BY status",
+            self.order_by().values("status")[:most],
             hint=BY_INDEX,
         )
 

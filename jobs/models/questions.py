@@ -56,6 +56,17 @@ class Among(models.Func):
     output_field = models.BooleanField()
 
 
+class AlsoAmong(models.Func):
+    """The same of rows that another condition finds, for which no index is asked.
+
+    The planner else reads every entry of the values' own index beside the few that the other one leads to.
+    """
+
+    template = "NOT (%(expressions)s))"
+    arg_joiner = " <> ALL("
+    output_field = models.BooleanField()
+
+
 class Question[Row]:
     """A QuerySet with blanks; its rows are made as a QuerySet makes them."""
 
@@ -93,11 +104,13 @@ class Statement:
         written = [_written(part) for part in parts]
         self.sql = sql.format(*(text for text, _ in written))
         self.params = [param for _, params in written for param in params]
-        self._hint = hint
+        # A part's own hint holds for all of it.
+        own = (part.hint for part in parts if isinstance(part, Statement) and part.hint)
+        self.hint: Hint | None = hint or next(own, None)
 
     def ask(self, **values: Any) -> list[tuple[Any, ...]]:
         """Return the rows as the database gives them, with a value for every blank."""
-        return _answer(self.sql, self.params, values, self._hint)
+        return _answer(self.sql, self.params, values, self.hint)
 
 
 def _answer(

@@ -238,11 +238,13 @@ def _versions(shape: Wanted, *, most: int, with_pauses: bool) -> Statement:
 
 def _page(wanted: Wanted, most: int) -> Any:
     # What has an index of its own in this order is read from there; else project by project.
-    has_index = not INDEXED.isdisjoint(name for name, _ in wanted.meant) or (
-        wanted.status and wanted.order is not Order.NEWEST
-    )
+    names = INDEXED.intersection(name for name, _ in wanted.meant)
+    has_index = names or (wanted.status and wanted.order is not Order.NEWEST)
     if wanted.user.is_superuser or wanted.search or has_index:
-        return wanted.rows(wanted.visible()).page(most, wanted.order, after=wanted.after).versions()
+        rows = wanted.rows(wanted.visible())
+        if not wanted.search and (len(names) > 1 or "tag" in names):
+            return rows.versions_of_few(most, wanted.order, after=wanted.after)
+        return rows.page(most, wanted.order, after=wanted.after).versions()
     own = Project.objects.visible_to(wanted.user)
     return wanted.rows(Job.objects.all()).versions_of_each(own, most, wanted.order, after=wanted.after)
 

@@ -1,20 +1,22 @@
 """Counts what stands under each tab of a list of jobs, and sums up what it cost."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, lru_cache
 
+from django.db.models import Func
 from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, TABS, Wanted
 from jobs.models import FINAL, UNFINISHED, DailySpend, Job
 from jobs.models.job_queries import JobQuerySet, Order
-from jobs.models.questions import Among, Blank, Question, Statement
+from jobs.models.questions import AlsoAmong, Among, Blank, Question, Statement
 from jobs.views.frame import Frame
 
 MOST_COUNTED = 1_000  # beyond it a number says nothing more, and takes its time
+MOST_LOOKED_AT = 10_000  # jobs with a tag: each has to be read, wherever it stands
 QUESTIONS = 500  # kept of each kind, one for every combination of filters that was asked for lately
 # Filters that the rollups know as well, and what they call them.
 ROLLED_UP = {"project": "project__slug", "by": "user", "model": "model", "effort": "effort"}
@@ -95,13 +97,23 @@ class Tally:
         wanted = self._wanted
         if wanted.search and wanted.found is None:
             return {}
-        groups = {status.value: status for status in FINAL} | {FLIGHT: ",".join(UNFINISHED)}
-        question = _counts(wanted.shape, most=MOST_COUNTED + 1)
-        found = question.ask(**wanted.blanks, projects=self._ids, groups=[*groups.values()])
-        counts = {group: count for group, (count,) in zip(groups, found, strict=True)}
+        groups = {status.value: [status] for status in FINAL} | {FLIGHT: [*UNFINISHED]}
+        counts, is_all = self._counted(groups)
         # What is looked for is found wherever it stands; else what has not ended has its cards.
         all_of_it = sum(counts.values()) - (0 if wanted.search else counts[FLIGHT])
-        return {"": all_of_it, **counts}
+        sure = {group: count for group, count in counts.items() if is_all or count > MOST_COUNTED}
+        return {"": all_of_it, **sure}
+
+    def _counted(self, groups: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], bool]:
+        """Return how many are in each group, and whether all of them were looked at."""
+        shape, blanks = self._wanted.shape, {**self._wanted.blanks, "projects": self._ids}
+        if "tag" in self._wanted.filters:
+            found = dict(_looked_at(shape, most=MOST_LOOKED_AT + 1).ask(**blanks))
+            counts = {group: sum(found.get(one, 0) for one in own) for group, own in groups.items()}
+            return counts, sum(counts.values()) <= MOST_LOOKED_AT
+        joined = [",".join(own) for own in groups.values()]
+        numbers = _counts(shape, most=MOST_COUNTED + 1).ask(**blanks, groups=joined)
+        return {group: count for group, (count,) in zip(groups, numbers, strict=True)}, True
 
     @cached_property
     def _ids(self) -> list[int]:
@@ -122,8 +134,18 @@ def _in_sight(wanted: Wanted) -> JobQuerySet:
     """
     rows = Job.objects.all()
     if not wanted.user.is_superuser:
-        rows = rows.filter(Among("project", Blank("projects")))
+        rows = rows.filter(_own(wanted))
     return rows if wanted.found is None else rows.filter(Among("pk", wanted.found))
+
+
+def _own(wanted: Wanted) -> Func:
+    is_found = any(name in {"by", "tag"} for name, _ in wanted.meant)
+    return (AlsoAmong if is_found else Among)("project", Blank("projects"))
+
+
+@lru_cache(QUESTIONS)
+def _looked_at(shape: Wanted, *, most: int) -> Statement:
+    return shape.filtered(_in_sight(shape)).numbers_at_once(most)
 
 
 @lru_cache(QUESTIONS)
@@ -141,6 +163,6 @@ def _cost(shape: Wanted, *, is_split: bool) -> Statement:
 @lru_cache(QUESTIONS)
 def _by_day(shape: Wanted) -> Question[tuple[dt.date, Decimal, int]]:
     """Ask what was charged on some days in some projects, by the filters that the rollups know."""
-    rows = DailySpend.objects.filter(Among("spent_on", Blank("days")), Among("project", Blank("projects")))
+    rows = DailySpend.objects.filter(Among("spent_on", Blank("days")), _own(shape))
     known = {ROLLED_UP[name]: value for name, value in shape.meant if name in ROLLED_UP}
     return Question(rows.filter(**known).by_day())

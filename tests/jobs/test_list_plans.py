@@ -99,7 +99,7 @@ def plans(client: Client, path: str) -> list[str]:
                 before, after = HINTED.format(*hint, "{}").split("{}")
                 if sql.startswith(before):
                     sql, hinted = sql.removeprefix(before).removesuffix(after), f"{before}{{}}{after}"
-            if sql.startswith(("SELECT", "(SELECT")):
+            if sql.startswith(("SELECT", "(SELECT", "(WITH")):
                 cursor.execute(hinted.format(f"EXPLAIN {sql}"))
                 while cursor.description is None:
                     cursor.nextset()
