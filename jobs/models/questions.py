@@ -57,13 +57,13 @@ class Among(models.Func):
 
 
 class AlsoAmong(models.Func):
-    """The same of rows that another condition finds, for which no index is asked.
+    """Whether an integer column has one of them too, in rows that another condition finds.
 
-    The planner else reads every entry of the values' own index beside the few that the other one leads to.
+    No index is asked for it: the planner would read every entry of theirs beside the few it has already.
     """
 
-    template = "NOT (%(expressions)s))"
-    arg_joiner = " <> ALL("
+    template = "%(expressions)s)"
+    arg_joiner = " + 0 = ANY("
     output_field = models.BooleanField()
 
 

@@ -191,6 +191,8 @@ class JobList:
     @cached_property
     def _read(self) -> list[Job]:
         """Every job that is shown, with all that is shown of it, in order."""
+        if not self._seen:
+            return []
         question = _shown(with_hits=bool(self.wanted.search))
         rows = question.ask(ids=[pk for pk, *_ in self._seen], words=self.wanted.search)
         return sorted(rows, key=self._place_of, reverse=True)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Exists, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest
 from django.utils import timezone
@@ -33,6 +33,7 @@ from jobs.models import (
 )
 from jobs.models.questions import AS_JOINED, Anyone, Blank, Question
 from jobs.rendering import RENDERER_VERSION, results
+from jobs.rendering.results import Spot
 from jobs.views import news, states, words
 from jobs.views.answer import remarks_on, shown, value_of
 from jobs.views.bill import bill_of
@@ -139,8 +140,8 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
     acts = acts_open(job, person_of(request))
     now = timezone.now()
     is_slow = job.is_in_flight and pace_of(job, now).is_slow
-    answer = answer_of(job)
-    value = value_of(answer) if answer else None
+    value = value_of(job)
+    spots = results.spots(value)
     return {
         "job": job,
         "prompt": getattr(job, "prompt", None),
@@ -148,8 +149,9 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
         "badge": "slow" if is_slow and not job.is_cancelling else job.status,
         "api": other_side(job.project.connection),
         "tab": tab,
-        "tabs": _tabs(job, value),
+        "tabs": _tabs(job, spots),
         "value": value,
+        "spots": spots,
         "may_cancel": Act.CANCEL in acts and job.can_be_cancelled,
         "may_rerun": Act.RERUN in acts,
         "may_resolve": Act.RESOLVE in acts,
@@ -203,7 +205,7 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         "poll": interval(job, now),
         "tag": tag_of(job, now),
     }
-    found |= shown(job, answer, found["value"], request.GET)
+    found |= shown(job, answer, found["value"], found["spots"], request.GET)
     noted = any(event.kind == "noted" for event in events)
     found |= remarks_on(job, answer, by=person, acts=found["acts"], has_notes=noted)
     if answer is not None:
@@ -249,6 +251,7 @@ def _found(*, is_superuser: bool) -> Question[Job]:
     rows = Job.objects.visible_to(Anyone(is_superuser)).filter(short_id=Blank("short_id")).with_place()
     rows = rows.annotate(
         usage_awaited=Exists(_USAGE_AWAITED),
+        has_result=Q(answer__parsed__isnull=False),
         my_role=Subquery(role[:1]),
         event_count=_count_of(Event),
         attachment_count=_count_of(JobAttachment),
@@ -261,7 +264,7 @@ def _found(*, is_superuser: bool) -> Question[Job]:
         "prompt",
         "answer",
         "verdict__by",
-    )
+    ).defer("answer__parsed")
     return Question(rows, hint=AS_JOINED)
 
 
@@ -292,16 +295,16 @@ def _thread(*, is_superuser: bool) -> Question[Job]:
     return Question(rows.select_related("prompt").only(*TURN_FIELDS))
 
 
-def _tabs(job: Job, value: Any) -> list[Tab]:
+def _tabs(job: Job, spots: Sequence[Spot]) -> list[Tab]:
     answer, status = answer_of(job), Status(job.status)
     has_text = answer is not None and answer.text != ""
     count: int | None = None
     name = FIRST_TABS.get(status, "Answer" if job.is_final else "Progress")
     if status == Status.INCOMPLETE and not has_text:
         name = "What happened"
-    elif status == Status.COMPLETED and answer is not None and answer.parsed is not None:
+    elif status == Status.COMPLETED and getattr(job, "has_result", False):
         name = "Result"
-        count = next((len(spot.rows) for spot in results.spots(value)), None)
+        count = len(spots[0].rows) if spots else None
     is_asking = status == Status.REQUIRES_ACTION
     if is_asking and answer is not None:
         count = len(answer.calls)
