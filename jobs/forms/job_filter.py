@@ -96,7 +96,7 @@ class Wanted:
         """The filters that hold, as they were written."""
         return dict(self.typed)
 
-    @property
+    @cached_property
     def shape(self) -> "Wanted":
         """The same with blanks for all values: what it shares with others whose question is written alike."""
         return replace(
@@ -109,7 +109,7 @@ class Wanted:
             found=None if self.found is None else Blank("found"),
         )
 
-    @property
+    @cached_property
     def blanks(self) -> dict[str, Any]:
         """What the blanks of the shape stand for."""
         found = {"person": self.user.pk, "words": self.search, "found": self.found, **dict(self.meant)}

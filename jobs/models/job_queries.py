@@ -204,21 +204,31 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         rest = self.in_order(order, after=after)
         columns = ", ".join(_VERSION)
+        few = self.model.objects.filter(pk__in=RawSQL("SELECT id FROM found", ()))
         return Statement(
-            "WITH number AS MATERIALIZED (SELECT count(*) AS found FROM ({}) counted),"  # noqa: S608
+            "WITH found AS MATERIALIZED ({}), number AS MATERIALIZED (SELECT count(*) FROM found),"  # noqa: S608
             f" few AS MATERIALIZED (SELECT * FROM ({{}}) one({columns}, place)"
-            f" WHERE (SELECT found FROM number) BETWEEN 1 AND {FEW})"
-            f" (SELECT * FROM ({{}}) page WHERE (SELECT found FROM number) > {FEW})"
+            f" WHERE (TABLE number) BETWEEN 1 AND {FEW})"
+            f" (SELECT * FROM ({{}}) page WHERE (TABLE number) > {FEW})"
             f" UNION ALL (SELECT {columns} FROM few ORDER BY place DESC, id DESC LIMIT {most})",
-            rest.order_by().values("pk")[: FEW + 1],
-            rest.order_by().values_list(*_VERSION, _VALUE[order]),
+            rest.order_by().values("id")[: FEW + 1],
+            few.values_list(*_VERSION, _VALUE[order]),
             rest[:most].versions(),
             hint=BY_INDEX,
         )
 
-    def cost(self) -> Statement:
-        """What they cost together so far, USD."""
-        return Statement("SELECT coalesce(sum(cost), 0) FROM ({}) summed", self.order_by().values("cost"))
+    def cost(self, most: int) -> Statement:
+        """What they cost together so far, USD; they are at most so many.
+
+        Indexes that know the filters, but not what a job costs, find them first.
+        """
+        found = self.model.objects.filter(pk__in=RawSQL("SELECT id FROM found", ()))
+        return Statement(
+            "WITH found AS MATERIALIZED ({}) SELECT coalesce(sum(cost), 0) FROM ({}) summed",
+            self.order_by().values("id")[:most],
+            found.values("cost"),
+            hint=BY_INDEX,
+        )
 
     def number(self, most: int) -> Statement:
         """How many they are, counting at most `most`."""

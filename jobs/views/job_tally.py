@@ -66,7 +66,7 @@ class Tally:
         aside = self._practice_aside
         if self._whole is not None:
             return sum((job.cost for job in self._whole if job.project_id not in aside), Decimal(0))
-        question = _cost(self._wanted.shape, is_split=bool(aside))
+        question = _cost(self._wanted.shape, most=MOST_COUNTED, is_split=bool(aside))
         ((cost,),) = question.ask(**self._wanted.blanks, projects=self._ids, aside=aside)
         return Decimal(cost)
 
@@ -154,10 +154,10 @@ def _counts(shape: Wanted, *, most: int) -> Statement:
 
 
 @lru_cache(QUESTIONS)
-def _cost(shape: Wanted, *, is_split: bool) -> Statement:
+def _cost(shape: Wanted, *, most: int, is_split: bool) -> Statement:
     """Ask what the jobs of a list cost, all of them or all but those of some projects."""
     rows = shape.rows(_in_sight(shape))
-    return (rows.exclude(Among("project", Blank("aside"))) if is_split else rows).cost()
+    return (rows.exclude(Among("project", Blank("aside"))) if is_split else rows).cost(most)
 
 
 @lru_cache(QUESTIONS)
