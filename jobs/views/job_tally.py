@@ -139,8 +139,8 @@ def _in_sight(wanted: Wanted) -> JobQuerySet:
 
 
 def _own(wanted: Wanted) -> Func:
-    is_found = any(name in {"by", "tag"} for name, _ in wanted.meant)
-    return (AlsoAmong if is_found else Among)("project", Blank("projects"))
+    is_of_one = any(name == "by" for name, _ in wanted.meant)
+    return (AlsoAmong if is_of_one else Among)("project", Blank("projects"))
 
 
 @lru_cache(QUESTIONS)
