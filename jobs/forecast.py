@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import CharField, Subquery, Sum
@@ -23,6 +25,7 @@ from jobs.models import (
     VerdictValue,
 )
 from jobs.models.outcomes import Kind, Odds, Run, outcomes
+from jobs.models.questions import Blank, Question
 
 RAN_OUT = "max_output_tokens"  # why a job is incomplete that used up its output limit
 ENOUGH = 20  # jobs from which history is trusted more than the prior
@@ -147,12 +150,17 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def _past_output(project: Project, spec: ModelSpec, effort: str, mode: str) -> list[float]:
+    found = _outputs().ask(project=project.pk, model=spec.pk, effort=effort, mode=mode)
+    return [float(tokens) for tokens in found if isinstance(tokens, int)]
+
+
+@lru_cache
+def _outputs() -> Question[Any]:
     ended = Job.objects.filter(
-        project=project,
-        model=spec,
-        effort=effort,
-        mode=mode,
+        project=Blank("project"),
+        model=Blank("model"),
+        effort=Blank("effort"),
+        mode=Blank("mode"),
         status__in=[Status.COMPLETED, Status.INCOMPLETE],
     ).order_by("-created_at", "-id")
-    found = ended.values_list("attempt__usage__output_tokens", flat=True)[:LOOK_BACK]
-    return [float(tokens) for tokens in found if isinstance(tokens, int)]
+    return Question(ended.values_list("attempt__usage__output_tokens", flat=True)[:LOOK_BACK])

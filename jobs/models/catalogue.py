@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 
+from jobs.models.questions import Blank
 from jobs.pricing import Rates
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -153,7 +154,7 @@ def _multipliers(stored: Mapping[str, Any]) -> dict[str, Decimal]:
 class PriceQuerySet(models.QuerySet["Price"]):
     """Price rows, read as phrases."""
 
-    def in_force(self, day: dt.date) -> "PriceQuerySet":
+    def in_force(self, day: dt.date | Blank) -> "PriceQuerySet":
         """The row of a day of each model that lives then, with the model."""
         alive = models.Q(model__shutdown_date=None) | models.Q(model__shutdown_date__gt=day)
         rows = self.filter(alive, valid_from__lte=day).select_related("model")

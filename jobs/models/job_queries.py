@@ -1,25 +1,22 @@
 """Questions about many jobs: who may see them, what is due, and what a list shows of them."""
 
 import datetime as dt
-from collections.abc import Collection, Sequence
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.search import SearchHeadline
-from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import KeySource
-from jobs.models.indexed import by_index
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
+from jobs.models.questions import BY_INDEX, Blank, Statement
 from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNASKABLE, UNFINISHED, Status
 
@@ -39,6 +36,9 @@ _LISTED = (
     "incomplete_reason",
 )  # fmt: skip
 
+FEW = 1_000  # jobs that are rather sorted than looked for in an order
+_VERSION = ("id", "version", "status", "created_at")
+
 
 class Order(StrEnum):
     """What a list begins with; equals are told apart by id."""
@@ -48,14 +48,18 @@ class Order(StrEnum):
     LONGEST = "longest"
 
 
-_VALUE = {Order.NEWEST: models.F("created_at"), Order.COSTLIEST: models.F("cost"), Order.LONGEST: TOOK}
+_VALUE: dict[Order, Any] = {
+    Order.NEWEST: models.F("created_at"),
+    Order.COSTLIEST: models.F("cost"),
+    Order.LONGEST: TOOK,
+}
 
 
 class Place(NamedTuple):
     """Where a job stands in an order: the value it is ordered by, and its id."""
 
-    value: dt.datetime | Decimal | dt.timedelta
-    pk: int
+    value: Any  # a moment, USD or a span of time; or a blank, as the id
+    pk: Any
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -121,7 +125,10 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def thread_of(self, job: "Job") -> "JobQuerySet":
         """The jobs of the thread that a job belongs to, with all its branches, oldest first."""
-        first = job.root_id or job.pk
+        return self.thread_from(job.root_id or job.pk)
+
+    def thread_from(self, first: int | Blank) -> "JobQuerySet":
+        """The jobs of the thread that began with a job, with all its branches, oldest first."""
         return self.filter(models.Q(pk=first) | models.Q(root=first)).order_by("created_at", "pk")
 
     def chain_to(self, job: "Job") -> list["Job"]:
@@ -159,53 +166,96 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def in_order(self, order: Order, *, after: Place | None = None) -> "JobQuerySet":
         """In an order, which an index has ready; with `after` from there on, however deep that is."""
-        rows = self.alias(value=_VALUE[order]).order_by(models.F("value").desc(), "-pk")
+        rows = self.alias(place=_VALUE[order]).order_by(models.F("place").desc(), "-pk")
         if after is None:
             return rows
         # The range is what the index can use; the exclusion only trims its first value.
-        return rows.filter(value__lte=after.value).exclude(value=after.value, pk__gte=after.pk)
+        return rows.filter(place__lte=after.value).exclude(place=after.value, pk__gte=after.pk)
 
-    def page(
-        self,
-        most: int,
-        order: Order,
-        *,
-        after: Place | None = None,
-        of_each: models.QuerySet[Project] | None = None,
-    ) -> "JobQuerySet":
-        """The first `most` in an order, from a place on.
+    def page(self, most: int, order: Order, *, after: Place | None = None) -> "JobQuerySet":
+        """The first `most` in an order, from a place on."""
+        return self.in_order(order, after=after)[:most]
 
-        With `of_each` only those of these projects, each found in its project's own index. Asked for all of
-        them at once, the database would read everybody's jobs in that order, hoping to meet some of theirs.
+    def versions(self) -> models.QuerySet["Job", Any]:
+        """Each by id, version, status and when it was made: what tells one look of a list from the next."""
+        return self.values_list(*_VERSION)
+
+    def versions_of_each(
+        self, projects: models.QuerySet[Project], most: int, order: Order, *, after: Place | None = None
+    ) -> Statement:
+        """The versions of the first `most` of some projects, each found in its project's own index.
+
+        Asked for all of them at once, the database would read everybody's jobs in that order, hoping to meet
+        some of theirs.
         """
-        rows = self.in_order(order, after=after)
-        if of_each is None:
-            return rows[:most]
-        own = ArraySubquery(rows.filter(project=models.OuterRef("pk")).values("pk")[:most])
-        found = of_each.annotate(found=models.Func(own, function="unnest")).values("found")
-        return self.model.objects.filter(pk__in=found).in_order(order)[:most]
-
-    def cost(self) -> Decimal:
-        """What they cost together so far, USD."""
-        return Decimal(self.aggregate(total=models.Sum("cost", default=Decimal(0)))["total"])
-
-    def counts(self, groups: Sequence[Collection[str]], most: int) -> list[int]:
-        """Return how many are in each group of statuses, counting at most `most` of each.
-
-        The question is written once, with the statuses left open: the ORM takes a millisecond for each.
-        """
-        is_in_group = RawSQL("status = ANY (string_to_array(tab.statuses, ','))", (), models.BooleanField())
-        own = self.filter(is_in_group).order_by().values("pk")[:most]
-        try:
-            sql, params = own.query.sql_with_params()
-        except EmptyResultSet:  # among no ids: nothing needs to be asked
-            return [0] * len(groups)
-        counted = (
-            f"SELECT (SELECT count(*) FROM ({sql}) few) FROM unnest(%s::text[])"  # noqa: S608
-            " WITH ORDINALITY tab(statuses, place) ORDER BY place"
+        own = self.filter(project=RawSQL("own.id", ())).page(most, order, after=after)
+        columns = ", ".join(f"found.{name}" for name in _VERSION)
+        return Statement(
+            f"SELECT {columns} FROM ({{}}) own, LATERAL ({{}}) found({', '.join(_VERSION)}, place)"  # noqa: S608
+            f" ORDER BY found.place DESC, found.id DESC LIMIT {most}",
+            projects.order_by().values("id"),
+            own.values_list(*_VERSION, _VALUE[order]),
         )
-        rows = by_index(counted, [*params, [",".join(group) for group in groups]])
-        return [count for (count,) in rows]
+
+    def versions_of_few(self, most: int, order: Order, *, after: Place | None = None) -> Statement:
+        """The versions of the first `most` of jobs that may be few, the last far down in the order.
+
+        Few are rather read together and sorted: in their order the database would look through all jobs.
+        """
+        rest = self.in_order(order, after=after)
+        columns = ", ".join(_VERSION)
+        few = self.model.objects.filter(pk__in=RawSQL("SELECT id FROM found", ()))
+        return Statement(
+            "WITH found AS MATERIALIZED ({}), number AS MATERIALIZED (SELECT count(*) FROM found),"  # noqa: S608
+            f" few AS MATERIALIZED (SELECT * FROM ({{}}) one({columns}, place)"
+            f" WHERE (TABLE number) BETWEEN 1 AND {FEW})"
+            f" (SELECT * FROM ({{}}) page WHERE (TABLE number) > {FEW})"
+            f" UNION ALL (SELECT {columns} FROM few ORDER BY place DESC, id DESC LIMIT {most})",
+            rest.order_by().values("id")[: FEW + 1],
+            few.values_list(*_VERSION, _VALUE[order]),
+            rest[:most].versions(),
+            hint=BY_INDEX,
+        )
+
+    def cost(self, most: int) -> Statement:
+        """What they cost together so far, USD; they are at most so many.
+
+        Indexes that know the filters, but not what a job costs, find them first.
+        """
+        found = self.model.objects.filter(pk__in=RawSQL("SELECT id FROM found", ()))
+        return Statement(
+            "WITH found AS MATERIALIZED ({}) SELECT coalesce(sum(cost), 0) FROM ({}) summed",
+            self.order_by().values("id")[:most],
+            found.values("cost"),
+            hint=BY_INDEX,
+        )
+
+    def number(self, most: int) -> Statement:
+        """How many they are, counting at most `most`."""
+        return Statement("SELECT count(*) FROM ({}) counted", self.order_by().values("pk")[:most])
+
+    def numbers(self, most: int) -> Statement:
+        """How many are in each of `groups` of statuses, counting at most `most` of each.
+
+        A group is written as its statuses with commas between them.
+        """
+        # The groups stay open, so that the question is written once and not for each of them.
+        is_in_group = RawSQL("status = ANY (string_to_array(tab.statuses, ','))", (), models.BooleanField())
+        return Statement(
+            "SELECT (SELECT count(*) FROM ({}) few) FROM unnest({}::text[])"
+            " WITH ORDINALITY tab(statuses, place) ORDER BY place",
+            self.filter(is_in_group).order_by().values("pk")[:most],
+            Blank("groups"),
+            hint=BY_INDEX,
+        )
+
+    def numbers_at_once(self, most: int) -> Statement:
+        """How many are in each status, looking at `most` of them: for what is read anew for every group."""
+        return Statement(
+            "SELECT status, count(*) FROM ({}) looked GROUP BY status",
+            self.order_by().values("status")[:most],
+            hint=BY_INDEX,
+        )
 
     def asked_with(self, schema_name: str) -> "JobQuerySet":
         """Those that asked for a structured result by a schema of this name."""
@@ -227,7 +277,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         name = models.When(paused, then="project__connection__name")
         return self.for_list().annotate(paused_connection=models.Case(name))
 
-    def with_hits(self, words: str) -> "JobQuerySet":
+    def with_hits(self, words: str | Blank) -> "JobQuerySet":
         """With `title_hit` and `hit`: title, and text around what was looked for, which HIT surrounds."""
         query, begin, end = asked_for(words), *HIT
         marks: dict[str, Any] = {"config": LANGUAGE, "start_sel": begin, "stop_sel": end}

@@ -4,8 +4,8 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import connection, models
 
-from jobs.models.indexed import by_index
 from jobs.models.job import Job
+from jobs.models.questions import BY_INDEX, Statement
 from jobs.models.search import LANGUAGE, asked_for
 
 # Characters of a prompt and of an answer that can be searched. A vector holds 1 MB; PostgreSQL refuses what
@@ -40,8 +40,8 @@ class JobTextQuerySet(models.QuerySet["JobText"]):
 
     def some_matching(self, words: str, most: int) -> list[int]:
         """Return jobs with what someone typed into a search field, at most so many, in no order."""
-        sql, params = self.matching(words).values("pk")[:most].query.sql_with_params()
-        return [pk for (pk,) in by_index(sql, params)]
+        question = Statement("{}", self.matching(words).values("pk")[:most], hint=BY_INDEX)
+        return [pk for (pk,) in question.ask()]
 
     def matching(self, words: str) -> "JobTextQuerySet":
         """Those with what someone typed into a search field: words, "phrases", or, -without."""

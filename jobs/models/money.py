@@ -1,7 +1,7 @@
 """Money: budgets, the append-only ledger, and the rollups kept beside it."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +9,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from jobs.models.people import name_of
-from jobs.models.projects import Project, Someone
+from jobs.models.people import User, name_of
+from jobs.models.projects import ApiToken, Project, Someone
+from jobs.models.questions import Among, Blank
 
 AMOUNT: dict[str, Any] = {"max_digits": 20, "decimal_places": 10}  # USD
 ZERO = Decimal(0)
@@ -40,23 +41,24 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
                 match |= models.Q(scope=Scope.TOKEN, token=token_id)
         return self.filter(match).order_by("pk")
 
-    def of_projects(self, projects: Iterable[Project]) -> "BudgetQuerySet":
+    def of_projects(self, projects: Sequence[int]) -> "BudgetQuerySet":
         """The projects' own."""
-        return self.filter(scope=Scope.PROJECT, project__in=projects)
+        return self.in_sight(projects, with_workspace=False)
 
-    def in_sight(self, projects: Iterable[Project], *, with_workspace: bool) -> "BudgetQuerySet":
+    def in_sight(self, projects: Sequence[int] | Blank, *, with_workspace: bool) -> "BudgetQuerySet":
         """The projects' own, and the workspace's where it may be seen."""
-        match = models.Q(scope=Scope.PROJECT, project__in=projects)
+        match = models.Q(Among("project", projects), scope=Scope.PROJECT)
         return self.filter(match | models.Q(scope=Scope.WORKSPACE) if with_workspace else match)
+
+    def with_period(self, month: dt.date | Blank) -> "BudgetQuerySet":
+        """Each with what `period_of` makes its period of a month of, which is named by its first day."""
+        there = models.FilteredRelation("budgetperiod", condition=models.Q(budgetperiod__month=month))
+        columns = {f"its_{name}": models.F(f"period__{name}") for name in ("id", *_PERIOD)}
+        return self.annotate(period=there).annotate(**columns)
 
     def periods_in(self, month: dt.date) -> "list[BudgetPeriod]":
         """Return each one's period of a month, named by its first day; one without rows stands at its cap."""
-        there = models.FilteredRelation("budgetperiod", condition=models.Q(budgetperiod__month=month))
-        columns = {f"its_{name}": models.F(f"period__{name}") for name in ("id", *_PERIOD)}
-        found: Any = self.annotate(period=there).annotate(**columns)
-        return [
-            budget.unopened(month) if budget.its_id is None else _period(budget, month) for budget in found
-        ]
+        return [period_of(budget, month) for budget in self.with_period(month)]
 
 
 class Budget(models.Model):
@@ -168,8 +170,10 @@ class BudgetPeriod(models.Model):
 _PERIOD = ("cap", "granted", "spent", "held")
 
 
-def _period(budget: Any, month: dt.date) -> BudgetPeriod:
-    """Return the period whose columns were read beside its budget."""
+def period_of(budget: Any, month: dt.date) -> BudgetPeriod:
+    """Return the period whose columns were read beside its budget (`with_period`)."""
+    if budget.its_id is None:
+        return budget.unopened(month)  # type: ignore[no-any-return]
     columns = {name: getattr(budget, f"its_{name}") for name in _PERIOD}
     return BudgetPeriod(pk=budget.its_id, budget=budget, month=month, **columns)
 
@@ -300,10 +304,10 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         after = (month + dt.timedelta(days=32)).replace(day=1)
         return self.filter(spent_on__gte=month, spent_on__lt=after)
 
-    def by_day(self) -> dict[dt.date, tuple[Decimal, int]]:
-        """What was charged on each day, USD, and how many charges that were."""
+    def by_day(self) -> "models.QuerySet[DailySpend, Any]":
+        """Each day with what was charged on it, USD, and how many charges that were."""
         sums = self.values("spent_on").annotate(total=models.Sum("cost"), charged=models.Sum("jobs"))
-        return {row["spent_on"]: (row["total"], row["charged"]) for row in sums}
+        return sums.values_list("spent_on", "total", "charged")
 
     def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
         """Each as the columns of a spreadsheet, day by day."""
@@ -364,38 +368,43 @@ class DailySpend(models.Model):
 class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
     """A month's sums, read as phrases."""
 
-    def of_projects(self, projects: Iterable[Project]) -> "MonthlySpendQuerySet":
+    def of_projects(self, projects: Sequence[int] | Blank) -> "MonthlySpendQuerySet":
         """Those of some projects."""
-        return self.filter(project__in=projects)
+        return self.filter(Among("project", projects))
 
-    def by_day(self, month: dt.date) -> "models.QuerySet[MonthlySpend, Any]":
+    def by_day(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
         """Day, project, USD and charges of a month, in order of the days."""
         rows = self.filter(month=month, spent_on__isnull=False)
         return rows.order_by("spent_on", "project").values_list("spent_on", "project", "cost", "jobs")
 
-    def by_model(self, month: dt.date) -> "models.QuerySet[MonthlySpend, Any]":
+    def by_model(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
         """The sums of a month by model and effort, dearest first; `rung` is the model's."""
         rows = self.filter(month=month, model__isnull=False).values("model", "effort")
         rung = models.F("model__rung")
         return rows.annotate(rung=rung, **SUMS).order_by("-cost", "model", "effort")
 
-    def by_person(self, month: dt.date, before: dt.date) -> "models.QuerySet[MonthlySpend, Any]":
+    def by_person(
+        self, month: dt.date | Blank, before: dt.date | Blank
+    ) -> "models.QuerySet[MonthlySpend, Any]":
         """Each person's and token's USD and charges of a month, dearest first, and USD of the one before."""
         this, last = models.Q(month=month), models.Q(month=before)
-        rows = self.filter(this | last, user__isnull=False).values(
-            "user", "token", "token__name", name=name_of("user")
-        )
+        rows = self.filter(this | last, user__isnull=False).values("user", "token")
         sums = rows.annotate(
             # First, for `cost` means the sum from then on.
             before=models.Sum("cost", filter=last, default=ZERO),
             cost=models.Sum("cost", filter=this, default=ZERO),
             jobs=models.Sum("jobs", filter=this, default=0),
-        )
-        return sums.order_by("-cost", "-before", "user", "token")
+        ).order_by("-cost", "-before", "user", "token")
+        # Looked up for those that are shown: joined, it would be read for every row that is summed.
+        person = User.objects.filter(pk=models.OuterRef("user")).values(said=name_of())
+        token = ApiToken.objects.filter(pk=models.OuterRef("token")).values("name")
+        return sums.annotate(name=models.Subquery(person), token_name=models.Subquery(token))
 
-    def buckets_of(self, model: str, months: Iterable[dt.date]) -> "models.QuerySet[MonthlySpend, Any]":
+    def buckets_of(
+        self, model: str | Blank, months: Sequence[dt.date] | Blank
+    ) -> "models.QuerySet[MonthlySpend, Any]":
         """Month and charges by cost of a model, a pair for each project and effort."""
-        return self.filter(month__in=months, model=model).values_list("month", "buckets")
+        return self.filter(Among("month", months), model=model).values_list("month", "buckets")
 
 
 class MonthlySpend(models.Model):

@@ -4,26 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jobs.models.indexed import by_index
+from jobs.models.questions import IN_ORDER, Blank, Statement
 
 OF_EACH, MOST = 200, 1_000  # newest jobs of a kind that are looked at: of each project, and in all
 # Written out: the ORM takes ten milliseconds to write it, and the database then begins with all that the
 # projects ever had done.
-_COUNTED = """SELECT way.place - 1, count(*), count(*) FILTER (
+_COUNTED = Statement(
+    """SELECT way.place - 1, count(*), count(*) FILTER (
         WHERE past.status = 'completed' AND spent.output <= to_jsonb(way.room)
     )
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::bigint[], %s::bool[], %s::bool[])
+    FROM unnest({}::text[], {}::text[], {}::text[], {}::int[], {}::bigint[], {}::bool[], {}::bool[])
         WITH ORDINALITY AS way (model, effort, mode, least, room, is_own, is_here, place),
     LATERAL (
         SELECT newest.*
-        FROM unnest(CASE WHEN way.is_here THEN ARRAY[%s::bigint] ELSE %s::bigint[] END) AS project (id),
+        FROM unnest(CASE WHEN way.is_here THEN ARRAY[{}::bigint] ELSE {}::bigint[] END) AS project (id),
         LATERAL (
             SELECT id, status, max_output_tokens, rerun_of_id FROM jobs_job
             WHERE project_id = project.id AND model_id = way.model AND effort = way.effort
                 AND mode = way.mode AND status IN ('completed', 'incomplete')
-            ORDER BY created_at DESC, id DESC LIMIT %s
+            ORDER BY created_at DESC, id DESC LIMIT {}
         ) newest
-        LIMIT %s
+        LIMIT {}
     ) past,
     LATERAL (
         SELECT usage -> 'output_tokens' AS output FROM jobs_attempt
@@ -32,12 +33,34 @@ _COUNTED = """SELECT way.place - 1, count(*), count(*) FILTER (
     ) spent
     WHERE past.max_output_tokens >= way.least AND (
         way.is_own OR EXISTS (
-            SELECT FROM jobs_job WHERE id = past.rerun_of_id AND model_id = %s AND effort = %s AND mode = %s
+            SELECT FROM jobs_job WHERE id = past.rerun_of_id AND model_id = {} AND effort = {} AND mode = {}
                 AND incomplete_reason = 'max_output_tokens'
         )
-    ) AND (NOT way.is_own OR spent.output >= to_jsonb(%s))
+    ) AND (NOT way.is_own OR spent.output >= to_jsonb({}))
     GROUP BY way.place
-"""
+""",
+    *map(
+        Blank,
+        (
+            "models",
+            "efforts",
+            "modes",
+            "least",
+            "room",
+            "is_own",
+            "is_here",
+            "project",
+            "seen",
+            "of_each",
+            "most",
+            "model",
+            "effort",
+            "mode",
+            "used",
+        ),
+    ),
+    hint=IN_ORDER,
+)
 
 
 class Kind(NamedTuple):
@@ -79,24 +102,22 @@ def outcomes(
     had run out: what began there may have been easier. Only the newest are looked at.
     """
     twice = [(run, is_here) for is_here in (True, False) for run in runs]
-    found = by_index(
-        _COUNTED,
-        [
-            [run.kind.model for run, _ in twice],
-            [run.kind.effort for run, _ in twice],
-            [run.kind.mode for run, _ in twice],
-            [run.max_output_tokens for run, _ in twice],
-            [run.room for run, _ in twice],
-            [run.kind == own for run, _ in twice],
-            [is_here for _, is_here in twice],
-            project,
-            list(seen),
-            OF_EACH,
-            MOST,
-            *own,
-            used,
-        ],
-        in_order=True,
+    found = _COUNTED.ask(
+        models=[run.kind.model for run, _ in twice],
+        efforts=[run.kind.effort for run, _ in twice],
+        modes=[run.kind.mode for run, _ in twice],
+        least=[run.max_output_tokens for run, _ in twice],
+        room=[run.room for run, _ in twice],
+        is_own=[run.kind == own for run, _ in twice],
+        is_here=[is_here for _, is_here in twice],
+        project=project,
+        seen=list(seen),
+        of_each=OF_EACH,
+        most=MOST,
+        model=own.model,
+        effort=own.effort,
+        mode=own.mode,
+        used=used,
     )
     counts = {place: Odds(done, n) for place, n, done in found}
     return [(counts.get(place, Odds()), counts.get(place + len(runs), Odds())) for place in range(len(runs))]

@@ -21,10 +21,11 @@ LINK_LIFETIME = dt.timedelta(minutes=15)
 INVITATION_LIFETIME = dt.timedelta(days=7)
 
 
-def name_of(person: str) -> Coalesce:
-    """Return what `str` says of the user that a field names, as an expression."""
-    name = NullIf(models.F(f"{person}__name"), models.Value(""))
-    return Coalesce(name, f"{person}__email", output_field=models.CharField())
+def name_of(person: str = "") -> Coalesce:
+    """Return what `str` says of the user that a field names, or of each user, as an expression."""
+    own = f"{person}__" if person else ""
+    name = NullIf(models.F(f"{own}name"), models.Value(""))
+    return Coalesce(name, f"{own}email", output_field=models.CharField())
 
 
 class UserManager(BaseUserManager["User"]):

@@ -15,12 +15,13 @@ from django.utils import timezone
 from jobs import access, clock
 from jobs.access import Act, Role
 from jobs.models import trail
+from jobs.models.questions import Anyone
 
 if TYPE_CHECKING:
     from jobs.models.catalogue import ModelSpec
     from jobs.models.people import User
 
-type Someone = "User | AnonymousUser"
+type Someone = "User | AnonymousUser | Anyone"
 
 # Words that stand in an address where a slug would.
 RESERVED = frozenset({"new"})
@@ -112,7 +113,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
             return self.none()
         if user.is_superuser:
             return self.all()
-        return self.filter(membership__user=user, membership__role__gte=access.LOWEST_ROLE[Act.SEE])
+        return self.filter(membership__user=user.pk, membership__role__gte=access.LOWEST_ROLE[Act.SEE])
 
     def open_to(self, user: Someone) -> "ProjectQuerySet":
         """Those a person may submit to."""
@@ -120,7 +121,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         if user.is_superuser or not user.is_authenticated:
             return found
         # In one call: a second filter on members would ask for anyone's role there.
-        return found.filter(membership__user=user, membership__role__gte=access.LOWEST_ROLE[Act.SUBMIT])
+        return found.filter(membership__user=user.pk, membership__role__gte=access.LOWEST_ROLE[Act.SUBMIT])
 
     def with_allowed_names(self) -> "ProjectQuerySet":
         """Each with the ids of the models it allows as `allowed_names`, none where it allows all."""
@@ -260,7 +261,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """The ids of the projects in which a person, who is no operator, may see what there is."""
         if not user.is_authenticated:
             return self.none().values("project")
-        return self.filter(user=user, role__gte=access.LOWEST_ROLE[Act.SEE]).values("project")
+        return self.filter(user=user.pk, role__gte=access.LOWEST_ROLE[Act.SEE]).values("project")
 
 
 class Membership(models.Model):

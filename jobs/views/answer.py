@@ -56,9 +56,10 @@ class Column:
 class Result:
     """A structured answer as one URL asks for it."""
 
-    def __init__(self, value: Any, problems: Sequence[Problem], query: QueryDict) -> None:
-        self.value, self.problems = value, problems
-        self.spots = results.spots(value)
+    def __init__(
+        self, value: Any, spots: Sequence[Spot], problems: Sequence[Problem], query: QueryDict
+    ) -> None:
+        self.value, self.spots, self.problems = value, spots, problems
         asked = query.get("at", "")
         self.spot: Spot | None = next((spot for spot in self.spots if spot.path == asked), None) or next(
             iter(self.spots), None
@@ -192,12 +193,14 @@ def rest_of(answer: Answer) -> SafeString:
     return SafeString(parts.cut(_html(answer))[1])
 
 
-def value_of(answer: Answer) -> Any:
-    """Return a structured answer as it was written, None for one that is none.
+def value_of(job: Job) -> Any:
+    """Return a job's structured answer as it was written, None for one that is none.
 
     It is read from its text again: the database keeps neither the order of fields nor the digits of numbers.
     """
-    return None if answer.parsed is None or answer.is_refusal else read(answer.text)
+    answer: Answer | None = getattr(job, "answer", None)
+    is_value = answer is not None and getattr(job, "has_result", False) and not answer.is_refusal
+    return read(answer.text) if answer is not None and is_value else None
 
 
 def read(text: str) -> Any:
@@ -208,8 +211,10 @@ def read(text: str) -> Any:
         return None
 
 
-def shown(job: Job, answer: Answer | None, value: Any, query: QueryDict) -> dict[str, Any]:
-    """Return what `_job_answer.html` shows of an answer, whose `value_of` was read before."""
+def shown(
+    job: Job, answer: Answer | None, value: Any, spots: Sequence[Spot], query: QueryDict
+) -> dict[str, Any]:
+    """Return what `_job_answer.html` shows of an answer, whose value and its tables were found before."""
     if answer is None:
         return {}
     schema = getattr(getattr(job, "prompt", None), "schema", None)
@@ -218,7 +223,7 @@ def shown(job: Job, answer: Answer | None, value: Any, query: QueryDict) -> dict
         return {"prose": prose_of(answer, whole="whole" in query), "unfit": problems}
     name = getattr(getattr(job, "prompt", None), "schema_name", "")
     same = Job.objects.filter(project=job.project_id).asked_with(name)
-    return {"result": Result(value, problems, query), "same_schema": words.counted(same)}
+    return {"result": Result(value, spots, problems, query), "same_schema": words.counted(same)}
 
 
 def _html(answer: Answer) -> str:

@@ -10,10 +10,10 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from jobs import clock
-from jobs.models import DailySpend, Project
+from jobs.models import DailySpend
 from jobs.views import month_charts
 from jobs.views.downloads import file, table
-from jobs.views.frame import frame_of, person_of
+from jobs.views.frame import SeenProject, frame_of, person_of
 from jobs.views.month import Month
 
 COLUMNS = (
@@ -29,17 +29,17 @@ class Wanted:
 
     month: dt.date
     this_month: dt.date
-    visible: list[Project]
-    project: Project | None
+    visible: list[SeenProject]
+    project: SeenProject | None
     is_practice: bool
 
     @property
-    def side(self) -> list[Project]:
+    def side(self) -> list[SeenProject]:
         """The projects one may choose from: real ones or practice ones, never both."""
         return [project for project in self.visible if project.is_practice == self.is_practice]
 
     @property
-    def projects(self) -> list[Project]:
+    def projects(self) -> list[SeenProject]:
         return [self.project] if self.project else self.side
 
     @property
@@ -87,7 +87,7 @@ def budget(request: HttpRequest) -> HttpResponse:
 
 def _wanted(request: HttpRequest) -> Wanted:
     this_month = clock.month_of(frame_of(request).today)
-    visible = list(Project.objects.visible_to(person_of(request)).select_related("connection"))
+    visible = frame_of(request).visible
     slug = request.GET.get("project", "")
     project = next((one for one in visible if one.slug == slug), None)
     if slug and project is None:
@@ -112,5 +112,9 @@ def _month(asked: str, this_month: dt.date) -> dt.date:
 
 def _spreadsheet(wanted: Wanted) -> HttpResponse:
     """Return what the page sums: a row a day, project, model, effort, person and token; real money only."""
-    rows = DailySpend.objects.real().filter(project__in=wanted.projects).in_month(wanted.month)
+    rows = (
+        DailySpend.objects.real()
+        .filter(project__in=[project.pk for project in wanted.projects])
+        .in_month(wanted.month)
+    )
     return file(table(COLUMNS, rows.for_spreadsheet()), "text/csv", f"ponder-{wanted.month:%Y-%m}.csv")

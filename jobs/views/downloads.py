@@ -90,15 +90,15 @@ def _markdown(_job: Job, answer: Answer) -> str:
     return answer.text
 
 
-def _text(_job: Job, answer: Answer) -> str:
-    value = value_of(answer)
+def _text(job: Job, answer: Answer) -> str:
+    value = value_of(job)
     if value is not None:
         return results.pretty(value) + "\n"
     return reading.text_of(answer.html) if answer.renderer_version == RENDERER_VERSION else answer.text
 
 
 def _json(job: Job, answer: Answer) -> str:
-    value = value_of(answer)
+    value = value_of(job)
     record = {
         **_about(job),
         "mode": job.mode,
@@ -114,7 +114,7 @@ def _json(job: Job, answer: Answer) -> str:
 
 
 def _csv(job: Job, answer: Answer) -> str:
-    value = value_of(answer)
+    value = value_of(job)
     if value is None:
         about = _about(job)
         return table([*about, "answer"], [[*about.values(), answer.text]])

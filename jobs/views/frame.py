@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import Any, NamedTuple, cast
 
 from django.contrib.auth.decorators import login_not_required
@@ -15,7 +15,8 @@ from django.urls import reverse
 
 from jobs import VERSION, clock
 from jobs.models import BudgetPeriod, Connection, Job, Project, Scope, User, Workspace
-from jobs.models.projects import ProjectQuerySet
+from jobs.models.projects import ProjectQuerySet, Someone
+from jobs.models.questions import AS_JOINED, Anyone, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.words import paused_because
 
@@ -38,6 +39,7 @@ class SeenProject(NamedTuple):
     pk: int
     name: str
     slug: str
+    created_at: dt.datetime
     archived_at: dt.datetime | None
     connection_id: int
     is_practice: bool
@@ -54,6 +56,9 @@ class SeenProject(NamedTuple):
     @property
     def swatch(self) -> int:
         return swatch_of(self.pk)
+
+    def get_absolute_url(self) -> str:
+        return f"/projects/{self.slug}/"
 
 
 class Retiring(NamedTuple):
@@ -95,8 +100,7 @@ class Frame:
     @cached_property
     def workspace(self) -> Workspace:
         """The installation, with its default model and that one's successor."""
-        found = Workspace.objects.select_related("default_model__successor").first()
-        return found or Workspace.objects.the()
+        return next(iter(_workspace().ask()), None) or Workspace.objects.the()
 
     @cached_property
     def today(self) -> dt.date:
@@ -105,7 +109,8 @@ class Frame:
     @cached_property
     def in_flight(self) -> int:
         """How many jobs the person can see that are not final; counting stops at MOST_COUNTED."""
-        return Job.objects.visible_to(self.user).unfinished()[:MOST_COUNTED].count()
+        ((number,),) = _in_flight(is_superuser=self.user.is_superuser).ask(person=self.user.pk)
+        return int(number)
 
     @cached_property
     def projects(self) -> list[SeenProject]:
@@ -162,12 +167,7 @@ class Frame:
 
     def pauses_now(self) -> str:
         """Return what `pauses` would be, in one query, without reading the rest of the frame."""
-        return pauses_of(self.held_up().values_list("connection", "connection__paused_at"))
-
-    def held_up(self) -> ProjectQuerySet:
-        """The projects the person can see whose connection is paused."""
-        seen = Project.objects.visible_to(self.user)
-        return seen.filter(archived_at=None, connection__paused_at__isnull=False)
+        return pauses_of(_pauses(is_superuser=self.user.is_superuser).ask(person=self.user.pk))
 
     @cached_property
     def retiring(self) -> list[Retiring]:
@@ -208,29 +208,8 @@ class Frame:
     @cached_property
     def visible(self) -> list[SeenProject]:
         """Every project the person can see, also archived ones, with what the frame shows of it."""
-        # The period of a project's own budget is this month's sum, kept at settlement.
-        period = BudgetPeriod.objects.filter(
-            budget__scope=Scope.PROJECT,
-            budget__project=OuterRef("pk"),
-            month=clock.month_of(self.today),
-        )
-        found = Project.objects.visible_to(self.user).values_list(
-            "pk",
-            "name",
-            "slug",
-            "archived_at",
-            "connection_id",
-            "connection__is_practice",
-            "connection__name",
-            "connection__paused_at",
-            "connection__paused_reason",
-            "connection__paused_by",
-            "default_model",
-            "default_model__shutdown_date",
-            "default_model__successor__name",
-            Subquery(period.values("spent")),
-            Subquery(period.values("cap")),
-        )
+        question = _visible(is_superuser=self.user.is_superuser)
+        found = question.ask(person=self.user.pk, month=clock.month_of(self.today))
         return [SeenProject(*row) for row in found]
 
 
@@ -289,6 +268,55 @@ def pauses_of(found: Iterable[tuple[int, dt.datetime | None]]) -> str:
     """Return what tells these pauses, each a connection's id and when it began, from others."""
     since = {pk: paused_at for pk, paused_at in found if paused_at is not None}
     return ",".join(f"{pk}.{since[pk].timestamp():.0f}" for pk in sorted(since))
+
+
+def held_up(user: Someone) -> ProjectQuerySet:
+    """Return the projects a person can see whose connection is paused."""
+    seen = Project.objects.visible_to(user)
+    return seen.filter(archived_at=None, connection__paused_at__isnull=False)
+
+
+@lru_cache
+def _workspace() -> Question[Workspace]:
+    return Question(Workspace.objects.select_related("default_model__successor"))
+
+
+@lru_cache
+def _in_flight(*, is_superuser: bool) -> Statement:
+    return Job.objects.visible_to(Anyone(is_superuser)).unfinished().number(MOST_COUNTED)
+
+
+@lru_cache
+def _pauses(*, is_superuser: bool) -> Question[tuple[int, dt.datetime | None]]:
+    return Question(held_up(Anyone(is_superuser)).values_list("connection", "connection__paused_at"))
+
+
+@lru_cache
+def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
+    """Ask for the columns of SeenProject."""
+    # The period of a project's own budget is this month's sum, kept at settlement.
+    period = BudgetPeriod.objects.filter(
+        budget__scope=Scope.PROJECT, budget__project=OuterRef("pk"), month=Blank("month")
+    )
+    found = Project.objects.visible_to(Anyone(is_superuser)).values_list(
+        "pk",
+        "name",
+        "slug",
+        "created_at",
+        "archived_at",
+        "connection_id",
+        "connection__is_practice",
+        "connection__name",
+        "connection__paused_at",
+        "connection__paused_reason",
+        "connection__paused_by",
+        "default_model",
+        "default_model__shutdown_date",
+        "default_model__successor__name",
+        Subquery(period.values("spent")),
+        Subquery(period.values("cap")),
+    )
+    return Question(found, hint=AS_JOINED)
 
 
 def _person(request: HttpRequest) -> User | None:

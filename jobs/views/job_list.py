@@ -3,7 +3,8 @@
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -12,10 +13,10 @@ from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, ME, Wanted, written
 from jobs.models import IN_FLIGHT, UNFINISHED, Job, JobText, ModelSpec, Project, Status, User
-from jobs.models.job_queries import JobQuerySet, Order, Place
-from jobs.models.search import asked_for
+from jobs.models.job_queries import Order, Place
+from jobs.models.questions import AS_JOINED, Among, Blank, Question, Statement
 from jobs.views import news
-from jobs.views.frame import Frame, pauses_of
+from jobs.views.frame import Frame, held_up, pauses_of
 from jobs.views.job_rows import Card, Day, Row
 from jobs.views.job_tally import Tally
 
@@ -31,6 +32,7 @@ SHOWN_FILTERS = {"project", "model", "by"}  # the others are folded away
 # Statuses in which something happens by itself, so that the clock changes what the page shows.
 MOVING = (Status.WAITING, Status.SENDING, *IN_FLIGHT)
 REDRAW = 30  # seconds after which bars and 'Slow' are drawn anew though no version has changed
+QUESTIONS = 500  # kept of each kind, one for every combination of filters that was asked for lately
 PAUSED = "paused"  # stands for a status where the tag is made of connections too
 
 # What the version tag is made of: id, version, status, created_at; of a connection when it was paused.
@@ -42,14 +44,14 @@ class JobList:
 
     def __init__(self, frame: Frame, wanted: Wanted) -> None:
         self.frame = frame
-        self.wanted = wanted
+        self.wanted = replace(wanted, found=_found(wanted)) if wanted.search else wanted
         self.now = timezone.now()
 
     @cached_property
     def tally(self) -> Tally:
         """How many there are and what they cost."""
         is_whole = len(self._page) <= PAGE and not self.wanted.after
-        return Tally(self.frame, self.wanted, self._found, whole=self._page if is_whole else None)
+        return Tally(self.frame, self.wanted, whole=self._page if is_whole else None)
 
     @property
     def flight_query(self) -> str:
@@ -58,8 +60,7 @@ class JobList:
     @property
     def has_cards(self) -> bool:
         """Cards stand over the newest page of everything; the tab of what is in flight lists it instead."""
-        wanted = self.wanted
-        return not (wanted.status or wanted.search or wanted.after) and wanted.order is Order.NEWEST
+        return _has_cards(self.wanted)
 
     @cached_property
     def cards(self) -> list[Card]:
@@ -125,7 +126,7 @@ class JobList:
     @cached_property
     def catalogue(self) -> dict[str, ModelSpec]:
         """Every model by its id, to filter by and to tell what is usual."""
-        return {spec.pk: spec for spec in ModelSpec.objects.only("prior", "default_effort", "efforts")}
+        return {spec.pk: spec for spec in _catalogue().ask()}
 
     @property
     def models(self) -> list[tuple[str, str]]:
@@ -145,12 +146,8 @@ class JobList:
     def people(self) -> list[tuple[str, str]]:
         """Whose jobs one can ask for, by id and name: one's own, and those of everyone in one's projects."""
         person = self.frame.user
-        found = User.objects.exclude(pk=person.pk)
-        if not person.is_superuser:
-            found = found.filter(
-                membership__project__in=[project.pk for project in self.frame.visible]
-            ).distinct()
-        named = found.order_by("name", "email").values_list("pk", "name", "email")[:MOST_PEOPLE]
+        projects = [project.pk for project in self.frame.visible]
+        named = _people(is_superuser=person.is_superuser).ask(person=person.pk, projects=projects)
         return [(ME, "Me"), *((str(pk), name or email) for pk, name, email in named)]
 
     @cached_property
@@ -163,7 +160,7 @@ class JobList:
 
     def batches(self, most: int) -> Iterator[list[Job]]:
         """Yield every job of the list from its first page on, at most so many at a time."""
-        after, rows = None, self.wanted.rows(self._visible())
+        after, rows = None, self.wanted.rows(self.wanted.visible())
         while True:
             keys = list(rows.page(most, self.wanted.order, after=after).values_list("pk", flat=True))
             found = Job.objects.filter(pk__in=keys).for_list().with_usage()
@@ -181,32 +178,23 @@ class JobList:
 
     def tag_now(self) -> str:
         """Return the version of what would be shown, in one query, without reading it."""
-        paused = self.frame.held_up().values_list(
-            "connection", Value(0), Value(PAUSED, CharField()), "connection__paused_at"
-        )
-        found = list(self._keys().union(paused.order_by(), all=True))
+        question = _versions(self.wanted.shape, most=PAGE + 1, with_pauses=True)
+        found = question.ask(**self.wanted.blanks)
         shown = [one for one in found if one[2] != PAUSED]
         return _tag(shown, pauses_of((pk, at) for pk, _, status, at in found if status == PAUSED), self.now)
 
-    def _keys(self) -> Any:
-        """The page and the cards, by what the version tag is made of."""
-        shown = ("pk", "version", "status", "created_at")
-        page = self._first(PAGE + 1).values_list(*shown)
-        if not self.has_cards:
-            return page
-        flight = self.wanted.filtered(self._visible()).unfinished().in_order(Order.NEWEST)
-        return page.union(flight.values_list(*shown)[: MOST_CARDS + 1], all=True)
-
     @cached_property
     def _seen(self) -> list[Seen]:
-        return list(self._keys())
+        question = _versions(self.wanted.shape, most=PAGE + 1, with_pauses=False)
+        return [(pk, version, status, at) for pk, version, status, at in question.ask(**self.wanted.blanks)]
 
     @cached_property
     def _read(self) -> list[Job]:
         """Every job that is shown, with all that is shown of it, in order."""
-        rows = Job.objects.filter(pk__in=[pk for pk, *_ in self._seen]).for_cards().with_usage()
-        if self.wanted.search:
-            rows = rows.with_hits(self.wanted.search)
+        if not self._seen:
+            return []
+        question = _shown(with_hits=bool(self.wanted.search))
+        rows = question.ask(ids=[pk for pk, *_ in self._seen], words=self.wanted.search)
         return sorted(rows, key=self._place_of, reverse=True)
 
     def _place_of(self, job: Job) -> Place:
@@ -225,32 +213,62 @@ class JobList:
     def _page(self) -> list[Job]:
         return [job for job in self._read if job.is_final] if self.has_cards else self._read
 
-    def _first(self, most: int) -> JobQuerySet:
-        """The first rows of the page."""
-        wanted, user = self.wanted, self.frame.user
-        # What has an index of its own in this order is read from there; else project by project.
-        has_index = wanted.filters.keys() & INDEXED or (wanted.status and wanted.order is not Order.NEWEST)
-        if user.is_superuser or wanted.search or has_index:
-            return wanted.rows(self._visible()).page(most, wanted.order, after=wanted.after)
-        own = Project.objects.visible_to(user)
-        return wanted.rows(Job.objects.all()).page(most, wanted.order, after=wanted.after, of_each=own)
 
-    def _visible(self) -> JobQuerySet:
-        """What the person can see and has what is looked for, before any filter."""
-        rows = Job.objects.visible_to(self.frame.user)
-        if not self.wanted.search:
-            return rows
-        if self._found is None:
-            return rows.filter(jobtext__vector=asked_for(self.wanted.search))
-        return rows.filter(pk__in=self._found)
+def _has_cards(wanted: Wanted) -> bool:
+    return not (wanted.status or wanted.search or wanted.after) and wanted.order is Order.NEWEST
 
-    @cached_property
-    def _found(self) -> list[int] | None:
-        """The jobs with what is looked for; None for none looked for, and for more than are looked at."""
-        if not self.wanted.search:
-            return None
-        found = JobText.objects.some_matching(self.wanted.search, MOST_FOUND + 1)
-        return found if len(found) <= MOST_FOUND else None
+
+def _found(wanted: Wanted) -> list[int] | None:
+    """Return the jobs with what is looked for; None for more than are looked at."""
+    found = JobText.objects.some_matching(str(wanted.search), MOST_FOUND + 1)
+    return found if len(found) <= MOST_FOUND else None
+
+
+@lru_cache(QUESTIONS)
+def _versions(shape: Wanted, *, most: int, with_pauses: bool) -> Statement:
+    """Ask for the page and the cards, and for pauses, by what the version tag is made of."""
+    parts: list[Any] = [_page(shape, most)]
+    if _has_cards(shape):
+        flight = shape.filtered(shape.visible()).unfinished()
+        parts.append(flight.page(MOST_CARDS + 1, Order.NEWEST).versions())
+    if with_pauses:
+        paused = held_up(shape.user).order_by()
+        none, word = Value(0), Value(PAUSED, CharField())
+        parts.append(paused.values_list("connection", none, word, "connection__paused_at"))
+    return Statement(" UNION ALL ".join(["({})"] * len(parts)), *parts)
+
+
+def _page(wanted: Wanted, most: int) -> Any:
+    # What has an index of its own in this order is read from there; else project by project.
+    names = INDEXED.intersection(name for name, _ in wanted.meant)
+    has_index = names or (wanted.status and wanted.order is not Order.NEWEST)
+    if wanted.user.is_superuser or wanted.search or has_index:
+        rows = wanted.rows(wanted.visible())
+        if not wanted.search and (len(names) > 1 or "tag" in names):
+            return rows.versions_of_few(most, wanted.order, after=wanted.after)
+        return rows.page(most, wanted.order, after=wanted.after).versions()
+    own = Project.objects.visible_to(wanted.user)
+    return wanted.rows(Job.objects.all()).versions_of_each(own, most, wanted.order, after=wanted.after)
+
+
+@lru_cache
+def _shown(*, with_hits: bool) -> Question[Job]:
+    rows = Job.objects.filter(Among("pk", Blank("ids"))).for_cards().with_usage()
+    return Question(rows.with_hits(Blank("words")) if with_hits else rows, hint=AS_JOINED)
+
+
+@lru_cache
+def _catalogue() -> Question[ModelSpec]:
+    return Question(ModelSpec.objects.only("prior", "default_effort", "efforts"))
+
+
+@lru_cache
+def _people(*, is_superuser: bool) -> Question[tuple[int, str, str]]:
+    """Ask for those in some projects, or for everyone, but for whoever asks."""
+    found = User.objects.exclude(pk=Blank("person"))
+    if not is_superuser:
+        found = found.filter(Among("membership__project", Blank("projects"))).distinct()
+    return Question(found.order_by("name", "email").values_list("pk", "name", "email")[:MOST_PEOPLE])
 
 
 def _age(shown: Iterable[Seen], now: dt.datetime) -> float:

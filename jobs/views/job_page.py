@@ -4,13 +4,13 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Exists, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
-from django.shortcuts import get_object_or_404
+from django.http import Http404, HttpRequest
 from django.utils import timezone
 
 from jobs import access, lifecycle
@@ -31,7 +31,9 @@ from jobs.models import (
     RawResponse,
     Status,
 )
+from jobs.models.questions import AS_JOINED, Anyone, Blank, Question
 from jobs.rendering import RENDERER_VERSION, results
+from jobs.rendering.results import Spot
 from jobs.views import news, states, words
 from jobs.views.answer import remarks_on, shown, value_of
 from jobs.views.attachments import ATTACHING
@@ -70,25 +72,7 @@ class Tab:
 
 def find(user: Any, short_id: str) -> Job:
     """Return a job the person may see, with all that its head needs; a foreign or unknown one is a 404."""
-    role = Membership.objects.filter(project=OuterRef("project"), user=user).values("role")
-    rows = Job.objects.visible_to(user).named(short_id).with_place()
-    rows = rows.annotate(
-        usage_awaited=Exists(_USAGE_AWAITED),
-        my_role=Subquery(role[:1]),
-        event_count=_count_of(Event),
-        attachment_count=_count_of(JobAttachment),
-    )
-    return get_object_or_404(
-        rows.select_related(
-            "project__connection",
-            "model",
-            "submitted_by",
-            "cancel_requested_by",
-            "prompt",
-            "answer",
-            "verdict__by",
-        )
-    )
+    return _one(_found(is_superuser=user.is_superuser), user, short_id)
 
 
 def allowed(request: HttpRequest, short_id: str, act: Act) -> Job:
@@ -101,12 +85,7 @@ def allowed(request: HttpRequest, short_id: str, act: Act) -> Job:
 
 def find_for_news(user: Any, short_id: str) -> Job:
     """Return a job with just enough to tell whether its page would look different, in one query."""
-    rows = Job.objects.visible_to(user).named(short_id).with_place()
-    rows = rows.annotate(usage_awaited=Exists(_USAGE_AWAITED))
-    lean = rows.select_related("project__connection", "model", "answer").defer(
-        "answer__text", "answer__html", "answer__parsed", "answer__calls", "answer__validation_errors"
-    )
-    return get_object_or_404(lean)
+    return _one(_found_for_news(is_superuser=user.is_superuser), user, short_id)
 
 
 def answer_of(job: Job) -> Answer | None:
@@ -163,8 +142,8 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
     acts = acts_open(job, person_of(request))
     now = timezone.now()
     is_slow = job.is_in_flight and pace_of(job, now).is_slow
-    answer = answer_of(job)
-    value = value_of(answer) if answer else None
+    value = value_of(job)
+    spots = results.spots(value)
     return {
         "job": job,
         "prompt": getattr(job, "prompt", None),
@@ -172,8 +151,9 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
         "badge": "slow" if is_slow and not job.is_cancelling else job.status,
         "api": other_side(job.project.connection),
         "tab": tab,
-        "tabs": _tabs(job, value),
+        "tabs": _tabs(job, spots),
         "value": value,
+        "spots": spots,
         "may_cancel": Act.CANCEL in acts and job.can_be_cancelled,
         "may_rerun": Act.RERUN in acts,
         "may_resolve": Act.RESOLVE in acts,
@@ -187,15 +167,11 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
     """Return what a job's first page shows: its state with the next step, its bill and its thread."""
     found = head(job, request, tab="")
     now, person = found["now"], person_of(request)
-    rows = list(
-        LedgerEntry.objects.filter(job=job)
-        .select_related("price", "attempt__price", "attempt__connection")
-        .order_by("pk")
-    )
+    rows = _ledger().ask(job=job.pk)
     # Every attempt has its hold in the ledger, and is read with it.
     made = {row.attempt.pk: row.attempt for row in rows if row.attempt}
     attempts = sorted(made.values(), key=lambda attempt: attempt.number)
-    events = list(Event.objects.filter(job=job).select_related("actor"))
+    events = _events().ask(job=job.pk)
     turns = thread_of(job, person)
     attempt = _shown(job, attempts)
     bill = bill_of(job, attempts, rows, _bodies(job, attempts))
@@ -232,7 +208,7 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         "poll": interval(job, now),
         "tag": tag_of(job, now),
     }
-    found |= shown(job, answer, found["value"], request.GET)
+    found |= shown(job, answer, found["value"], found["spots"], request.GET)
     if found["may_follow"]:
         found["fix"] = correction_of(job, found.get("result"), frame_of(request))
     noted = any(event.kind == "noted" for event in events)
@@ -244,8 +220,8 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
 
 def thread_of(job: Job, user: Any) -> Sequence[lifecycle.Turn]:
     """Return the thread a job belongs to, in the order in which it is read; one query."""
-    rows = Job.objects.visible_to(user).thread_of(job).select_related("prompt")
-    return lifecycle.outline(list(rows.only(*TURN_FIELDS)), job)
+    question = _thread(is_superuser=user.is_superuser)
+    return lifecycle.outline(question.ask(person=user.pk, first=job.root_id or job.pk), job)
 
 
 def replies_of(job: Job) -> Sequence[lifecycle.Card]:
@@ -274,16 +250,74 @@ def pretty(value: object) -> str:
     return results.pretty(value)
 
 
-def _tabs(job: Job, value: Any) -> list[Tab]:
+def _one(question: Question[Job], user: Any, short_id: str) -> Job:
+    # PostgreSQL refuses a NUL even to look for it.
+    found = [] if "\x00" in short_id else question.ask(person=user.pk, short_id=short_id)
+    if not found:
+        raise Http404
+    return found[0]
+
+
+@lru_cache
+def _found(*, is_superuser: bool) -> Question[Job]:
+    role = Membership.objects.filter(project=OuterRef("project"), user=Blank("person")).values("role")
+    rows = Job.objects.visible_to(Anyone(is_superuser)).filter(short_id=Blank("short_id")).with_place()
+    rows = rows.annotate(
+        usage_awaited=Exists(_USAGE_AWAITED),
+        has_result=Q(answer__parsed__isnull=False),
+        my_role=Subquery(role[:1]),
+        event_count=_count_of(Event),
+        attachment_count=_count_of(JobAttachment),
+    )
+    rows = rows.select_related(
+        "project__connection",
+        "model",
+        "submitted_by",
+        "cancel_requested_by",
+        "prompt",
+        "answer",
+        "verdict__by",
+    ).defer("answer__parsed")
+    return Question(rows, hint=AS_JOINED)
+
+
+@lru_cache
+def _found_for_news(*, is_superuser: bool) -> Question[Job]:
+    rows = Job.objects.visible_to(Anyone(is_superuser)).filter(short_id=Blank("short_id")).with_place()
+    rows = rows.annotate(usage_awaited=Exists(_USAGE_AWAITED))
+    lean = rows.select_related("project__connection", "model", "answer").defer(
+        "answer__text", "answer__html", "answer__parsed", "answer__calls", "answer__validation_errors"
+    )
+    return Question(lean, hint=AS_JOINED)
+
+
+@lru_cache
+def _ledger() -> Question[LedgerEntry]:
+    rows = LedgerEntry.objects.filter(job=Blank("job")).order_by("pk")
+    return Question(rows.select_related("price", "attempt__price", "attempt__connection"))
+
+
+@lru_cache
+def _events() -> Question[Event]:
+    return Question(Event.objects.filter(job=Blank("job")).select_related("actor"))
+
+
+@lru_cache
+def _thread(*, is_superuser: bool) -> Question[Job]:
+    rows = Job.objects.visible_to(Anyone(is_superuser)).thread_from(Blank("first"))
+    return Question(rows.select_related("prompt").only(*TURN_FIELDS))
+
+
+def _tabs(job: Job, spots: Sequence[Spot]) -> list[Tab]:
     answer, status = answer_of(job), Status(job.status)
     has_text = answer is not None and answer.text != ""
     count: int | None = None
     name = FIRST_TABS.get(status, "Answer" if job.is_final else "Progress")
     if status == Status.INCOMPLETE and not has_text:
         name = "What happened"
-    elif status == Status.COMPLETED and answer is not None and answer.parsed is not None:
+    elif status == Status.COMPLETED and getattr(job, "has_result", False):
         name = "Result"
-        count = next((len(spot.rows) for spot in results.spots(value)), None)
+        count = len(spots[0].rows) if spots else None
     is_asking = status == Status.REQUIRES_ACTION
     if is_asking and answer is not None:
         count = len(answer.calls)

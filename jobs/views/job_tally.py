@@ -1,19 +1,23 @@
 """Counts what stands under each tab of a list of jobs, and sums up what it cost."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 
+from django.db.models import Func
 from django.utils import timezone
 
 from jobs.forms.job_filter import FLIGHT, TABS, Wanted
 from jobs.models import FINAL, UNFINISHED, DailySpend, Job
 from jobs.models.job_queries import JobQuerySet, Order
+from jobs.models.questions import AlsoAmong, Among, Blank, Question, Statement
 from jobs.views.frame import Frame
 
 MOST_COUNTED = 1_000  # beyond it a number says nothing more, and takes its time
+MOST_LOOKED_AT = 10_000  # jobs with a tag: each has to be read, wherever it stands
+QUESTIONS = 500  # kept of each kind, one for every combination of filters that was asked for lately
 # Filters that the rollups know as well, and what they call them.
 ROLLED_UP = {"project": "project__slug", "by": "user", "model": "model", "effort": "effort"}
 
@@ -29,18 +33,11 @@ class Tab:
 
 
 class Tally:
-    """The figures of one person's list.
+    """The figures of one person's list; `whole` are all jobs of the list, if they are at hand."""
 
-    `found` are the jobs with what is looked for, None for too many; `whole` are all of the list, if they are
-    at hand.
-    """
-
-    def __init__(
-        self, frame: Frame, wanted: Wanted, found: Sequence[int] | None, *, whole: Sequence[Job] | None
-    ) -> None:
+    def __init__(self, frame: Frame, wanted: Wanted, *, whole: Sequence[Job] | None) -> None:
         self._frame = frame
         self._wanted = wanted
-        self._found = found
         self._whole = whole
 
     @property
@@ -69,8 +66,9 @@ class Tally:
         aside = self._practice_aside
         if self._whole is not None:
             return sum((job.cost for job in self._whole if job.project_id not in aside), Decimal(0))
-        rows = self._wanted.rows(self._in_sight()).exclude(project__in=aside)
-        return rows.cost()
+        question = _cost(self._wanted.shape, most=MOST_COUNTED, is_split=bool(aside))
+        ((cost,),) = question.ask(**self._wanted.blanks, projects=self._ids, aside=aside)
+        return Decimal(cost)
 
     def by_day(self, days: Sequence[dt.date]) -> dict[dt.date, tuple[Decimal, int]]:
         """Return what was charged on each day, USD, and how often, where the filters let the rollups tell."""
@@ -82,11 +80,10 @@ class Tally:
             return {}
         if wanted.order is not Order.NEWEST or not days:
             return {}
-        rows = DailySpend.objects.filter(spent_on__in=days, project__in=self._ids)
-        rows = rows.exclude(project__in=self._practice_aside)
-        asked = {**wanted.filters, "by": wanted.person} if "by" in wanted.filters else wanted.filters
-        rows = rows.filter(**{column: asked[name] for name, column in ROLLED_UP.items() if name in asked})
-        return rows.by_day()
+        aside = set(self._practice_aside)
+        counted = [pk for pk in self._ids if pk not in aside]
+        sums = _by_day(wanted.shape).ask(**wanted.blanks, days=list(days), projects=counted)
+        return {day: (total, charged) for day, total, charged in sums}
 
     def _shown(self, tab: str) -> str:
         count = self._counts.get(tab)
@@ -97,28 +94,30 @@ class Tally:
     @cached_property
     def _counts(self) -> dict[str, int]:
         """How many stand under each tab, or more than are counted; nothing where nobody can tell."""
-        if self._wanted.search and self._found is None:
+        wanted = self._wanted
+        if wanted.search and wanted.found is None:
             return {}
-        rows = self._wanted.filtered(self._in_sight())
-        groups = {status.value: [status] for status in FINAL} | {FLIGHT: UNFINISHED}
-        counts = dict(zip(groups, rows.counts([*groups.values()], MOST_COUNTED + 1), strict=True))
+        groups = {status.value: [status] for status in FINAL} | {FLIGHT: [*UNFINISHED]}
+        counts, is_all = self._counted(groups)
         # What is looked for is found wherever it stands; else what has not ended has its cards.
-        all_of_it = sum(counts.values()) - (0 if self._wanted.search else counts[FLIGHT])
-        return {"": all_of_it, **counts}
+        all_of_it = sum(counts.values()) - (0 if wanted.search else counts[FLIGHT])
+        sure = {group: count for group, count in counts.items() if is_all or count > MOST_COUNTED}
+        return {"": all_of_it, **sure}
 
-    def _in_sight(self) -> JobQuerySet:
-        """What the person can see and has what is looked for.
+    def _counted(self, groups: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], bool]:
+        """Return how many are in each group, and whether all of them were looked at."""
+        shape, blanks = self._wanted.shape, {**self._wanted.blanks, "projects": self._ids}
+        if "tag" in self._wanted.filters:
+            found = dict(_looked_at(shape, most=MOST_LOOKED_AT + 1).ask(**blanks))
+            counts = {group: sum(found.get(one, 0) for one in own) for group, own in groups.items()}
+            return counts, sum(counts.values()) <= MOST_LOOKED_AT
+        joined = [",".join(own) for own in groups.values()]
+        numbers = _counts(shape, most=MOST_COUNTED + 1).ask(**blanks, groups=joined)
+        return {group: count for group, (count,) in zip(groups, numbers, strict=True)}, True
 
-        The projects are given by their ids: the indexes that begin with them then count without reading rows.
-        """
-        is_all = self._frame.user.is_superuser
-        rows = Job.objects.all() if is_all else Job.objects.filter(project__in=self._ids)
-        return rows if self._found is None else rows.filter(pk__in=self._found)
-
-    @property
+    @cached_property
     def _ids(self) -> list[int]:
-        # Nobody's project where there is none: a question that cannot be answered would not be asked.
-        return [project.pk for project in self._frame.visible] or [0]
+        return [project.pk for project in self._frame.visible]
 
     @property
     def _practice_aside(self) -> list[int]:
@@ -126,3 +125,44 @@ class Tally:
         practice = [project.pk for project in self._frame.visible if project.is_practice]
         is_alone = "project" in self._wanted.filters or len(practice) == len(self._frame.visible)
         return [] if is_alone else practice
+
+
+def _in_sight(wanted: Wanted) -> JobQuerySet:
+    """Return what the person can see and has what is looked for.
+
+    The projects are given by their ids: the indexes that begin with them then count without reading rows.
+    """
+    rows = Job.objects.all()
+    if not wanted.user.is_superuser:
+        rows = rows.filter(_own(wanted))
+    return rows if wanted.found is None else rows.filter(Among("pk", wanted.found))
+
+
+def _own(wanted: Wanted) -> Func:
+    is_of_one = any(name == "by" for name, _ in wanted.meant)
+    return (AlsoAmong if is_of_one else Among)("project", Blank("projects"))
+
+
+@lru_cache(QUESTIONS)
+def _looked_at(shape: Wanted, *, most: int) -> Statement:
+    return shape.filtered(_in_sight(shape)).numbers_at_once(most)
+
+
+@lru_cache(QUESTIONS)
+def _counts(shape: Wanted, *, most: int) -> Statement:
+    return shape.filtered(_in_sight(shape)).numbers(most)
+
+
+@lru_cache(QUESTIONS)
+def _cost(shape: Wanted, *, most: int, is_split: bool) -> Statement:
+    """Ask what the jobs of a list cost, all of them or all but those of some projects."""
+    rows = shape.rows(_in_sight(shape))
+    return (rows.exclude(Among("project", Blank("aside"))) if is_split else rows).cost(most)
+
+
+@lru_cache(QUESTIONS)
+def _by_day(shape: Wanted) -> Question[tuple[dt.date, Decimal, int]]:
+    """Ask what was charged on some days in some projects, by the filters that the rollups know."""
+    rows = DailySpend.objects.filter(Among("spent_on", Blank("days")), _own(shape))
+    known = {ROLLED_UP[name]: value for name, value in shape.meant if name in ROLLED_UP}
+    return Question(rows.filter(**known).by_day())

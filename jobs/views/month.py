@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jobs import clock, pricing
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, Project
-from jobs.views.frame import SWATCHES, swatch_of
+from jobs.models.money import period_of
+from jobs.models.questions import Blank, Question
+from jobs.views.frame import SWATCHES, SeenProject, swatch_of
 
 ZERO = Decimal(0)
 NAMED = 4  # projects with a colour of their own beside one for all others
@@ -31,7 +33,7 @@ class Capped:
 
 def capped_projects(projects: Sequence[Project], month: dt.date) -> list[Capped]:
     """Return the projects, each with its own period of a month."""
-    periods = Budget.objects.of_projects(projects).periods_in(month)
+    periods = Budget.objects.of_projects([project.pk for project in projects]).periods_in(month)
     found = {period.budget.project_id: period for period in periods}
     return [Capped(project, found.get(project.pk)) for project in projects]
 
@@ -40,7 +42,7 @@ def capped_projects(projects: Sequence[Project], month: dt.date) -> list[Capped]
 class Line:
     """A project in a month: USD spent, and its cap if it has one; `swatch` is its colour on this page."""
 
-    project: Project
+    project: SeenProject
     period: BudgetPeriod | None
     spent: Decimal
     swatch: int
@@ -124,7 +126,7 @@ class Month:
     """
 
     def __init__(
-        self, first: dt.date, today: dt.date, projects: Sequence[Project], *, with_workspace: bool
+        self, first: dt.date, today: dt.date, projects: Sequence[SeenProject], *, with_workspace: bool
     ) -> None:
         """Look at the month that begins on `first`; the workspace's cap shows what all projects spend."""
         self.first, self.today, self.projects = first, today, projects
@@ -146,21 +148,22 @@ class Month:
 
     @cached_property
     def _periods(self) -> dict[int | None, BudgetPeriod]:
-        budgets = Budget.objects.in_sight(self.projects, with_workspace=self.with_workspace)
-        return {period.budget.project_id: period for period in budgets.periods_in(self.first)}
+        question = _budgets(with_workspace=self.with_workspace)
+        found = question.ask(projects=self._ids, month=self.first)
+        return {budget.project_id: period_of(budget, self.first) for budget in found}
 
     @cached_property
     def _by_day(self) -> list[tuple[dt.date, int, Decimal, int]]:
-        return list(self._sums.by_day(self.first))
+        return _by_day().ask(projects=self._ids, month=self.first)
 
     @cached_property
     def _by_model(self) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._sums.by_model(self.first)]
+        return _by_model().ask(projects=self._ids, month=self.first)
 
     @cached_property
     def spenders(self) -> list[dict[str, Any]]:
         """The people and tokens that cost most: name, jobs, USD, and USD of the month before."""
-        rows = self._sums.by_person(self.first, self.before)[:SPENDERS]
+        rows = _by_person().ask(projects=self._ids, month=self.first, before=self.before)
         return [row for row in rows if row["cost"] or row["jobs"]]
 
     @cached_property
@@ -169,16 +172,14 @@ class Month:
         if not self.models:
             return None
         model = max(self.models, key=lambda share: share.cost).name
-        found: dict[dt.date, list[int]] = {}
-        for month, buckets in self._sums.buckets_of(model, [self.first, self.before]):
-            found[month] = [
-                sum(pair) for pair in zip(found.get(month, [0] * len(buckets)), buckets, strict=True)
-            ]
-        return _costs(model, found[self.first], found.get(self.before, []))
+        months = [self.first, self.before]
+        rows = _buckets().ask(projects=self._ids, model=model, months=months)
+        now, then = ([buckets for month, buckets in rows if month == one] for one in months)
+        return _costs(model, _together(now), _together(then))
 
-    @property
-    def _sums(self) -> Any:
-        return MonthlySpend.objects.of_projects(self.projects)
+    @cached_property
+    def _ids(self) -> list[int]:
+        return [project.pk for project in self.projects]
 
     # What is made of it.
 
@@ -313,7 +314,7 @@ class Month:
         return sum(map(bool, self._spent_of.values())) > SWATCHES
 
     @cached_property
-    def _in_order(self) -> list[Project]:
+    def _in_order(self) -> list[SeenProject]:
         return sorted(
             self.projects, key=lambda project: (-self._spent_of.get(project.pk, ZERO), project.name)
         )
@@ -342,6 +343,38 @@ class Month:
             Share(name, cost[name], jobs[name], cost[name] * 100 / self.spent if self.spent else ZERO)
             for name in names
         ]
+
+
+@lru_cache
+def _budgets(*, with_workspace: bool) -> Question[Budget]:
+    budgets = Budget.objects.in_sight(Blank("projects"), with_workspace=with_workspace)
+    return Question(budgets.with_period(Blank("month")))
+
+
+@lru_cache
+def _by_day() -> Question[tuple[dt.date, int, Decimal, int]]:
+    return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_day(Blank("month")))
+
+
+@lru_cache
+def _by_model() -> Question[dict[str, Any]]:
+    return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_model(Blank("month")))
+
+
+@lru_cache
+def _by_person() -> Question[dict[str, Any]]:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Question(sums.by_person(Blank("month"), Blank("before"))[:SPENDERS])
+
+
+@lru_cache
+def _buckets() -> Question[tuple[dt.date, list[int]]]:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Question(sums.buckets_of(Blank("model"), Blank("months")))
+
+
+def _together(buckets: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(counts) for counts in zip(*buckets, strict=True)]
 
 
 def _costs(model: str, buckets: Sequence[int], before: Sequence[int]) -> Costs | None:

@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django.db.models import Exists, Q
@@ -13,6 +14,7 @@ from jobs import forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.models import Job, ModelSpec, Price, Project, User
 from jobs.models.outcomes import Kind, Odds, Run
+from jobs.models.questions import Blank, Question
 from jobs.pricing import Usage
 from jobs.templatetags import ui
 from jobs.views import words
@@ -234,6 +236,11 @@ def _way(
 
 def _prices(project: Project, today: dt.date) -> dict[str, Price]:
     """Return today's price of every living model that a project uses."""
-    chosen = Project.allowed_models.through.objects.filter(project=project)
+    return {price.model_id: price for price in _in_force().ask(project=project.pk, day=today)}
+
+
+@lru_cache
+def _in_force() -> Question[Price]:
+    chosen = Project.allowed_models.through.objects.filter(project=Blank("project"))
     used = Q(model__in=chosen.values("modelspec")) | ~Exists(chosen)
-    return {price.model_id: price for price in Price.objects.filter(used).in_force(today)}
+    return Question(Price.objects.filter(used).in_force(Blank("day")))

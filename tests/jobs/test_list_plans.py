@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.access import Role
 from jobs.models import Job, JobText, Project, Status, User
-from jobs.models.indexed import BY_INDEX, IN_ORDER
+from jobs.models.questions import AS_JOINED, BY_INDEX, IN_ORDER, hinted
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
@@ -93,14 +93,15 @@ def plans(client: Client, path: str) -> list[str]:
     with CaptureQueriesContext(connection) as asked:
         assert client.get(path).status_code == 200
     found = []
-    ways = [way.split("{}") for way in (IN_ORDER, BY_INDEX, "{}")]
+    ways = [hinted("{}", hint).split("{}") for hint in (IN_ORDER, BY_INDEX, AS_JOINED, ())]
     with connection.cursor() as cursor:
         for query in asked:
             before, after = next(way for way in ways if query["sql"].startswith(way[0]))
             sql = query["sql"].removeprefix(before).removesuffix(after)
-            if sql.startswith(("SELECT", "(SELECT")):
-                cursor.execute(f"{AS_USUAL}{before}")
-                cursor.execute(f"EXPLAIN {sql}")
+            if sql.startswith(("SELECT", "(SELECT", "(WITH")):
+                cursor.execute(f"{before}EXPLAIN {sql}{after}")
+                while cursor.description is None:
+                    cursor.nextset()
                 found.append("\n".join(line for (line,) in cursor.fetchall()))
     return found
 

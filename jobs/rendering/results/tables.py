@@ -18,6 +18,8 @@ LONGEST = 2_000  # characters of one cell on a page
 LONGEST_NAME = 200  # characters that go before a name: 20,000 fields below one of 200 kB would be 4 GB
 MOST_CELLS = 1_000_000  # of a file; rows that each have fields of their own would be billions
 
+_PLAIN = frozenset({str, Number, bool, type(None)})
+
 
 class Spot(NamedTuple):
     """A list of flat objects in an answer, and its JSON pointer."""
@@ -160,8 +162,7 @@ def columns_in_file(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def is_numeric(rows: Iterable[Mapping[str, Any]], column: str) -> bool:
     """Tell whether a column of rows holds numbers and nothing else but gaps."""
-    values = [value for row in rows if (value := row.get(column)) is not None]
-    return bool(values) and all(isinstance(value, Number) for value in values)
+    return {type(row.get(column)) for row in rows} - {type(None)} == {Number}
 
 
 def cell_of(value: Any) -> Cell:
@@ -186,15 +187,15 @@ def _spots(value: Any, path: str, depth: int) -> Iterator[Spot]:
 
 
 def _is_flat(row: Any) -> bool:
-    return isinstance(row, dict) and bool(row) and all(_is_simple(value) for value in row.values())
-
-
-def _is_simple(value: Any) -> bool:
-    return _is_plain(value) or (isinstance(value, list) and all(_is_plain(part) for part in value))
+    if not isinstance(row, dict) or not row:
+        return False
+    # A result has thousands of rows, of words and numbers mostly: these are told in place.
+    others = [value for value in row.values() if type(value) not in _PLAIN]
+    return all(isinstance(value, list) and all(map(_is_plain, value)) for value in others)
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool)
+    return type(value) in _PLAIN
 
 
 def _rank(value: Any) -> tuple[int, Decimal, str]:

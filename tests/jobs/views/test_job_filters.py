@@ -152,6 +152,22 @@ def test_tabs_and_total_count_what_stands_under_them(
     assert sum_of(text) == "2+ jobs"
 
 
+def test_of_more_jobs_with_a_tag_than_are_looked_at_only_sure_counts_are_shown(
+    signed_in: Client, project: Project, mira: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status in (Status.COMPLETED, Status.COMPLETED, Status.FAILED):
+        a_job(project, mira, status, cost=Decimal(1), spec={"tags": ("x",)})
+    a_job(project, mira, Status.COMPLETED, cost=Decimal(5))
+    text = html(signed_in, "tag=x")
+    assert (tabs(text)["All"], tabs(text)["Completed"], tabs(text)["Failed"]) == ("3", "2", "1")
+    assert sum_of(text) == "3 jobs · $3.00"
+    monkeypatch.setattr(job_tally, "MOST_COUNTED", 1)
+    monkeypatch.setattr(job_tally, "MOST_LOOKED_AT", 2)
+    text = html(signed_in, "tag=x")
+    assert (tabs(text)["All"], tabs(text)["Completed"], tabs(text)["Failed"]) == ("1+", "1+", "")
+    assert sum_of(text) == "1+ jobs"
+
+
 def test_practice_never_adds_to_what_is_real(signed_in: Client, project: Project, mira: User) -> None:
     real = a_project("real", is_practice=False, members={mira: Role.SUBMITTER})
     a_job(project, mira, Status.COMPLETED, cost=Decimal(5))
