@@ -79,7 +79,7 @@ def test_files_of_an_output_arrive_whole_and_cost_no_more_than_was_held(
 ) -> None:
     prompt = "Compute it. [[sandbox: seconds=0 reasoning=64 calls=1]]"
     function = {"type": "function", "name": "run_sage", "parameters": NO_ARGUMENTS}
-    first = run(wired, person, prompt=prompt, tools=(function,))
+    first = run(wired, person, prompt=prompt, tools=(function,), effort="low")
     assert first.status == Status.REQUIRES_ACTION
     names = ("figure-2.png", "lemma-4-7.pdf")
     given = [Given(lifecycle.keep_file(FILES[name], project=wired, by=person), name) for name in names]
