@@ -54,11 +54,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run in a process more than there are cores, for stories wait a lot, and in at most four.
-
-    Each has a database of its own.
-    """
-    return min((os.process_cpu_count() or 2) + 1, 4)
+    """Run in two processes, in up to four where there are as many cores: each has a database of its own."""
+    return min(max(os.process_cpu_count() or 2, 2), 4)
 
 
 def pytest_collection_finish() -> None:
@@ -69,14 +66,17 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put browser tests last, also under random order.
+    """Put files that commit after the others, and browser tests last, also under random order.
 
-    Playwright leaves a running event loop in the main thread, in which Django refuses to use the ORM.
-    Of these the longest begin, so that no process has one left when the other is done.
+    A test that commits empties the database, the catalogue too. Playwright leaves a running event loop
+    in the main thread, in which Django refuses to use the ORM. The longest of its tests begin, so that
+    no process has one left when the other is done.
     """
+    commit = {item.path for item in items if "transactional_db" in getattr(item, "fixturenames", ())}
     items.sort(
         key=lambda item: (
             "browser" in item.path.relative_to(Path(__file__).parent).parts,
+            item.path in commit,
             item.path.name not in LONGEST,
         )
     )

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs import lifecycle
-from jobs.lifecycle import pump
+from jobs.lifecycle import pump, sending
 from jobs.models import Attempt, Connection, Job
 from jobs.openai_client import BorderError, Endpoint, NotFound, Outcome
 
@@ -47,8 +47,9 @@ class FakeApi:
         self.while_waiting: Callable[[], object] = lambda: None
 
     def install(self, patch: pytest.MonkeyPatch) -> Self:
-        """Put the fake and its clock in place of the border's session in the pumps."""
+        """Put the fake and its clock in place of the border's session in the pumps; jitter is its mean."""
         patch.setattr(pump, "Session", self)
+        patch.setattr(sending.random, "uniform", lambda least, most: (least + most) / 2)
         patch.setattr(pump.time, "monotonic", lambda: self.clock)
         return self
 

@@ -466,6 +466,7 @@ def test_seeding_makes_every_model_with_its_prices_and_successor() -> None:
 
 
 def test_seeding_again_adds_what_is_missing_and_changes_nothing(db: None) -> None:
+    ModelSpec.objects.seed()
     ModelSpec.objects.filter(pk="o3-pro").update(name="Ours", successor="o3")
     Price.objects.filter(model="o3-pro").update(output=1)
     missing = ENTRIES[-1]["id"]
