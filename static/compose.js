@@ -51,6 +51,16 @@
     changed(list);
     send(input);
   });
+  /* nothing is sent without a file that is on its way */
+  const wait = (event) => {
+    const inputs = [...event.target.querySelectorAll("[data-most]")];
+    const busy = inputs.flatMap((input) => [...(queues.get(input)?.values() ?? [])]);
+    for (const item of busy) item.querySelector("small").textContent = "Still reading. Send once it is here.";
+    if (!busy.length) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  doc.addEventListener("submit", wait, true);
   for (const name of ["dragenter", "dragover", "dragleave", "drop"])
     doc.addEventListener(name, (event) => {
       const drop = event.target.closest?.("[data-drop]");

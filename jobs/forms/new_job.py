@@ -4,12 +4,13 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django import forms
+from django.http import QueryDict
 
 from jobs import lifecycle, schemas
-from jobs.forms.files import files_in
+from jobs.forms.files import files_in, not_here_in
 from jobs.lifecycle import JobSpec
 from jobs.lifecycle.tools import BUILT_IN, built_in
 from jobs.models import Job, Project, User
@@ -156,7 +157,7 @@ class NewJobForm(forms.Form):
         again = rerun_of if rerun_of is not None and rerun_of.project_id == project.pk else None
         tools = (*found["tools"], *_built_in(found))
         given, gone = files_in(found["attachments"] or (), project=project, by=by)
-        self.refuse(gone)
+        self.refuse(gone | not_here_in(cast(QueryDict, self.data)))
         return JobSpec(
             attachments=given,
             by=by,

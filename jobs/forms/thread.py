@@ -9,7 +9,7 @@ from typing import Any
 from django.http import QueryDict
 
 from jobs import lifecycle
-from jobs.forms.files import files_in
+from jobs.forms.files import files_in, not_here_in
 from jobs.lifecycle import Card, JobSpec, Reply
 from jobs.models import Job, Project, User
 
@@ -26,7 +26,9 @@ def follow_up_in(data: QueryDict, job: Job, *, by: User) -> tuple[JobSpec, dict[
         changes["max_output_tokens"] = int(limit)
     given, gone = files_in(data.getlist("attachments"), project=job.project, by=by)
     changes |= {"attachments": given, "submission_key": submission_key_in(data)}
-    return lifecycle.follow_up(job, by=by, prompt=text_in(data, "prompt"), **changes), gone
+    return lifecycle.follow_up(job, by=by, prompt=text_in(data, "prompt"), **changes), gone | not_here_in(
+        data
+    )
 
 
 def limit_in(data: QueryDict) -> str:
@@ -40,12 +42,13 @@ def replies_in(
 ) -> tuple[list[Reply], dict[str, str]]:
     """Return what was answered to each call, whole or not, and what of it is gone, by the card's field."""
     replies, gone = list[Reply](), dict[str, str]()
+    not_here = not_here_in(data)  # on which card it was chosen, nobody knows any more
     for card in cards:
         named = [] if card.is_approval else data.getlist(f"{card.field}-attachments")
         files, wrong = files_in(named, project=project, by=by)
         replies.append(dataclasses.replace(_reply(data, card), files=files))
-        if wrong:
-            gone[card.field] = wrong["attachments"]
+        if found := wrong or ({} if card.is_approval else not_here):
+            gone[card.field] = found["attachments"]
     return replies, gone
 
 

@@ -18,7 +18,8 @@ from jobs.views import words
 
 FIRST_ROWS = 200
 ALL_ROWS = 2_000
-MOST_FIXED = 20  # rows, and problems in them, that one follow-up asks about
+MOST_FIXED = 20  # rows that one follow-up asks about
+MOST_OF_ROW = 5  # problems of each that it names
 MOST_JSON = 100_000  # characters of JSON that stand on the page; all of it is a download
 TABLE, TREE, JSON = "table", "tree", "json"
 VIEWS = {TABLE: ("Table", "table-2"), TREE: ("Tree", "list-tree"), JSON: ("JSON", "braces")}
@@ -138,8 +139,22 @@ class Result:
     @cached_property
     def bad_rows(self) -> list[int]:
         """The numbers of the rows that do not fit, if everything that does not fit lies in rows."""
-        found = {self.table.index_of(problem) for problem in self.problems} if self.table else {None}
-        return [] if None in found else sorted(index + 1 for index in found if index is not None)
+        found = self._problems_of_rows
+        return [] if None in found else sorted(number for number in found if number is not None)
+
+    @cached_property
+    def _problems_of_rows(self) -> dict[int | None, list[Problem]]:
+        """What does not fit by the number of its row; None for what lies in no row."""
+        found: dict[int | None, list[Problem]] = {}
+        for problem in self.problems:
+            index = self.table.index_of(problem) if self.table else None
+            found.setdefault(None if index is None else index + 1, []).append(problem)
+        return found
+
+    @property
+    def fixed_rows(self) -> list[int]:
+        """The numbers of those that one follow-up asks for."""
+        return self.bad_rows[:MOST_FIXED]
 
     @property
     def first_bad(self) -> str:
@@ -149,14 +164,15 @@ class Result:
     @property
     def correction(self) -> str:
         """A follow-up that asks for the rows that do not fit, and for nothing else."""
-        numbers = self.bad_rows[:MOST_FIXED]
+        numbers = self.fixed_rows
         rows = f"row{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
         # Its first line is the title under which the thread shows it.
         lines = [f"Answer again with {rows} only, corrected, in the same form."]
         lines.append("These values of your answer do not fit the schema:")
-        for problem in self.problems[:MOST_FIXED]:
-            must = f" It must match {problem.must}." if problem.must else ""
-            lines.append(f"- {problem.path}: {problem.message}{must}")
+        for number in numbers:
+            for problem in self._problems_of_rows[number][:MOST_OF_ROW]:
+                must = f" It must match {problem.must}." if problem.must else ""
+                lines.append(f"- {problem.path}: {problem.message}{must}")
         return "\n".join(lines)
 
     @property

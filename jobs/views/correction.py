@@ -13,9 +13,13 @@ from jobs.views.quote import as_offered
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A follow-up that asks for `rows` alone; `ceiling` is USD, None where no model can be chosen for it."""
+    """A follow-up that asks for `rows` alone, of `bad` that do not fit.
+
+    `ceiling` is USD, None where no model can be chosen for it.
+    """
 
     rows: list[int]
+    bad: int
     prompt: str
     ceiling: Decimal | None
 
@@ -26,4 +30,6 @@ def correction_of(job: Job, result: Result | None, person: Frame) -> Correction 
         return None
     wanted = lifecycle.follow_up(job, by=person.user, prompt=result.correction)
     ceiling = lifecycle.ceiling_of(as_offered(wanted, job, lambda: Offer.to(person)))
-    return Correction(result.bad_rows, result.correction, ceiling.worst_case if ceiling else None)
+    return Correction(
+        result.fixed_rows, len(result.bad_rows), result.correction, ceiling.worst_case if ceiling else None
+    )

@@ -85,6 +85,7 @@ def with_odds(job: Job, ways: Sequence[Way], usage: Usage | None, seen: Sequence
         for way, found in zip(ways, odds, strict=True)
     ]
     good = {place: found.part for place, found in enumerate(odds) if found and found.part >= 0.5}
+    good = {place: part for place, part in good.items() if not ways[place].problem}
     best = max(good, key=lambda place: (good[place], -ways[place].ceiling), default=None)
     return [dataclasses.replace(way, is_best=place == best) for place, way in enumerate(told)]
 

@@ -198,3 +198,33 @@ def test_a_click_on_the_limit_that_fits_wins_over_a_price_asked_for_before_it(
                 route.continue_()
         expect(form.get_by_role("button", name="Send")).to_be_enabled()
         expect_price(page)
+
+
+def test_nothing_is_sent_without_a_file_that_is_on_its_way(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    project = ponder.project(members={mira: Role.SUBMITTER})
+    with ponder.asleep():
+        job = a_job(project, mira, Status.COMPLETED, answer={"text": "The lemma fails."})
+        page = browse(mira)
+        page.goto(job.get_absolute_url())
+        form = page.get_by_role("form", name="Follow up")
+        form.get_by_role("textbox", name="Follow up").fill("What does the attached paper say?")
+        expect_price(page)
+        held: list[Route] = []
+        page.route("**/attachments/", lambda route: held.append(route))
+        page.get_by_label("Attach", exact=True).set_input_files(
+            {"name": "lemma.pdf", "mimeType": "application/pdf", "buffer": pdf("Lemma 4.7")}
+        )
+        expect(form).to_contain_text("Reading…")
+        form.get_by_role("button", name="Send").click()
+        expect(form).to_contain_text("Still reading. Send once it is here.")
+        form.get_by_role("textbox", name="Follow up").press("Control+Enter")
+        assert not Job.objects.filter(previous=job).exists()
+        held.pop().continue_()
+        expect(form.get_by_role("button", name="Remove lemma.pdf")).to_be_visible()
+        expect_price(page)
+        form.get_by_role("button", name="Send").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("What does the attached paper say?")
+    second = Job.objects.get(previous=job)
+    assert JobAttachment.objects.filter(job=second).count() == 1

@@ -199,6 +199,21 @@ def test_several_rows_are_asked_for_at_once(signed_in: Client, project: Project,
     )
 
 
+def test_of_many_rows_the_first_are_asked_for_each_with_what_is_wrong_in_it(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    rows = [{"party": f"P {n}", "on": "x", "cap": n, "renews": True} for n in range(30)]
+    errors = [{**WRONG, "path": f"/rows/0/{n}"} for n in range(20)]
+    errors += [{**WRONG, "path": f"/rows/{n}/on"} for n in range(1, 30)]
+    html = page(signed_in, structured(project, mira, {"rows": rows}, *errors))
+    assert "Ask again for the first 20 of these 30 rows only, with the errors in the prompt." in html
+    ask_again(signed_in, html)
+    asked = Job.objects.latest("pk").prompt.text
+    assert asked.startswith(f"Answer again with rows {', '.join(map(str, range(1, 21)))} only")
+    named = [int(number) for number in re.findall(r"- /rows/(\d+)/", asked)]
+    assert named == [0] * 5 + list(range(1, 20))
+
+
 def test_without_room_under_the_cap_the_question_waits_in_the_follow_up(
     signed_in: Client, project: Project, mira: User
 ) -> None:

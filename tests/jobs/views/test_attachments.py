@@ -10,6 +10,7 @@ from django.test import Client
 
 from jobs import attachments, lifecycle
 from jobs.access import Role
+from jobs.forms.files import NOT_HERE
 from jobs.models import Attachment, AttachmentContent, Job, JobAttachment, Project, User
 from jobs.views import attachments as views
 from tests.factories import a_project, a_spec
@@ -161,6 +162,9 @@ def test_a_file_that_is_gone_or_foreign_keeps_the_job_from_being_sent(
     refused = browser.post("/jobs/new/", form)
     assert refused.status_code == 422
     assert "An attachment is no longer there. Add it again." in refused.content.decode()
+    refused = browser.post("/jobs/new/", {**form, "attachments": [], "files": "figure-2.png"})
+    assert refused.status_code == 422
+    assert NOT_HERE in refused.content.decode()
     assert not Job.objects.exists()
 
 

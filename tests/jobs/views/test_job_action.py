@@ -10,6 +10,7 @@ from django.test import Client
 
 from jobs import lifecycle, spend
 from jobs.access import Role
+from jobs.forms.files import NOT_HERE
 from jobs.models import Connection, Job, JobAttachment, Kind, Project, SavedReplies, Status, User
 from jobs.templatetags import ui
 from tests.factories import a_person
@@ -218,6 +219,13 @@ def test_a_file_that_is_gone_is_said_at_its_card(signed_in: Client, asking: Job)
         answer = reply(signed_in, asking, {**data, **more})
         assert answer.status_code == 422
         assert f'id="call1-error">{lifecycle.GONE}' in answer.content.decode()
+    assert not Job.objects.filter(previous=asking).exists()
+
+
+def test_a_file_that_had_not_arrived_is_not_left_out_of_a_reply(signed_in: Client, asking: Job) -> None:
+    answer = reply(signed_in, asking, {**ALL, "files": ["", "plot.png"]})
+    assert answer.status_code == 422
+    assert f'id="call1-error">{NOT_HERE}' in answer.content.decode()
     assert not Job.objects.filter(previous=asking).exists()
 
 

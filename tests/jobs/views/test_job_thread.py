@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from jobs import lifecycle, spend
 from jobs.access import Role
+from jobs.forms.files import NOT_HERE
 from jobs.models import Attachment, Job, JobAttachment, ModelSpec, Project, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.factories import a_person
@@ -207,6 +208,15 @@ def test_a_file_of_a_follow_up_that_is_gone_is_said(
     assert lifecycle.GONE in answer.content.decode()
     assert kept in answer.content.decode()
     assert not Job.objects.filter(previous=done).exists()
+
+
+def test_a_file_that_had_not_arrived_is_not_left_out_of_a_follow_up(signed_in: Client, done: Job) -> None:
+    answer = send(signed_in, done, files="paper.pdf")
+    assert answer.status_code == 422
+    assert NOT_HERE in answer.content.decode()
+    assert not Job.objects.filter(previous=done).exists()
+    # A choice of no file is sent as well.
+    assert send(signed_in, done, files="").status_code == 302
 
 
 def test_without_scripts_the_price_is_worked_out_on_request(signed_in: Client, done: Job) -> None:

@@ -192,6 +192,17 @@ def test_a_way_by_which_most_jobs_failed_is_told_and_is_not_the_best(
     assert found["best"] == ""
 
 
+def test_a_way_that_cannot_be_gone_is_not_the_best(signed_in: Client, project: Project, mira: User) -> None:
+    job = stopped(project, mira)
+    past(job, 10, done=10)
+    assert told(signed_in, job)["best"] == "Raise the limit to 40,000 tokens"
+    project.job_limit = job.worst_case
+    project.save()
+    found = told(signed_in, job)
+    assert found["limit"] == "10 of 10 jobs that needed more than 20,000 finished within this."
+    assert found["best"] == ""
+
+
 def test_another_effort_or_model_is_judged_by_what_was_run_again_there(
     signed_in: Client, project: Project, mira: User
 ) -> None:
