@@ -16,7 +16,8 @@ from jobs.models.questions import AlsoAmong, Among, Blank, Question, Statement
 from jobs.views.frame import Frame
 
 MOST_COUNTED = 1_000  # beyond it a number says nothing more, and takes its time
-MOST_LOOKED_AT = 10_000  # jobs with a tag: each has to be read, wherever it stands
+# Jobs with a tag have to be read, wherever they stand: so many once for all tabs, rather than once for each.
+MOST_LOOKED_AT = 10_000
 QUESTIONS = 500  # kept of each kind, one for every combination of filters that was asked for lately
 # Filters that the rollups know as well, and what they call them.
 ROLLED_UP = {"project": "project__slug", "by": "user", "model": "model", "effort": "effort"}
@@ -98,22 +99,20 @@ class Tally:
         if wanted.search and wanted.found is None:
             return {}
         groups = {status.value: [status] for status in FINAL} | {FLIGHT: [*UNFINISHED]}
-        counts, is_all = self._counted(groups)
+        counts = self._counted(groups)
         # What is looked for is found wherever it stands; else what has not ended has its cards.
-        all_of_it = sum(counts.values()) - (0 if wanted.search else counts[FLIGHT])
-        sure = {group: count for group, count in counts.items() if is_all or count > MOST_COUNTED}
-        return {"": all_of_it, **sure}
+        return {"": sum(counts.values()) - (0 if wanted.search else counts[FLIGHT]), **counts}
 
-    def _counted(self, groups: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], bool]:
-        """Return how many are in each group, and whether all of them were looked at."""
+    def _counted(self, groups: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        """Return how many are in each group of statuses, or more than are counted."""
         shape, blanks = self._wanted.shape, {**self._wanted.blanks, "projects": self._ids}
         if "tag" in self._wanted.filters:
             found = dict(_looked_at(shape, most=MOST_LOOKED_AT + 1).ask(**blanks))
-            counts = {group: sum(found.get(one, 0) for one in own) for group, own in groups.items()}
-            return counts, sum(counts.values()) <= MOST_LOOKED_AT
+            if sum(found.values()) <= MOST_LOOKED_AT:
+                return {group: sum(found.get(one, 0) for one in own) for group, own in groups.items()}
         joined = [",".join(own) for own in groups.values()]
         numbers = _counts(shape, most=MOST_COUNTED + 1).ask(**blanks, groups=joined)
-        return {group: count for group, (count,) in zip(groups, numbers, strict=True)}, True
+        return {group: count for group, (count,) in zip(groups, numbers, strict=True)}
 
     @cached_property
     def _ids(self) -> list[int]:
