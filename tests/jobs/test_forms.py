@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.http import QueryDict
 
 from jobs.access import Role
 from jobs.forms import CapForm, LinkForm, NewJobForm, PauseForm, ResolveForm
@@ -28,7 +29,10 @@ def projects(mira: User) -> dict[str, Project]:
 
 
 def read(projects: dict[str, Project], **changed: Any) -> NewJobForm:
-    return NewJobForm({**TYPED, **changed}, projects=projects)
+    data = QueryDict(mutable=True)
+    for name, value in {**TYPED, **changed}.items():
+        data.setlist(name, value if isinstance(value, list) else [value])
+    return NewJobForm(data, projects=projects)
 
 
 @pytest.mark.parametrize(
