@@ -25,6 +25,7 @@ GONE = (
     lifecycle.NotUnconfirmed,
     spend.BudgetRefused,
     lifecycle.OverJobLimit,
+    lifecycle.PromptGone,
 )
 
 

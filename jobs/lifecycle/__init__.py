@@ -23,6 +23,7 @@ from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
 from jobs.lifecycle.submission import (
     OverJobLimit,
+    PromptGone,
     asked,
     follow_up,
     record,
@@ -50,6 +51,7 @@ __all__ = [
     "NothingToJudge",
     "NothingToRender",
     "OverJobLimit",
+    "PromptGone",
     "Reply",
     "SpecError",
     "Turn",

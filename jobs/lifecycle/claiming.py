@@ -16,6 +16,7 @@ from jobs.lifecycle import attaching, tools
 from jobs.lifecycle.connections import endpoint_of, pause_for
 from jobs.lifecycle.sending import LEASE, UNKNOWN_LIMIT, Send, end_unsent, locked_job
 from jobs.lifecycle.spec import request_body
+from jobs.lifecycle.submission import PROMPT_GONE
 from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace
 from jobs.openai_client import Blocked, Rejected
 
@@ -24,6 +25,8 @@ MOST_BYTES_AT_ONCE = MOST_BYTES_A_JOB
 # A POST may take a minute to be answered; of a connection that has accepted nothing for longer nobody knows
 # whether it would, and so many sends at most find that out.
 ACCEPTED_LATELY = dt.timedelta(minutes=1)
+# Rows read beyond the room there is: light jobs go out past so many whose attachments have to wait.
+LOOK_AHEAD = 64
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +75,9 @@ def _claim_on(
             pause_for(connection_id, error)
             return [], []
         sends = Attempt.objects.open().filter(connection=connection)
-        open_now = sends.count()
-        room = min(room, connection.max_in_flight - open_now)
-        lately = sends.filter(state=AttemptState.KNOWN, sent_at__gt=Now() - ACCEPTED_LATELY)
-        if connection.unknown_in_a_row or not lately.exists():
+        room = min(room, connection.max_in_flight - sends.count())
+        accepts = Connection.objects.filter(pk=connection_id, accepted_at__gt=Now() - ACCEPTED_LATELY)
+        if connection.unknown_in_a_row or not accepts.exists():
             # In doubt about it no more are on the wire than it would be paused for.
             on_the_wire = sends.filter(state=AttemptState.SENDING).count()
             room = min(room, UNKNOWN_LIMIT - connection.unknown_in_a_row - on_the_wire)
@@ -89,7 +91,7 @@ def _claim_on(
             .order_by("next_action_at")
             .select_for_update(skip_locked=True, of=("self",))
         )
-        sizes = _those_with_room(due.only("pk", "root")[:room], under_way)
+        sizes = _those_with_room(due.only("pk", "root")[: room + LOOK_AHEAD], room, under_way)
         planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
         bodies: list[tuple[Attempt, dict[str, Any]]] = []
         unsendable: list[tuple[Attempt, Rejected]] = []
@@ -133,7 +135,7 @@ def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
     """
     job = attempt.job
     if not hasattr(job, "prompt"):
-        raise Rejected("What it asks is no longer stored.", code="prompt_missing")
+        raise Rejected(PROMPT_GONE, code="prompt_missing")
     try:
         # It may have been moved, or the connection or the price have changed, since its ceiling was held.
         given = job.prompt.tools or ()
@@ -160,8 +162,8 @@ def _refuse(attempt: Attempt, error: Rejected) -> None:
             end_unsent(job, planned, status=Status.FAILED, kind="unsendable", error=error)
 
 
-def _those_with_room(due: Iterable[Job], under_way: int) -> dict[int, int]:
-    """Return the due jobs whose attachments fit beside the bytes under way, each with its own bytes.
+def _those_with_room(due: Iterable[Job], room: int, under_way: int) -> dict[int, int]:
+    """Return the first due jobs whose attachments fit beside the bytes under way, each with its own bytes.
 
     A job alone is sent whatever it weighs. Behind one that has to wait no other with attachments is sent, so
     that many light ones cannot keep it waiting.
@@ -170,6 +172,8 @@ def _those_with_room(due: Iterable[Job], under_way: int) -> dict[int, int]:
     sizes, is_full = attaching.bytes_sent(jobs), False
     found: dict[int, int] = {}
     for job in jobs:
+        if len(found) == room:
+            break
         size = sizes.get(job.pk, 0)
         is_full = is_full or bool(size and under_way and under_way + size > MOST_BYTES_AT_ONCE)
         if not (size and is_full):

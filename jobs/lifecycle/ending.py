@@ -299,6 +299,9 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
     price = job.model.price_on(today)
     if price is None or job.model.is_off(today) or twins.is_another_running(job, attempt):
         return False
+    if not hasattr(job, "prompt"):
+        # What it asks is no longer stored: it fails with its cause.
+        return False
     refused = None
     try:
         with transaction.atomic():

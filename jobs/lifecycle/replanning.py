@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from jobs import clock, spend
 from jobs.lifecycle.sending import end_unsent
-from jobs.lifecycle.submission import OverJobLimit, plan_attempt, worst_case
+from jobs.lifecycle.submission import PROMPT_GONE, OverJobLimit, plan_attempt, worst_case
 from jobs.lifecycle.transition import step, tell
 from jobs.models import Attempt, AttemptState, EntryKind, Job, LedgerEntry, Price, Status, Workspace
 from jobs.openai_client import Rejected
@@ -53,6 +53,10 @@ def replan(job_id: int) -> bool:
         planned = Attempt.objects.filter(job=job, state=AttemptState.PLANNED).exclude(price=price).first()
         if job.status != Status.WAITING or price is None or planned is None:
             return False
+        if not hasattr(job, "prompt"):
+            gone = Rejected(PROMPT_GONE, code="prompt_missing")
+            end_unsent(job, planned, status=Status.FAILED, kind="unsendable", error=gone)
+            return True
         if _is_held(price, job, planned):
             _keep(price, job, planned)
             return True

@@ -26,6 +26,7 @@ from jobs.openai_client import (
     Blocked,
     BorderError,
     Endpoint,
+    NotSent,
     Outcome,
     OutcomeUnknown,
     Rejected,
@@ -39,6 +40,8 @@ BACK_OFF_LIMIT = 120.0  # seconds
 # Seconds at most that a connection rests once a send was surely not accepted there: the rest of a burst does
 # not meet the same, and an API that is back is not kept waiting for what met it often.
 REST_LIMIT = 10.0
+# An acceptance is noted on its connection no oftener: every claim waits for that row.
+NOTE_ACCEPTED = dt.timedelta(seconds=10)
 # Sends in a row that nobody knows about until their connection pauses: each may be paid for twice, and each
 # takes a person to decide.
 UNKNOWN_LIMIT = 5
@@ -67,6 +70,9 @@ def write_back(outcome: Outcome[Send]) -> None:
         attempt = Attempt.objects.select_related("price", "connection").get(pk=send.attempt_id)
         if error is None:
             _accepted(job, attempt, outcome)
+        elif isinstance(error, NotSent):
+            # This machine stopped; the API and the others are none the worse for it.
+            _back_to_waiting(job, attempt, None, wait=dt.timedelta(0), tries=attempt.tries, kind="not_sent")
         elif isinstance(error, Retryable):
             _put_off(job, attempt, error)
         elif isinstance(error, Blocked):
@@ -161,8 +167,8 @@ def _accepted(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:
         message = "The API answered with the id of another response."
         _unknown(job, attempt, OutcomeUnknown(message, code="id_repeated", request_id=outcome.request_id))
         return
-    if attempt.connection.unknown_in_a_row:
-        Connection.objects.filter(pk=attempt.connection_id).update(unknown_in_a_row=0)
+    stale = Q(accepted_at=None) | Q(accepted_at__lte=Now() - NOTE_ACCEPTED) | Q(unknown_in_a_row__gt=0)
+    Connection.objects.filter(stale, pk=attempt.connection_id).update(accepted_at=Now(), unknown_in_a_row=0)
     status = Status.IN_PROGRESS if body.get("status") == Status.IN_PROGRESS else Status.QUEUED
     if not move(
         job.pk,
@@ -236,7 +242,7 @@ def _put_off(job: Job, attempt: Attempt, error: Retryable) -> None:
 def _back_to_waiting(
     job: Job,
     attempt: Attempt,
-    error: BorderError,
+    error: BorderError | None,
     *,
     wait: dt.timedelta,
     tries: int,

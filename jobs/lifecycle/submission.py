@@ -18,6 +18,8 @@ from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check, over_limit
 from jobs.lifecycle.transition import tell
 from jobs.models import Attempt, Job, JobText, ModelSpec, Price, Project, Prompt, Status, User, Workspace
 
+PROMPT_GONE = "What it asks is no longer stored."
+
 
 class OverJobLimit(Exception):
     """What a send can cost by now is more than a job of its project may; both in USD."""
@@ -26,6 +28,13 @@ class OverJobLimit(Exception):
         self.ceiling = ceiling
         self.limit = limit
         super().__init__(f"limit per job: {limit:f} USD, {ceiling:f} needed")
+
+
+class PromptGone(Exception):
+    """What a job asks is no longer stored, so it can never be sent again."""
+
+    def __init__(self) -> None:
+        super().__init__(PROMPT_GONE)
 
 
 def submit(wanted: JobSpec, *, along: Callable[[Job], object] | None = None) -> Job:
@@ -67,8 +76,11 @@ def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
     """Make the next attempt together with its hold; last before the commit, for it locks the budgets.
 
     What it can cost is bounded at its own price row, which may be a later one than the job's first. Raises
-    spend.BudgetRefused or NoCap, and OverJobLimit when it is more than the project lets one job cost.
+    spend.BudgetRefused or NoCap, OverJobLimit when it is more than the project lets one job cost, and
+    PromptGone.
     """
+    if not hasattr(job, "prompt"):
+        raise PromptGone
     worst = worst_case(job, price)
     limit = job.project.job_limit
     if limit is not None and worst > limit:

@@ -40,7 +40,8 @@ def resolve(
     A response id given by hand is believed once the response under it names this job's send; until then
     nothing of it is shown, booked or cancelled, and if it does not the job is unconfirmed again. Raises
     NotUnconfirmed (NotAdoptable for a response id that cannot be its own), and for a resend
-    spend.BudgetRefused when a second hold does not fit and OverJobLimit when it is more than a job may cost.
+    spend.BudgetRefused when a second hold does not fit, OverJobLimit when it is more than a job may cost and
+    PromptGone when nothing is left to send.
     """
     try:
         with transaction.atomic():

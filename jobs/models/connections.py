@@ -92,6 +92,9 @@ class Connection(models.Model):
     unknown_in_a_row = models.PositiveSmallIntegerField(
         default=0, editable=False, help_text="Sends in a row that perhaps were accepted."
     )
+    accepted_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When it last accepted a send, to some ten seconds."
+    )
     objects = ConnectionQuerySet.as_manager()
 
     def __str__(self) -> str:
@@ -102,8 +105,10 @@ class Connection(models.Model):
         if self.pk and not kwargs.get("update_fields"):
             before = Connection.objects.filter(pk=self.pk).values("kind", "base_url", "key").first()
             moved = before and (before["kind"], before["base_url"]) != (self.kind, self.base_url)
-            if before and moved and before["key"] == self.key:
-                self.key, self.key_set_at, self.key_set_by = Secret(""), None, None
+            if before and moved:
+                self.accepted_at = None
+                if before["key"] == self.key:
+                    self.key, self.key_set_at, self.key_set_by = Secret(""), None, None
         super().save(*args, **kwargs)
 
     def set_key(self, plain: str, *, by: "User") -> None:

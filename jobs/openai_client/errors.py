@@ -80,6 +80,10 @@ class Retryable(BorderError):
     """A create that was surely not accepted, or a read that may be asked again."""
 
 
+class NotSent(Retryable):
+    """A create given back before its POST began, for the session ended: the API had no part in it."""
+
+
 class Blocked(BorderError):
     """The connection does not work, for this job or any other: a person has to act."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from . import sdk
 from .endpoint import CONNECT_LIMIT, READ_LIMIT, Endpoint, connect, parse, time_limit, tls_context
-from .errors import BorderError, OutcomeUnknown, Rejected, Retryable, classify, request_id_of
+from .errors import BorderError, NotSent, OutcomeUnknown, Rejected, Retryable, classify, request_id_of
 
 if TYPE_CHECKING:
     import openai
@@ -88,7 +88,7 @@ class Session[K]:
     Use it as a context manager from one thread of a process that has forked. `on_created(key,
     response_id, request_id)` runs on the session's thread as soon as an answer is parsed; whatever it
     raises is logged and the answer kept. Leaving waits up to 65 s for POSTs in progress, drops reads,
-    and gives creates that have not begun their POST back as Retryable (code `not_sent`); collect what
+    and gives creates that have not begun their POST back as NotSent; collect what
     is left with `outcomes(0)`.
     """
 
@@ -131,8 +131,8 @@ class Session[K]:
         """Send a body once, as it is, within 60 s. Never repeats it.
 
         With `count`, first ask for the exact number of input tokens (10 s); above `bound` tokens nothing
-        is sent and the error is Rejected with code `input_over_bound`. A count that fails is ignored,
-        unless it shows that the key is refused, or that nobody answers there: then nothing is sent either.
+        is sent and the error is Rejected with code `input_over_bound`. A count that fails, or takes longer,
+        is ignored, unless it shows that the key is refused or nobody is there: then nothing is sent either.
         """
 
         async def send(task: _Task[K]) -> Outcome[K]:
@@ -237,7 +237,7 @@ class Session[K]:
             error: BorderError = OutcomeUnknown("The answer was not awaited.", code="abandoned")
             outcome = _outcome(task, error=error)
         else:
-            outcome = _outcome(task, error=Retryable("Nothing was sent.", code="not_sent"))
+            outcome = _outcome(task, error=NotSent("Nothing was sent.", code="not_sent"))
         self._done.put((task.number, outcome))
 
     async def _ended(self, limit: float | None) -> None:
@@ -329,10 +329,12 @@ async def _count(client: "openai.AsyncOpenAI", body: dict[str, Any]) -> int | No
             answer = await client.responses.input_tokens.with_raw_response.count(
                 **fields, timeout=time_limit(READ_LIMIT)
             )
-    except (sdk.openai.AuthenticationError, sdk.openai.APIConnectionError, TimeoutError):
-        # Who gives no answer at all to this would give none to what costs money.
+    except sdk.openai.AuthenticationError:
         raise
-    except Exception:
+    except Exception as exc:
+        if isinstance(exc.__cause__, (sdk.httpx2.ConnectError, sdk.httpx2.ConnectTimeout)):
+            raise
+        # A timeout proves nothing: a body of 30 MB takes longer than this on a slow uplink.
         return None
     tokens = (parse(answer.content) or {}).get("input_tokens")
     return tokens if type(tokens) is int and tokens >= 0 else None

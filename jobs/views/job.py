@@ -176,6 +176,8 @@ def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
         )
     except spend.NoCap:
         messages.error(request, "The project has no cap any more, so nothing can be held. Nothing was sent.")
+    except lifecycle.PromptGone:
+        messages.error(request, "What it asked is no longer stored. Nothing was sent.")
     return redirect(found)
 
 

@@ -12,6 +12,7 @@ WORDS = {
     "submitted": "Submitted",
     "accepted": "Accepted by {api}",
     "put_off": "Not accepted, tried again later",
+    "not_sent": "Not sent yet: Ponder stopped where it was to go out",
     "replayed": "{api} had forgotten the thread: all of it is sent again",
     "queued": "Queued at {api}",
     "in_progress": "Started thinking",

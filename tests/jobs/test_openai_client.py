@@ -31,6 +31,7 @@ from jobs.openai_client import (
     BorderError,
     Endpoint,
     NotFound,
+    NotSent,
     Outcome,
     OutcomeUnknown,
     Rejected,
@@ -39,6 +40,7 @@ from jobs.openai_client import (
     classify,
     endpoint,
     errors,
+    guard,
     session,
 )
 
@@ -83,6 +85,7 @@ class Wire:
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.connections = 0
         self.refuses = False  # to read anything at all
+        self.slow_uplink: threading.Event | None = None  # what comes after a head is read only once it is set
         self.active = self.peak = 0
         self.arrived = threading.Condition()
         self.release = threading.Event()
@@ -112,6 +115,11 @@ class Wire:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.requests) >= count, 10)
 
+    def wait_for_connections(self, count: int) -> None:
+        """Wait until so many connections have been opened."""
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: self.connections >= count, 10)
+
     def close(self) -> None:
         async def end() -> None:
             self._server.close()
@@ -129,7 +137,9 @@ class Wire:
         assert task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self.connections += 1
+        with self.arrived:
+            self.connections += 1
+            self.arrived.notify_all()
         try:
             # ConnectionError: the client went away, which some tests make it do.
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -145,6 +155,8 @@ class Wire:
         headers = {
             name.lower(): value for name, value in re.findall(r"^([\w-]+): (.*?)\r?$", head, re.MULTILINE)
         }
+        if self.slow_uplink is not None:
+            await asyncio.to_thread(self.slow_uplink.wait, 10)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         with self.arrived:
             self.requests.append((method, path, headers, body))
@@ -607,24 +619,50 @@ def test_a_count_that_fails_is_ignored(wire: Wire, at: Endpoint, reply: Reply) -
 
 
 @pytest.mark.parametrize(
-    ("reply", "code"),
+    "reply",
     [
-        (Reply(b"", fault="abort"), "connection_lost"),
-        (Reply(b"{", length=100, fault="abort"), "connection_lost"),
-        (Reply(fault="hang"), "timeout"),
-        (Reply(b"{", length=10**6, fault="drip"), "timeout"),
+        Reply(b"", fault="abort"),
+        Reply(b"{", length=100, fault="abort"),
+        Reply(fault="hang"),
+        Reply(b"{", length=10**6, fault="drip"),
     ],
 )
-def test_where_nobody_answers_a_count_nothing_that_costs_money_is_sent(
-    wire: Wire, at: Endpoint, reply: Reply, code: str, monkeypatch: pytest.MonkeyPatch
+def test_a_count_that_breaks_or_takes_too_long_keeps_nothing_from_being_sent(
+    wire: Wire, at: Endpoint, reply: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "READ_LIMIT", 0.3)
     wire.replies[COUNT] = reply
+    outcome = send(at, count=True, bound=0)
+    assert (outcome.error, outcome.input_tokens) == (None, None)
+    assert len(wire.posts(COUNT)) == len(wire.posts()) == 1
+
+
+def test_a_body_too_large_to_be_counted_in_time_is_sent_all_the_same(
+    wire: Wire, at: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "READ_LIMIT", 0.3)
+    wire.slow_uplink = threading.Event()
+    body = BODY | {"input": "x" * 10_000_000}
+    with Session[int](concurrency=4) as pump:
+        pump.create(1, at, body)
+        wire.wait_for_connections(2)  # the count was given up and the POST begun
+        wire.slow_uplink.set()
+        (outcome,) = pump.outcomes(10)
+    assert (outcome.error, outcome.input_tokens) == (None, None)
+    assert (wire.posts(COUNT), wire.posts()) == ([], [body])
+
+
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_where_a_count_finds_nobody_nothing_that_costs_money_is_sent(
+    is_guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A guard would refuse the address as a private one before it found nobody there.
+    monkeypatch.setattr(guard, "is_public", lambda _: True)
+    at = Endpoint("openai", "http://127.0.0.1:1/v1", KEY, is_guarded=is_guarded)
+    monkeypatch.delattr(Session, "_exchange")  # what posts
     outcome = send(at, count=True)
     assert isinstance(outcome.error, Retryable)
-    assert (outcome.error.code, outcome.error.status) == (code, 0)
-    assert len(wire.posts(COUNT)) == 1
-    assert wire.posts() == []
+    assert (outcome.error.code, outcome.error.status) == ("connect_error", 0)
     assert secrets_in(outcome.error) == []
 
 
@@ -929,7 +967,7 @@ def test_leaving_waits_for_posts_and_gives_back_what_was_not_begun(wire: Wire, a
     assert sorted(outcomes) == [2, 3, 4]
     assert outcomes[2].body == QUEUED
     for key in (3, 4):
-        assert isinstance(error := outcomes[key].error, Retryable)
+        assert isinstance(error := outcomes[key].error, NotSent)
         assert error.code == "not_sent"
     assert outcomes[4].elapsed == 0
     assert (len(wire.posts()), pump.in_progress) == (1, 0)

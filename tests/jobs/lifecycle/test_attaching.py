@@ -398,6 +398,19 @@ def test_only_so_many_bytes_are_sent_at_once(
     assert [send.job_id for send in claiming.claim_sends(32, under_way=len(DRAWING))] == [jobs[2].pk]
 
 
+def test_heavy_jobs_that_have_to_wait_hold_up_no_light_ones_behind_them(
+    project: Project, person: User, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = given(project, person)
+    monkeypatch.setattr(claiming, "MOST_BYTES_AT_ONCE", len(DRAWING))
+    heavy = [submit(attachments=(one,)) for _ in range(6)]
+    light = [submit() for _ in range(6)]
+    # Nothing was accepted there yet: there is room for five.
+    claimed = claiming.claim_sends(64, under_way=len(DRAWING))
+    assert [send.job_id for send in claimed] == [job.pk for job in light[:5]]
+    assert not Attempt.objects.filter(job__in=heavy).exclude(state=AttemptState.PLANNED).exists()
+
+
 def test_a_job_alone_is_sent_whatever_it_weighs_and_no_lighter_one_overtakes_it(
     project: Project, person: User, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

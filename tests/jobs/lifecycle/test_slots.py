@@ -13,8 +13,8 @@ from jobs import lifecycle
 from jobs.access import Role
 from jobs.lifecycle import claiming, sending
 from jobs.lifecycle.connections import hold_back
-from jobs.models import Attempt, AttemptState, Connection, Job, Notice, Project, Status, User
-from jobs.openai_client import Outcome, OutcomeUnknown, Rejected, Retryable
+from jobs.models import Attempt, AttemptState, Connection, Event, Job, Notice, Project, Status, User
+from jobs.openai_client import NotSent, Outcome, OutcomeUnknown, Rejected, Retryable
 from tests.factories import a_project
 from tests.fake_api import FakeApi, age
 from tests.jobs.lifecycle.conftest import Submit
@@ -183,14 +183,68 @@ def test_the_first_acceptance_lets_the_rest_of_a_burst_go(submit: Submit, api: F
 
 
 def test_what_was_accepted_long_ago_says_nothing_about_now(api: FakeApi, submit: Submit) -> None:
-    old = submit()
+    submit()
     api.run("send")
     for _ in range(9):
         submit()
-    age(old, seconds=59)
+    Connection.objects.update(accepted_at=Now() - dt.timedelta(seconds=59))
     assert len(claiming.claim_sends(6)) == 3, "half of the room"
-    age(old, seconds=2)
+    Connection.objects.update(accepted_at=Now() - dt.timedelta(seconds=61))
     assert len(claiming.claim_sends(64)) == 2
+
+
+def test_a_send_that_was_accepted_and_is_over_counts_as_accepted(api: FakeApi, submit: Submit) -> None:
+    quick = submit()
+    api.run("send")
+    api.put(quick, "completed")
+    api.run("poll")
+    for _ in range(9):
+        submit()
+    assert len(claiming.claim_sends(64)) == 9
+
+
+def test_a_send_that_took_a_minute_to_be_accepted_counts_from_then(api: FakeApi, submit: Submit) -> None:
+    slow = submit()
+    (send,) = claiming.claim_sends(64)
+    age(slow, seconds=61)
+    sending.write_back(Outcome(send, "create", body=api.body("resp_1")))
+    for _ in range(9):
+        submit()
+    assert len(claiming.claim_sends(64)) == 9
+
+
+@pytest.mark.parametrize(("seconds", "unknown", "is_noted"), [(9, 0, False), (11, 0, True), (9, 1, True)])
+def test_acceptances_in_quick_succession_are_noted_once(
+    api: FakeApi, submit: Submit, seconds: int, unknown: int, is_noted: bool
+) -> None:
+    submit()
+    before = timezone.now() - dt.timedelta(seconds=seconds)
+    Connection.objects.update(accepted_at=before, unknown_in_a_row=unknown)
+    api.run("send")
+    connection = Connection.objects.get()
+    assert (connection.accepted_at != before) == is_noted
+    assert connection.unknown_in_a_row == 0
+
+
+def test_another_address_has_accepted_nothing_yet(api: FakeApi, submit: Submit) -> None:
+    submit()
+    api.run("send")
+    connection = Connection.objects.get()
+    assert connection.accepted_at is not None
+    connection.base_url = "https://elsewhere.example/v1"
+    connection.save()
+    assert Connection.objects.get().accepted_at is None
+
+
+def test_what_a_stop_gives_back_goes_out_again_at_once_and_is_nobodys_refusal(submit: Submit) -> None:
+    job = submit()
+    (send,) = claiming.claim_sends(64)
+    error = NotSent("Nothing was sent.", code="not_sent")
+    sending.write_back(Outcome(send, "create", error=error))
+    assert Connection.objects.get().not_before is None
+    assert (the(job).state, the(job).tries, the(job).error_code) == (AttemptState.PLANNED, 0, "")
+    assert Event.objects.latest("pk").kind == "not_sent"
+    assert [again.job_id for again in claiming.claim_sends(64)] == [job.pk]
 
 
 def test_a_burst_that_reaches_nobody_rests_and_then_goes_out_whole(api: FakeApi, submit: Submit) -> None:

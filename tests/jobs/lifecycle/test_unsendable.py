@@ -238,3 +238,30 @@ def test_a_move_back_in_time_saves_it(
     api.run("send")
     assert states(job) == [(Status.QUEUED, "")]
     assert spend.held_for(Attempt.objects.get(job=job)) == job.worst_case
+
+
+@pytest.mark.parametrize("wanted", [{}, SEARCH], ids=["plain", "with tools"])
+def test_what_failed_and_is_no_longer_stored_fails_with_its_cause(
+    api: FakeApi, submit: Submit, wanted: dict[str, Any]
+) -> None:
+    job = submit(**wanted)
+    api.run("send")
+    Prompt.objects.all().delete()
+    api.put(job, "failed", usage=None, error={"code": "server_error", "message": "Oh."})
+    api.run("poll")
+    assert states(job) == [(Status.FAILED, "server_error")]
+    assert BudgetPeriod.objects.get().held == 0
+
+
+@pytest.mark.parametrize("wanted", [{}, SEARCH], ids=["plain", "with tools"])
+def test_what_is_no_longer_stored_cannot_be_sent_again(
+    api: FakeApi, submit: Submit, wanted: dict[str, Any]
+) -> None:
+    job = submit(**wanted)
+    api.replies.append(OutcomeUnknown("The connection broke.", code="connection_lost"))
+    api.run("send")
+    Prompt.objects.all().delete()
+    with pytest.raises(lifecycle.PromptGone, match="no longer stored"):
+        lifecycle.resolve(job.pk, Decision.RESEND)
+    assert states(job) == [(Status.UNCONFIRMED, "connection_lost")]
+    assert Attempt.objects.count() == 1

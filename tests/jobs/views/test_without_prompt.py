@@ -99,3 +99,11 @@ def test_whoever_may_only_look_is_told_nothing_about_answering(
     client.force_login(viewer)
     job = without_prompt(project, mira, Status.REQUIRES_ACTION)
     assert "It can only be finished" not in client.get(job.get_absolute_url()).content.decode()
+
+
+def test_sending_it_again_is_refused_in_words(signed_in: Client, project: Project, mira: User) -> None:
+    job = without_prompt(project, mira, Status.UNCONFIRMED)
+    given = {"decision": "resend", "reason": "Nobody answered."}
+    page = signed_in.post(f"{job.get_absolute_url()}resolve/", given, follow=True).content.decode()
+    assert "What it asked is no longer stored. Nothing was sent." in page
+    assert Job.objects.get(pk=job.pk).status == Status.UNCONFIRMED
