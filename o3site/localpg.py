@@ -100,6 +100,23 @@ def stop(data_dir: Path) -> None:
         _run(data_dir, "pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w", "-t", str(STOP_SECONDS))
 
 
+def runs(data_dir: Path) -> bool:
+    """Tell whether the server's main process is there; costs it nothing, so ask as often as you like."""
+    try:
+        pid = int((_home(data_dir) / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    try:
+        # One that was killed stays a zombie until somebody reaps it.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return not Path("/proc/self").exists()  # not Linux: nothing more is known
+    return state not in "ZX"
+
+
 def log_file(data_dir: Path) -> Path:
     """Return the server's log."""
     return _home(data_dir) / "log"

@@ -160,8 +160,10 @@ class Guard:
 class Supervisor:
     """Runs children until told to stop or until one of them cannot be kept alive."""
 
-    def __init__(self, *, say: Callable[[str], None]) -> None:
+    def __init__(self, *, say: Callable[[str], None], look: Callable[[], None] = lambda: None) -> None:
+        """Take what says a line, and what looks after that which is no child; it must return at once."""
         self._say = say
+        self._look = look
         self._children: list[Child] = []
         self._guard = Guard()
         self._asked_at: float | None = None
@@ -190,6 +192,8 @@ class Supervisor:
         """Look after the children until a stop is asked for or one cannot be kept alive."""
         while not self.is_stopping:
             self.tick(1.0)
+            if not self.is_stopping:
+                self._look()
 
     def tick(self, seconds: float) -> None:
         """Wait for a signal or a child's end, at most so many seconds, then do what is due."""

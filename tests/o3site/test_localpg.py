@@ -4,6 +4,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,10 +76,17 @@ def test_a_killed_server_comes_back_with_what_was_committed(used: Path) -> None:
     with connect(used) as connection:
         connection.execute("DROP TABLE IF EXISTS kept")
         connection.execute("CREATE TABLE kept AS SELECT 42 AS number")
+    assert localpg.runs(used)
     os.kill(int((used / "postgres" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while localpg.runs(used):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert localpg.start(used, FAST)
     with connect(used) as connection:
         assert connection.execute("SELECT number FROM kept").fetchone() == (42,)
+    localpg.stop(used)
+    assert not localpg.runs(used)
 
 
 def test_stopping_ends_open_connections_and_may_be_repeated(used: Path) -> None:

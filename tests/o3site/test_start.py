@@ -227,6 +227,11 @@ def test_it_outlives_kills_and_practises_on_beside_a_key_until_ctrl_c(ponder: Po
     for name in ("web server", "workers"):
         assert f"The {name} ended (SIGKILL); starting it again in 0.5 s." in ponder.output
 
+    os.kill(ponder.postmaster(), signal.SIGKILL)
+    ponder.await_beat()
+    ponder.await_web()
+    assert "The database ended; starting it again." in ponder.output
+
     postmaster = ponder.postmaster()
     others = [one for one in ponder.processes() if one.username() != psutil.Process(postmaster).username()]
     ponder.kill_start()

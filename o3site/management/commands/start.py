@@ -62,7 +62,8 @@ def _run(parts: Collection[str], host: str, port: int) -> int | str:
     with apart.undisturbed():
         static = apart.Work(lambda: _prepare_static(parts))
         records = apart.Work(lambda: _prepare_records(parts, sandbox))
-        supervisor = Supervisor(say=_say)
+        database = _Database()
+        supervisor = Supervisor(say=_say, look=database.look)
     children = _children(parts, host, port, sandbox)
     is_ready = False
     if "web" in parts:
@@ -81,6 +82,7 @@ def _run(parts: Collection[str], host: str, port: int) -> int | str:
         if "workers" in parts:
             settings.STOP_FILE.touch()
         supervisor.stop(children[part] for part in PARTS)
+        database.give_up()
         connection.close()
         _stop_bundled_database(parts)
     if is_ready or supervisor.failure:
@@ -223,6 +225,39 @@ class _Sends:
             noun = "send" if sends == 1 else "sends"
             _say(f"Waiting for {sends} {noun} to be answered (Ctrl-C again leaves them unconfirmed)")
         return bool(sends) and self._until is not None and time.monotonic() < self._until
+
+
+class _Database:
+    """The bundled database while Ponder runs: no child of ours, for it outlives us, but started again."""
+
+    def __init__(self) -> None:
+        self._work: apart.Work | None = None
+        self._again_at = 0.0
+
+    def look(self) -> None:
+        """Start it again if it has ended; in a process of its own, for that may take a minute."""
+        if settings.DATABASE_URL or localpg.runs(settings.DATA_DIR):
+            return
+        if (self._work and not self._work.is_over()) or time.monotonic() < self._again_at:
+            return
+        self._again_at = time.monotonic() + 5.0
+        _say("The database ended; starting it again.")
+        with apart.undisturbed():
+            self._work = apart.Work(_start_database)
+
+    def give_up(self) -> None:
+        """Leave it as it is."""
+        if self._work:
+            self._work.give_up()
+
+
+def _start_database() -> None:
+    try:
+        localpg.start(settings.DATA_DIR)
+    except Exception as error:
+        _say(str(error) if isinstance(error, localpg.Unavailable) else f"It failed ({type(error).__name__}).")
+        # Not up through the supervisor, which would stop its children here as well.
+        os._exit(1)
 
 
 def _stop_bundled_database(parts: Collection[str]) -> None:
