@@ -140,10 +140,19 @@ def mailer(name: str) -> dict[str, object]:
     return {"OPTIONS": options if port is None else {**options, "port": port}}
 
 
+# A network that is cut says nothing: a session over TCP is given up after half a minute, not two hours.
+NOTICES_A_CUT: dict[str, object] = {
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+
+
 def database(role: str) -> dict[str, object]:
     """Return DATABASES["default"] for a role: web pools, a cluster keeps its connections, a shell neither."""
     reach, options = database_address() if DATABASE_URL else (localpg.parameters(DATA_DIR), {})
-    options = {"application_name": f"ponder-{role}", "connect_timeout": 5, **options}
+    options = {"application_name": f"ponder-{role}", "connect_timeout": 5, **NOTICES_A_CUT, **options}
     found: dict[str, object] = {"ENGINE": "django.db.backends.postgresql", **reach, "OPTIONS": options}
     if role == "web":
         # Without the pool every idle thread of the server keeps a connection of its own.

@@ -169,6 +169,8 @@ def _children(parts: Collection[str], host: str, port: int, sandbox: int) -> dic
             directory=settings.BASE_DIR,
             stop_seconds=1.5,
             is_busy=_Sends().are_awaited,
+            # Without it they end at once, and would be given up after five times.
+            is_wanted=_has_database,
             pulse=Pulse(ring=beat.ring, last=beat.last),
         ),
         "web": Child(
@@ -196,6 +198,15 @@ def _children(parts: Collection[str], host: str, port: int, sandbox: int) -> dic
             is_wanted=(lambda: True) if set(parts) == {"sandbox"} else _is_sandbox_wanted,
         ),
     }
+
+
+def _has_database() -> bool:
+    """Say whether the database answers."""
+    try:
+        with beat.briefly():
+            return True
+    except DatabaseError:
+        return False
 
 
 def _is_sandbox_wanted() -> bool:
