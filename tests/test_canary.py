@@ -103,6 +103,13 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
+def cluster(transactional_db: None) -> Iterator[ClusterProcess]:
+    """Run a cluster that logs all it can, in JSON; the web server's log stays plain text."""
+    with ClusterProcess({"PONDER_LOG": "json", "PONDER_LOG_LEVEL": "info"}) as process:
+        yield process
+
+
+@pytest.fixture
 def echo() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -170,6 +177,11 @@ def test_nothing_anyone_wrote_gets_out(
     assert "IntegrityError" in places["the queue"]
     assert "ValueError" in places["the queue"]
     assert "Internal Server Error: /jobs/new/" in places["the web server's output"]
+    lines = [json.loads(line) for line in cluster.output.splitlines() if line.startswith("{")]
+    assert {"accepted", "put_off", "rejected", "unconfirmed", "completed", "paused"} <= {
+        line["message"] for line in lines
+    }
+    assert any("IntegrityError" in line.get("error", "") or "misread" in line["message"] for line in lines)
     assert any("journal" in place and "resp_" in text for place, text in places.items())
     assert Attempt.objects.filter(error_code="invalid_directive").exists()
     assert Event.objects.filter(kind="rejected", note__contains="[…]").exists()

@@ -1,6 +1,7 @@
 """Pauses, resumes, tests and relieves connections: their jobs wait meanwhile, nothing is lost."""
 
 import datetime as dt
+import logging
 import time
 
 from django.conf import settings
@@ -30,6 +31,8 @@ from jobs.openai_client import Blocked, BorderError, Endpoint
 TEST_PATIENCE = dt.timedelta(seconds=30)
 # A job that is due for so long while its connection has nothing under way is nobody's.
 LEFT_LYING = dt.timedelta(minutes=1)
+
+logger = logging.getLogger(__name__)
 
 
 def endpoint_of(connection: Connection) -> Endpoint:
@@ -62,6 +65,8 @@ def pause(connection_id: int, reason: str, *, by: User | None = None) -> bool:
             alarm("connection_paused", reason, connection_id=connection_id)
         elif paused and by is not None:
             note(by, Connection.objects.get(pk=connection_id), f"Paused: {reason}" if reason else "Paused")
+        if paused:
+            _log("paused", connection_id)
     return bool(paused)
 
 
@@ -92,6 +97,8 @@ def resume(connection_id: int, *, by: User | None = None) -> bool:
             ring("send")
         if resumed and by is not None:
             note(by, Connection.objects.get(pk=connection_id), "Resumed")
+        if resumed:
+            _log("resumed", connection_id)
     return bool(resumed)
 
 
@@ -214,3 +221,10 @@ def is_stopping() -> bool:
     """Tell whether the installation is being stopped: then nothing more is claimed."""
     stopping: bool = settings.STOP_FILE.exists()
     return stopping
+
+
+def _log(what: str, connection_id: int) -> None:
+    """Write a line once the caller's transaction has committed. Without the reason: it may be an API's."""
+    if logger.isEnabledFor(logging.INFO):
+        name = Connection.objects.values_list("name", flat=True).get(pk=connection_id)
+        transaction.on_commit(lambda: logger.info(what, extra={"connection": name}))

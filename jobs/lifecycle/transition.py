@@ -1,10 +1,12 @@
 """Moves a status: a conditional UPDATE whose count says who won, the line in the timeline, the mail."""
 
 import datetime as dt
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -14,6 +16,8 @@ from jobs.models import FINAL, Attempt, AttemptState, Event, Job, Status, User
 LONG = dt.timedelta(minutes=2)  # what runs no longer is awaited on the page
 # Where a job stands still until a person looks at it.
 ENDS = (*FINAL, Status.REQUIRES_ACTION)
+
+logger = logging.getLogger(__name__)
 
 
 def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **fields: Any) -> bool:
@@ -38,8 +42,18 @@ def step(attempt_id: int, *, of: Iterable[AttemptState], to: AttemptState, **fie
 def tell(
     job_id: int, kind: str, *, attempt_id: int | None = None, actor: User | None = None, note: str = ""
 ) -> None:
-    """Add a line to the timeline; never content."""
+    """Add a line to the timeline, and to the log at INFO; never content."""
     Event.objects.create(job_id=job_id, attempt_id=attempt_id, kind=kind, actor=actor, note=note[:600])
+    if logger.isEnabledFor(logging.INFO):
+        _log(job_id, kind, attempt_id)
+
+
+def _log(job_id: int, kind: str, attempt_id: int | None) -> None:
+    """Write a line once the caller's transaction has committed. Without the note: it may repeat an API."""
+    job = Job.objects.values_list("short_id", "project__connection__name").get(pk=job_id)
+    sent = Attempt.objects.filter(pk=attempt_id).values_list("connection__name", flat=True).first()
+    about = {"job": job[0], "attempt": attempt_id, "connection": sent or job[1]}
+    transaction.on_commit(lambda: logger.info(kind, extra=about))
 
 
 def _announce(job_id: int) -> None:

@@ -3,6 +3,7 @@
 import errno
 import http.client
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -18,14 +19,15 @@ from django.db import DatabaseError, connection
 
 from jobs import lifecycle
 from jobs.management import first_start
-from o3site import apart, beat, datadir, localpg, preparation
+from o3site import apart, beat, datadir, localpg, logs, preparation
 from o3site.supervisor import Child, Pulse, Supervisor
 
 PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
 # Pumps give up on a create after 60 s: past 65 none can still be answered.
 SENDS_SECONDS = 65.0
 NOT_FOR_CHILDREN = ("DJANGO_", "GRANIAN_", "Q_CLUSTER_")
-SECRETS = ("OPENAI_", "PONDER_KEYS", "PONDER_MAIL", "SECRET_KEY", "DATABASE_URL")
+WEB_LOGGERS = {"_granian": {"handlers": ["console"], "propagate": False}}
+SECRETS = ("OPENAI_", "PONDER_KEYS", "PONDER_MAIL", "PONDER_METRICS_TOKEN", "SECRET_KEY", "DATABASE_URL")
 
 
 class Command(BaseCommand):
@@ -179,7 +181,7 @@ def _children(parts: Collection[str], host: str, port: int, sandbox: int) -> dic
                 # asginl: Django has no lifespan protocol, and asking for it costs a warning.
                 *(python, "-m", "granian", "o3site.asgi:application", "--interface", "asginl", "--no-ws"),
                 *("--host", host, "--port", str(port), "--workers", "1", "--workers-kill-timeout", "1"),
-                *("--log-level", "warning", "--process-name", "ponder-web"),
+                *("--log-level", "warning", "--process-name", "ponder-web", *_web_log()),
             ],
             environment=environment | {"PONDER_ROLE": "web"},
             directory=settings.BASE_DIR,
@@ -207,6 +209,17 @@ def _has_database() -> bool:
             return True
     except DatabaseError:
         return False
+
+
+def _web_log() -> list[str]:
+    """Return what has the web server itself write JSON lines too, if they are wanted."""
+    if not settings.IS_LOG_JSON:
+        return []
+    path = settings.DATA_DIR / "run" / "web-log.json"
+    handlers = {"console": {"class": "logging.StreamHandler", "formatter": "json"}}
+    formatters = {"json": {"()": "o3site.logs.JsonFormatter", "instance": settings.INSTANCE}}
+    path.write_text(json.dumps({"handlers": handlers, "formatters": formatters, "loggers": WEB_LOGGERS}))
+    return ["--log-config", str(path)]
 
 
 def _is_sandbox_wanted() -> bool:
@@ -367,8 +380,9 @@ def _bracketed(host: str) -> str:
 
 
 def _say(line: str) -> None:
+    printed = logs.JsonFormatter(instance=settings.INSTANCE).said(line) if settings.IS_LOG_JSON else line
     # The terminal may be gone before Ponder is.
     with suppress(OSError):
         # One write, also where Python's output is unbuffered: what we start prints to the same place.
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{printed}\n")
         sys.stdout.flush()
