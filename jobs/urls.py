@@ -10,6 +10,8 @@ from jobs.views import (
     downloads,
     editors,
     export,
+    guides,
+    health,
     job,
     jobs,
     join,
@@ -28,6 +30,8 @@ from jobs.views import (
 
 urlpatterns: list[URLPattern] = [
     path("", jobs.home, name="home"),
+    path("healthz", health.healthz, name="healthz"),
+    path("metrics", health.metrics, name="metrics"),
     path("login/", sign_in.sign_in, name="login"),
     path("login/forgot/", sign_in.forgot, name="forgot"),
     path("logout/", sign_in.sign_out, name="logout"),
@@ -88,8 +92,10 @@ urlpatterns: list[URLPattern] = [
         name="invitation_withdraw",
     ),
     path("help/models/", models_help.models_help, name="models_help"),
+    path("help/<slug:name>/", guides.guide, name="guide"),
     path("budget/", budget.budget, name="budget"),
     path("settings/", settings.settings, name="settings"),
+    path("settings/status/", health.status, name="status"),
     path("settings/profile/", profile.profile, name="profile"),
     path("settings/password/", profile.password, name="password"),
     path("settings/models/", settings.models, name="models"),

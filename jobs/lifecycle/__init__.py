@@ -16,6 +16,7 @@ from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
+from jobs.lifecycle.installations import forget_silent, note_beat, note_stop
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
@@ -66,12 +67,15 @@ __all__ = [
     "ceiling_of",
     "finish_without_answering",
     "follow_up",
+    "forget_silent",
     "forget_unused",
     "given_as",
     "install_watchdog",
     "judge",
     "keep_file",
     "last_watch",
+    "note_beat",
+    "note_stop",
     "outline",
     "pause",
     "pause_all",

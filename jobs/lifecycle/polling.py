@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from jobs.lifecycle import ending, patience
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
+from jobs.lifecycle.counting import count_polls
 from jobs.lifecycle.transition import tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Event, Job
 from jobs.notify import alarm
@@ -120,6 +121,7 @@ def claim_polls(room: int) -> list[Poll]:
 def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
     """Write down what the API said: ends one by one, the still running in bulk, failures as patience."""
     running: list[tuple[Poll, str, float]] = []
+    found = [(outcome.key.connection_id, outcome.body or outcome.error) for outcome in outcomes]
     for outcome in outcomes:
         poll = outcome.key
         if outcome.body is None:
@@ -137,6 +139,7 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
             _unknown_word(poll, status)
         running.append((poll, status, _wait(poll, stretched=stretched)))
     _still_running(running)
+    count_polls((connection_id, answer) for connection_id, answer in found if answer is not None)
 
 
 def _ended(outcome: Outcome[Poll]) -> None:

@@ -15,6 +15,7 @@ from jobs import pricing, spend
 from jobs.lifecycle import twins
 from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
 from jobs.lifecycle.connections import hold_back, pause, pause_for
+from jobs.lifecycle.counting import count_send
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
@@ -57,6 +58,7 @@ class Send:
     claim: uuid.UUID
     nonce: uuid.UUID
     bound: int
+    due_at: dt.datetime
     endpoint: Endpoint = field(repr=False)
     body: dict[str, Any] = field(repr=False)
     size: int = 0  # bytes of attachments in the body
@@ -87,6 +89,7 @@ def write_back(outcome: Outcome[Send]) -> None:
         else:
             assert isinstance(error, OutcomeUnknown)
             _unknown(job, attempt, error)
+        count_send(send.connection_id, error, due_at=send.due_at)
 
 
 def end_unsent(
@@ -151,8 +154,7 @@ def reap() -> int:
 
 def sends_in_progress() -> int:
     """Return how many POSTs of this installation may be on the wire now."""
-    live = Q(state=AttemptState.SENDING, instance=settings.INSTANCE, lease_expires_at__gt=Now())
-    return Attempt.objects.filter(live).count()
+    return Attempt.objects.on_the_wire().filter(instance=settings.INSTANCE).count()
 
 
 def locked_job(job_id: int) -> Job:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from jobs.lifecycle.counting import count_end
 from jobs.lifecycle.doorbell import ring_for
 from jobs.models import FINAL, Attempt, AttemptState, Event, Job, Status, User
 
@@ -31,6 +32,8 @@ def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **
     is_moved = rows.update(status=to, version=F("version") + 1, **fields) == 1
     if is_moved and to in ENDS:
         _announce(job_id)
+    if is_moved and to in FINAL:
+        count_end(job_id, to)
     return is_moved
 
 
@@ -51,8 +54,10 @@ def tell(
 def _log(job_id: int, kind: str, attempt_id: int | None) -> None:
     """Write a line once the caller's transaction has committed. Without the note: it may repeat an API."""
     job = Job.objects.values_list("short_id", "project__connection__name").get(pk=job_id)
-    sent = Attempt.objects.filter(pk=attempt_id).values_list("connection__name", flat=True).first()
-    about = {"job": job[0], "attempt": attempt_id, "connection": sent or job[1]}
+    about = {"job": job[0], "attempt": attempt_id, "connection": job[1]}
+    if attempt_id is not None:  # a project may send through another connection by now
+        sent = Attempt.objects.values_list("connection__name", flat=True)
+        about["connection"] = sent.get(pk=attempt_id)
     transaction.on_commit(lambda: logger.info(kind, extra=about))
 
 

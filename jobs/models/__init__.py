@@ -4,6 +4,7 @@ from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAtt
 from jobs.models.attempt import Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
+from jobs.models.installation import Installation
 from jobs.models.job import Job
 from jobs.models.job_text import JobText
 from jobs.models.money import (
@@ -26,6 +27,7 @@ from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
 from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
+from jobs.models.tally import Counted, Tally
 from jobs.models.timeline import Event, Notice
 
 __all__ = [
@@ -43,11 +45,13 @@ __all__ = [
     "Budget",
     "BudgetPeriod",
     "Connection",
+    "Counted",
     "DailySpend",
     "DailyTagSpend",
     "EntryKind",
     "Event",
     "Given",
+    "Installation",
     "Invitation",
     "InvitationGone",
     "Job",
@@ -75,6 +79,7 @@ __all__ = [
     "SignInFailure",
     "SignInLink",
     "Status",
+    "Tally",
     "User",
     "Verdict",
     "VerdictValue",

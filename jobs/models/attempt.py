@@ -34,6 +34,15 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         planned = asked.annotate(in_force=models.Subquery(in_force))
         return planned.filter(in_force__isnull=False).exclude(price_id=models.F("in_force"))
 
+    def on_the_wire(self) -> "AttemptQuerySet":
+        """Those whose POST may be waiting for its answer now."""
+        return self.filter(state=AttemptState.SENDING, lease_expires_at__gt=Now())
+
+    def unsettled(self) -> "AttemptQuerySet":
+        """Those that were sent, perhaps or surely, and are not booked: nothing is charged for them yet."""
+        sent = [AttemptState.SENDING, AttemptState.KNOWN, AttemptState.UNCONFIRMED]
+        return self.filter(state__in=sent, cost=0)
+
     def open(self) -> "AttemptQuerySet":
         """Those that take a slot of their connection: on the wire, or running upstream."""
         return self.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None)

@@ -89,19 +89,23 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent from here within a time, whose connection may be sent to."""
+        due = self.to_send_anywhere(within)
+        if settings.OPENAI_API_KEY:
+            return due
+        # Another installation may have the key that this one lacks.
+        return due.exclude(project__connection__key_source=KeySource.ENVIRONMENT)
+
+    def to_send_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be sent within a time, whichever installation has the key."""
         gate = models.Q(project__connection__not_before=None) | models.Q(
             project__connection__not_before__lte=Now() + within
         )
-        due = self.filter(
+        return self.filter(
             gate,
             status=Status.WAITING,
             next_action_at__lte=Now() + within,
             project__connection__paused_at=None,
         )
-        if settings.OPENAI_API_KEY:
-            return due
-        # Another installation may have the key that this one lacks.
-        return due.exclude(project__connection__key_source=KeySource.ENVIRONMENT)
 
     def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for from here within a time: in flight, or final and still watched."""

@@ -84,6 +84,8 @@ def _run(parts: Collection[str], host: str, port: int) -> int | str:
         if "workers" in parts:
             settings.STOP_FILE.touch()
         supervisor.stop(children[part] for part in PARTS)
+        if is_ready and "workers" in parts:
+            _note_stop()
         database.give_up()
         connection.close()
         _stop_bundled_database(parts)
@@ -273,6 +275,12 @@ class _Database:
         """Leave it as it is."""
         if self._work:
             self._work.give_up()
+
+
+def _note_stop() -> None:
+    """Tell the others that these workers are gone on purpose, as far as the database can be told."""
+    with suppress(DatabaseError), beat.briefly():
+        lifecycle.note_stop()
 
 
 def _start_database() -> None:

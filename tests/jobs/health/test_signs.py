@@ -12,10 +12,9 @@ from django.utils import timezone
 from django_q.models import Schedule
 from pytest_django import DjangoAssertNumQueries
 
-from jobs import lifecycle, spend
+from jobs import health, lifecycle, spend
 from jobs.access import Role
-from jobs.admin import operations
-from jobs.admin.operations import Panel, Tile
+from jobs.health import Panel, Sign, signs
 from jobs.models import Connection, Job, Project, Status, User
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
@@ -37,8 +36,8 @@ def project(operator: User) -> Project:
     return a_project(is_practice=False, members={operator: Role.MANAGER})
 
 
-def tile(name: str, panel: Panel | None = None) -> Tile:
-    return next(one for one in (panel or operations.panel()).tiles if one.name == name)
+def tile(name: str, panel: Panel | None = None) -> Sign:
+    return next(one for one in (panel or health.panel()).tiles if one.name == name)
 
 
 def test_while_all_is_well_nothing_needs_anyone(operator: User, project: Project) -> None:
@@ -46,7 +45,7 @@ def test_while_all_is_well_nothing_needs_anyone(operator: User, project: Project
     a_job(project, operator, Status.IN_PROGRESS)
     a_job(project, operator, Status.COMPLETED, cost=Decimal("0.50"))
     Job.objects.filter(status=Status.WAITING).update(next_action_at=Now() + dt.timedelta(minutes=1))
-    panel = operations.panel()
+    panel = health.panel()
     assert (panel.needs, panel.said) == (0, "Nothing needs you")
     figures = {one.name: one.figure for one in panel.tiles}
     assert figures == {
@@ -64,7 +63,7 @@ def test_while_all_is_well_nothing_needs_anyone(operator: User, project: Project
 
 
 def test_an_empty_installation_waits_for_its_first_worker(db: None) -> None:
-    panel = operations.panel()
+    panel = health.panel()
     assert [one.name for one in panel.tiles if one.word] == ["Heartbeat"]
     assert panel.said == "One thing needs you"
     assert tile("Heartbeat", panel).figure == "none yet"
@@ -128,7 +127,7 @@ def test_too_many_are_noticed(
     a_job(project, operator)
     a_job(project, operator, Status.FAILED, error_code="server_error")
     assert tile(name).word == ""
-    monkeypatch.setattr(operations, limit, value)
+    monkeypatch.setattr(signs, limit, value)
     assert tile(name).word == "Many"
 
 
