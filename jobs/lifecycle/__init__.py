@@ -20,6 +20,7 @@ from jobs.lifecycle.installations import forget_silent, note_beat, note_stop
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
+from jobs.lifecycle.restoring import hold_restored
 from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
 from jobs.lifecycle.submission import (
@@ -70,6 +71,7 @@ __all__ = [
     "forget_silent",
     "forget_unused",
     "given_as",
+    "hold_restored",
     "install_watchdog",
     "judge",
     "keep_file",

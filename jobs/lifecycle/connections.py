@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from jobs import openai_client
 from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.models import (
+    UNASKABLE,
     Attempt,
     AttemptState,
     Connection,
@@ -23,6 +24,7 @@ from jobs.models import (
     Status,
     User,
 )
+from jobs.models.connections import RESTORED
 from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
@@ -36,7 +38,12 @@ logger = logging.getLogger(__name__)
 
 
 def endpoint_of(connection: Connection) -> Endpoint:
-    """Return what the border needs to reach a connection. Raises Blocked when its key cannot be read."""
+    """Return what the border needs to reach a connection.
+
+    Raises Blocked when its key cannot be read, or in a copy from a backup that is held.
+    """
+    if connection.is_restored:
+        raise Blocked("This is a copy from a backup, and its original may run.", code=RESTORED.rstrip(":"))
     try:
         key = connection.reveal_key()
     except SecretUnreadable:
@@ -88,13 +95,20 @@ def resume(connection_id: int, *, by: User | None = None) -> bool:
     What was unknown there is asked for afresh: whoever resumes has looked.
     """
     with transaction.atomic():
-        resumed = Connection.objects.filter(pk=connection_id, paused_at__isnull=False).update(
-            paused_at=None, paused_reason="", paused_by=None, not_before=None
-        )
+        found = Connection.objects.filter(pk=connection_id, paused_at__isnull=False)
+        was_restored = found.filter(paused_reason__startswith=RESTORED).exists()
+        resumed = found.update(paused_at=None, paused_reason="", paused_by=None, not_before=None)
         if resumed:
             missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)
             missing.update(misses=0, missed_since=None)
             ring("send")
+        if resumed and was_restored:
+            # Each was looked at in vain a moment ago.
+            known = Job.objects.filter(attempt__connection=connection_id, attempt__state=AttemptState.KNOWN)
+            known.filter(next_action_at__isnull=False).exclude(status__in=UNASKABLE).update(
+                next_action_at=Now(), claim_token=None
+            )
+            ring("poll")
         if resumed and by is not None:
             note(by, Connection.objects.get(pk=connection_id), "Resumed")
         if resumed:

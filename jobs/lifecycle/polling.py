@@ -15,7 +15,8 @@ from jobs.lifecycle import ending, patience
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.counting import count_polls
 from jobs.lifecycle.transition import tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Event, Job
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job
+from jobs.models.connections import RESTORED
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
 
@@ -77,11 +78,12 @@ def claim_polls(room: int) -> list[Poll]:
         late = Job.objects.filter(
             pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
         )
-        for job_id in late.values_list("pk", flat=True):
+        # In a copy from a backup time has passed that nobody waited.
+        held = Connection.objects.paused().filter(paused_reason__startswith=RESTORED)
+        overdue = list(late.exclude(attempt__connection__in=held).values_list("pk", flat=True))
+        for job_id in overdue:
             tell(job_id, "deadline")
-        Job.objects.filter(
-            pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
-        ).update(cancel_requested_at=Now(), version=F("version") + 1)
+        Job.objects.filter(pk__in=overdue).update(cancel_requested_at=Now(), version=F("version") + 1)
     known = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN).select_related("job", "connection")
     polls, now = [], timezone.now()
     for attempt in known:

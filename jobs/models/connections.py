@@ -29,6 +29,10 @@ class KeySource(models.TextChoices):
     ENVIRONMENT = "environment", "From OPENAI_API_KEY"
 
 
+# How the reason begins of a connection in a copy from a backup: nothing is even asked for through it.
+RESTORED = "restored:"
+
+
 def make_slug() -> str:
     return secrets.token_urlsafe(24)
 
@@ -125,6 +129,11 @@ class Connection(models.Model):
     def is_set_here(self) -> bool:
         """Whether people set its address and key here, rather than `start` from the environment."""
         return self.key_source == KeySource.STORED and not self.is_practice
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it belongs to a copy from a backup that nobody has resumed yet."""
+        return self.paused_at is not None and self.paused_reason.startswith(RESTORED)
 
     @property
     def is_trusted(self) -> bool:

@@ -13,6 +13,10 @@ class InstallationQuerySet(models.QuerySet["Installation"]):
         """Those that were not stopped in good order: their workers should answer."""
         return self.filter(stopped_at=None)
 
+    def beating(self) -> "InstallationQuerySet":
+        """Those whose workers answered within the last minute."""
+        return self.at_work().filter(beat_at__gt=Now() - dt.timedelta(minutes=1))
+
     def forgettable(self, silent: dt.timedelta) -> "InstallationQuerySet":
         """Those of which nothing was heard for so long."""
         return self.filter(beat_at__lte=Now() - silent)
