@@ -143,6 +143,9 @@ def test_nothing_anyone_wrote_gets_out(
         upload(visitor, project, DOCUMENT)
         by_end = {end: send(visitor, project, end) for end in ENDS}
         await_that(lambda: all(job_of(by_end[end]).status in ends for end, (_, ends) in ENDS.items()))
+        # Pages that tell of everything there is.
+        told = [visitor.get(path) for path in ("/metrics", "/healthz", "/settings/status/")]
+        assert [page.status for page in told] == [200, 200, 200]
         errors += [visitor.get("/nowhere/"), visitor.post(f"/jobs/{by_end['completed']}/", {})]
         with Visitor(web.base_url) as stranger:
             errors.append(stranger.post("/jobs/new/", {"prompt": WORDS["prompt"]}))
@@ -152,6 +155,8 @@ def test_nothing_anyone_wrote_gets_out(
     ask_the_echo(echo, boss)
     break_the_final_transaction(project, boss)
     fail_with_content()
+    # Django-Q stores a failure first and logs it then.
+    await_that(lambda: "IntegrityError" in cluster.output)
     cluster.kill()
     lifecycle.submit(a_spec(project, boss, prompt=WORDS["prompt"], title=WORDS["title"]))
 
@@ -162,6 +167,7 @@ def test_nothing_anyone_wrote_gets_out(
         "what the sandbox and the tests printed": printed.out + printed.err,
         "the database server's log": server_log().read_text(errors="replace"),
         "the error pages": "".join(page.text for page in errors),
+        "what is said of how it does": "".join(page.text for page in told),
         "the queue": "".join(queue()),
         "the sessions": "".join(str(session.get_decoded()) for session in Session.objects.all()),
         **{f"the file {path}": path.read_text(errors="replace") for path in files()},
