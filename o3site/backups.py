@@ -36,12 +36,6 @@ class Refused(Exception):
     """It cannot be done; the message is one sentence that says why and what to do."""
 
 
-def unfinished() -> Path:
-    """Return the file that is there while a restore has begun and is not done: `start` refuses meanwhile."""
-    found: Path = settings.DATA_DIR / "restoring"
-    return found
-
-
 def backup(folder: Path, *, say: Say) -> None:
     """Copy everything into a new folder (0700), also while Ponder runs. Raises Refused.
 
@@ -91,12 +85,12 @@ def restore(folder: Path, *, is_moved: bool, say: Say) -> None:
         )
     mark = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     with _nothing_runs(), _database():
-        has_begun = unfinished().exists() and unfinished().read_text() == mark
+        has_begun = settings.RESTORING_FILE.exists() and settings.RESTORING_FILE.read_text() == mark
         is_filled = bool(connection.introspection.table_names())
         has_journal = settings.JOURNAL_DIR.is_dir() and any(settings.JOURNAL_DIR.glob("*.jsonl"))
         if (is_filled or has_journal) and not has_begun:
             raise Refused("There is a database or a journal already: restore into a new place only.")
-        unfinished().write_text(mark)
+        settings.RESTORING_FILE.write_text(mark)
         _put_files(folder)
         if not is_filled:
             connection.close()
@@ -111,7 +105,7 @@ def restore(folder: Path, *, is_moved: bool, say: Say) -> None:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         _warn_of_unreadable(say)
-        unfinished().unlink()
+        settings.RESTORING_FILE.unlink()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -250,6 +250,8 @@ JOURNAL_DIR = DATA_DIR / "journal"
 STOP_FILE = DATA_DIR / "run" / "stop"
 # While this file exists the web server answers 503: it has started before the records are what it knows.
 CLOSED_FILE = DATA_DIR / "run" / "closed"
+# While this file exists a restore has begun and is not done: nothing starts.
+RESTORING_FILE = DATA_DIR / "restoring"
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -1,6 +1,5 @@
 """How the installation does: the questions that console, status page, health check and metrics ask."""
 
-from jobs.health.samples import scrape
 from jobs.health.signs import Panel, Sign, panel, status
 
-__all__ = ["Panel", "Sign", "panel", "scrape", "status"]
+__all__ = ["Panel", "Sign", "panel", "status"]

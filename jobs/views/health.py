@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from jobs import health
+from jobs.health.samples import scrape
 
 
 @login_not_required
@@ -39,7 +40,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
             raise Http404
         if not secrets.compare_digest(given.encode(), token.encode()):
             return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="Ponder"'})
-    text, content_type = health.scrape(request.headers.get("Accept", ""))
+    text, content_type = scrape(request.headers.get("Accept", ""))
     return HttpResponse(text, content_type=content_type)
 
 

@@ -64,6 +64,8 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
             "connections": "/settings/connections/",
             "connection": f"/settings/connections/{other.pk}/",
             "people": "/settings/people/",
+            "status": "/settings/status/",
+            "guide": "/help/operations/",
             "new project": "/projects/new/",
         },
     )

@@ -130,6 +130,7 @@ def here(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings.DATABASE_URL = "postgresql://db.example.com/ponder"
     settings.DATA_DIR = tmp_path_factory.mktemp("here")
     settings.JOURNAL_DIR = settings.DATA_DIR / "journal"
+    settings.RESTORING_FILE = settings.DATA_DIR / "restoring"
     (settings.DATA_DIR / "instance").write_text("of-the-original\n")
     return settings.DATA_DIR
 
@@ -155,10 +156,10 @@ def test_what_is_no_whole_backup_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_place_that_has_something_is_left_alone(folder: Path, here: Path) -> None:
+def test_a_place_that_has_something_is_left_alone(folder: Path, here: Path, settings: Settings) -> None:
     with pytest.raises(backups.Refused, match="into a new place only"):
         backups.restore(folder, is_moved=False, say=print)
-    assert not backups.unfinished().exists()
+    assert not settings.RESTORING_FILE.exists()
     lock = datadir.Lock(here / "run" / "workers.lock")
     lock.take()
     with pytest.raises(backups.Refused, match="stop it first"):
@@ -167,10 +168,12 @@ def test_a_place_that_has_something_is_left_alone(folder: Path, here: Path) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_restore_that_was_cut_short_goes_on_and_nothing_starts_before(folder: Path, here: Path) -> None:
+def test_a_restore_that_was_cut_short_goes_on_and_nothing_starts_before(
+    folder: Path, here: Path, settings: Settings
+) -> None:
     project = a_project()
     mark = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-    backups.unfinished().write_text(mark)
+    settings.RESTORING_FILE.write_text(mark)
     with pytest.raises(SystemExit, match="has begun and is not done"):
         Start().handle(host="127.0.0.1", port=8000, only=None)
     said: list[str] = []
@@ -178,14 +181,16 @@ def test_a_restore_that_was_cut_short_goes_on_and_nothing_starts_before(folder: 
     assert said == ["✓ database", "✓ held: 1 connections send and ask for nothing until you resume them"]
     project.connection.refresh_from_db()
     assert project.connection.is_restored
-    assert not backups.unfinished().exists()
+    assert not settings.RESTORING_FILE.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_that_was_moved_goes_on_and_says_which_keys_it_cannot_read(folder: Path, here: Path) -> None:
+def test_one_that_was_moved_goes_on_and_says_which_keys_it_cannot_read(
+    folder: Path, here: Path, settings: Settings
+) -> None:
     project = a_project()
     Connection.objects.update(key=Secret("of other keys"))
-    backups.unfinished().write_text(hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest())
+    settings.RESTORING_FILE.write_text(hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest())
     said: list[str] = []
     backups.restore(folder, is_moved=True, say=said.append)
     assert said[0] == "✓ database"

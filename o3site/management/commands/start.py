@@ -19,7 +19,7 @@ from django.db import DatabaseError, connection
 
 from jobs import lifecycle
 from jobs.management import first_start
-from o3site import apart, backups, beat, datadir, localpg, logs, preparation
+from o3site import apart, beat, datadir, localpg, logs, preparation
 from o3site.supervisor import Child, Pulse, Supervisor
 
 PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
     def handle(self, *, host: str, port: int, only: str | None, **_: object) -> None:
         """Run until a signal asks for the end, or leave with one line that says why it cannot."""
-        if backups.unfinished().exists():
+        if settings.RESTORING_FILE.exists():
             sys.exit("A restore into this place has begun and is not done: run it again first.")
         parts = {only} if only else set(PARTS)
         with _locked(parts):

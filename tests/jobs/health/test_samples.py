@@ -12,8 +12,9 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoAssertNumQueries
 
-from jobs import health, lifecycle
+from jobs import lifecycle
 from jobs.access import Role
+from jobs.health.samples import scrape
 from jobs.models import Attempt, Connection, Counted, Installation, Job, Project, Status, Tally, User
 from jobs.models import tally as tallies
 from jobs.openai_client import NotFound, OutcomeUnknown, Retryable
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 def samples() -> dict[str, float]:
     """Scrape, as Prometheus does; return each value by its name and labels."""
-    text, _ = health.scrape("")
+    text, _ = scrape("")
     return {
         sample.name + "".join(f" {label}" for label in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -212,7 +213,7 @@ def test_no_id_and_no_content_is_in_any_label(submit: Submit, api: FakeApi) -> N
     job = submit(prompt="canary", title="canary")
     api.run("send")
     attempt = Attempt.objects.get(job=job)
-    text = health.scrape("")[0].decode()
+    text = scrape("")[0].decode()
     for word in ("canary", job.short_id, str(job.uuid), attempt.response_id, str(attempt.nonce), "mira@"):
         assert word not in text
 
