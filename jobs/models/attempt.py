@@ -48,6 +48,9 @@ class Attempt(models.Model):
     connection = models.ForeignKey("jobs.Connection", on_delete=models.PROTECT)
     price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
     instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
+    sent_as = models.CharField(
+        max_length=100, blank=True, help_text="The name of its model there, where it has another."
+    )
     nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     worst_case = models.DecimalField(
         max_digits=20, decimal_places=10, help_text="USD, as held when it was made."

@@ -1,5 +1,6 @@
 """Connections: where jobs are sent, with which key, and whether that is paused."""
 
+import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,21 @@ class KeySource(models.TextChoices):
 
     STORED = "stored", "Set here"
     ENVIRONMENT = "environment", "From OPENAI_API_KEY"
+    COMMAND = "command", "From PONDER_AZURE_TOKEN_COMMAND"
+
+
+def sources_here() -> list[str]:
+    """Return the sources of keys that this installation has; another may have those it lacks."""
+    found: list[str] = [KeySource.STORED]
+    if settings.OPENAI_API_KEY:
+        found.append(KeySource.ENVIRONMENT)
+    if settings.PONDER_AZURE_TOKEN_COMMAND:
+        found.append(KeySource.COMMAND)
+    return found
+
+
+# What a pause writes down.
+_PAUSE = ("paused_at", "paused_reason", "paused_by_id", "is_paused_with_all")
 
 
 def make_slug() -> str:
@@ -36,12 +52,21 @@ def make_slug() -> str:
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     """Connections, read as phrases."""
 
-    def open(self) -> "ConnectionQuerySet":
-        """Those that may be sent to at this moment."""
-        return self.filter(paused_at=None).filter(models.Q(not_before=None) | models.Q(not_before__lte=Now()))
+    def open(self, within: dt.timedelta = dt.timedelta(0)) -> "ConnectionQuerySet":
+        """Those that may be sent to within a time, whichever installation has the key."""
+        rested = models.Q(not_before=None) | models.Q(not_before__lte=Now() + within)
+        return self.filter(rested, paused_at=None)
+
+    def open_here(self, within: dt.timedelta = dt.timedelta(0)) -> "ConnectionQuerySet":
+        """Those that may be sent to within a time, and from here."""
+        return self.open(within).filter(key_source__in=sources_here())
 
     def paused(self) -> "ConnectionQuerySet":
         return self.exclude(paused_at=None)
+
+    def paused_with_all(self) -> "ConnectionQuerySet":
+        """Those that the switch for everything paused."""
+        return self.paused().filter(is_paused_with_all=True)
 
 
 class Connection(models.Model):
@@ -69,6 +94,9 @@ class Connection(models.Model):
     webhook_secret = SecretField()
     previous_webhook_secret = SecretField()
     max_in_flight = models.PositiveIntegerField(default=200)
+    deployments = models.JSONField(
+        default=dict, blank=True, help_text="Model → the name it goes by there, where that is another."
+    )
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_reason = models.CharField(max_length=600, blank=True)
     paused_by = models.ForeignKey(
@@ -78,6 +106,9 @@ class Connection(models.Model):
         blank=True,
         related_name="+",
         help_text="Empty when it paused by itself.",
+    )
+    is_paused_with_all = models.BooleanField(
+        default=False, editable=False, help_text="The switch for everything paused it, and resumes it."
     )
     doubted_at = models.DateTimeField(
         null=True, blank=True, help_text="When it last paused because several responses were unknown there."
@@ -109,7 +140,15 @@ class Connection(models.Model):
                 self.accepted_at = None
                 if before["key"] == self.key:
                     self.key, self.key_set_at, self.key_set_by = Secret(""), None, None
+        elif self._state.adding and self.paused_at is None:
+            # While everything is paused, what comes new is no way around it.
+            for name, value in (Connection.objects.paused_with_all().values(*_PAUSE).first() or {}).items():
+                setattr(self, name, value)
         super().save(*args, **kwargs)
+
+    def name_of(self, model: str) -> str:
+        """Return the name under which a model of the catalogue is asked for there."""
+        return str(self.deployments.get(model, model))
 
     def set_key(self, plain: str, *, by: "User") -> None:
         """Keep a key, encrypted, and who set it; what an earlier one was told in a test holds no more."""
@@ -123,8 +162,8 @@ class Connection(models.Model):
 
     @property
     def is_set_here(self) -> bool:
-        """Whether people set its address and key here, rather than `start` from the environment."""
-        return self.key_source == KeySource.STORED and not self.is_practice
+        """Whether people set its address here, rather than `start` from the environment."""
+        return self.key_source != KeySource.ENVIRONMENT and not self.is_practice
 
     @property
     def is_trusted(self) -> bool:
@@ -132,7 +171,7 @@ class Connection(models.Model):
         return not self.is_set_here
 
     def reveal_key(self) -> str:
-        """Return the key to send. Raises SecretUnreadable."""
+        """Return the key to send; none where a command gives a token for it. Raises SecretUnreadable."""
         if self.key_source == KeySource.ENVIRONMENT:
             key: str = settings.OPENAI_API_KEY
             return key

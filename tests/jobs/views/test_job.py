@@ -83,7 +83,7 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
     "waiting for a slot": (
         Status.WAITING,
         {"slots": 0},
-        ["Waiting for a slot", "0 of 0 in use.", "This one goes out next."],
+        ["Waiting for a slot", "0 of 0 in use.", "This one is next in its project."],
     ),
     "sending": (Status.SENDING, {}, ["Being sent", "on its way to the practice API"]),
     "queued": (
@@ -700,7 +700,10 @@ def test_a_waiting_jobs_place_is_news_without_a_new_version(
     path = f"{a_job(project, mira, next_action_at=now + dt.timedelta(seconds=5)).get_absolute_url()}live/"
     first = signed_in.get(path)
     page = words_in(first.content.decode())
-    assert "1 of 1 in use. 2 jobs go out before this one. Nothing has been sent yet." in page
+    assert (
+        "1 of 1 in use. 2 jobs of this project go out before this one; projects take turns. Nothing has"
+        in page
+    )
     assert "2 before it" in page
     with django_assert_max_num_queries(3):
         assert signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]}).status_code == 304
