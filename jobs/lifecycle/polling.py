@@ -120,8 +120,11 @@ def claim_polls(room: int) -> list[Poll]:
 def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
     """Write down what the API said: ends one by one, the still running in bulk, failures as patience."""
     running: list[tuple[Poll, str, float]] = []
+    rests: dict[int, float] = {}
     for outcome in outcomes:
         poll = outcome.key
+        if outcome.rest is not None:
+            rests[poll.connection_id] = max(outcome.rest, rests.get(poll.connection_id, 0))
         if outcome.body is None:
             _not_answered(outcome, stretched=stretched)
             continue
@@ -136,6 +139,8 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
         if status not in ending.RUNNING:
             _unknown_word(poll, status)
         running.append((poll, status, _wait(poll, stretched=stretched)))
+    for connection_id, seconds in rests.items():
+        hold_back(connection_id, seconds)
     _still_running(running)
 
 

@@ -19,7 +19,7 @@ from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -37,6 +37,7 @@ from jobs.openai_client import (
 LEASE = dt.timedelta(seconds=90)
 FIRST_POLL = dt.timedelta(seconds=1)
 BACK_OFF_LIMIT = 120.0  # seconds
+OWN_BACK_OFF_LIMIT = 600.0  # seconds; of a job that meets a rate limit which others do not
 # Seconds at most that a connection rests once a send was surely not accepted there: the rest of a burst does
 # not meet the same, and an API that is back is not kept waiting for what met it often.
 REST_LIMIT = 10.0
@@ -169,6 +170,8 @@ def _accepted(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:
         return
     stale = Q(accepted_at=None) | Q(accepted_at__lte=Now() - NOTE_ACCEPTED) | Q(unknown_in_a_row__gt=0)
     Connection.objects.filter(stale, pk=attempt.connection_id).update(accepted_at=Now(), unknown_in_a_row=0)
+    if outcome.rest is not None:
+        hold_back(attempt.connection_id, outcome.rest)
     status = Status.IN_PROGRESS if body.get("status") == Status.IN_PROGRESS else Status.QUEUED
     if not move(
         job.pk,
@@ -230,13 +233,28 @@ def _can_replay(job: Job) -> bool:
 
 
 def _put_off(job: Job, attempt: Attempt, error: Retryable) -> None:
-    """Surely not accepted: wait and send the same attempt again, with full jitter. Its connection rests."""
-    back_off = random.uniform(0, min(BACK_OFF_LIMIT, 2.0 ** min(attempt.tries + 1, 10)))  # noqa: S311 - jitter
-    hold_back(
-        attempt.connection_id, min(back_off, REST_LIMIT) if error.retry_after is None else error.retry_after
-    )
+    """Surely not accepted: wait and send the same attempt again, with full jitter. Its connection rests.
+
+    A rate limit that only this job meets, as one that is larger than what a minute allows, is its own affair.
+    """
+    is_own = error.status == 429 and _were_others_accepted(attempt)
+    limit = OWN_BACK_OFF_LIMIT if is_own else BACK_OFF_LIMIT
+    back_off = random.uniform(0, min(limit, 2.0 ** min(attempt.tries + 1, 10)))  # noqa: S311 - jitter
+    if not is_own:
+        rest = min(back_off, REST_LIMIT) if error.retry_after is None else error.retry_after
+        hold_back(attempt.connection_id, rest)
     wait = dt.timedelta(seconds=(error.retry_after or 0) + back_off)
     _back_to_waiting(job, attempt, error, wait=wait, tries=attempt.tries + 1)
+
+
+def _were_others_accepted(attempt: Attempt) -> bool:
+    """Tell whether its connection has accepted others since an attempt was put off the last time."""
+    events = Event.objects.filter(attempt=attempt, kind="put_off").order_by("-pk")
+    last = events.values_list("at", flat=True).first()
+    return (
+        last is not None
+        and Connection.objects.filter(pk=attempt.connection_id, accepted_at__gt=last).exists()
+    )
 
 
 def _back_to_waiting(

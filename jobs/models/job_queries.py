@@ -127,7 +127,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return chain[::-1]
 
     def with_place(self) -> "JobQuerySet":
-        """With a waiting job's place: how many of its project are before it, and its connection's slots in use.
+        """With a waiting job's place: how many of its project are before it, and the slots in use there.
 
         `ahead` stops at MOST_AHEAD; both are None for a job that does not wait, for which nothing is counted.
         """

@@ -74,7 +74,8 @@ def _in_turn() -> Statement:
     line = _in_line().filter(~models.Exists(outdated), project=RawSQL("own.id", ()))
     return Statement(
         "WITH held(project, slots) AS MATERIALIZED ({}) SELECT due.id,"
-        " coalesce(held.slots, 0) + due.place AS number FROM ({}) own(id) LEFT JOIN held ON held.project = own.id CROSS JOIN LATERAL"
+        " coalesce(held.slots, 0) + due.place AS number FROM ({}) own(id)"
+        " LEFT JOIN held ON held.project = own.id CROSS JOIN LATERAL"
         " (SELECT id, at, row_number() OVER (ORDER BY at, id) AS place FROM ({}) line(id, at) LIMIT {}) due"
         " ORDER BY number, due.at, due.id LIMIT {}",
         slots.annotate(slots=models.Count("pk")).values_list("job__project", "slots"),

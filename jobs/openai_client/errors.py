@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 500  # characters
 RETRY_AFTER_LIMIT = 3600.0  # seconds
+REST_LIMIT = 60.0  # seconds that an answer which took the last request of a limit lets a connection rest
 
 # The account or the key, whatever status they come with (billing_hard_limit_reached comes as a 400).
 _BLOCKING = frozenset(
@@ -150,6 +151,17 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def rest_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until requests are left again, where an answer took the last one; at most 60.
+
+    A limit per day may have hours to go, and is refused with Retry-After when it is met.
+    """
+    if _number(headers.get("x-ratelimit-remaining-requests")) != 0:
+        return None
+    seconds = _wait_of(headers.get("x-ratelimit-reset-requests", ""))
+    return None if seconds is None else min(seconds, REST_LIMIT)
+
+
 def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
     status, headers = exc.status_code, exc.response.headers
     ambiguous = OutcomeUnknown if sending else Retryable
@@ -256,13 +268,18 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _reset_of(headers: Mapping[str, str]) -> float | None:
-    """Return the longest wait of x-ratelimit-reset-requests and -tokens ('6m0s', '120ms') in seconds."""
-    waits = []
-    for name in ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"):
-        parts = _RESET.findall(headers.get(name, ""))
-        if parts:
-            waits.append(sum(float(number) * _RESET_SECONDS[unit] for number, unit in parts))
-    return _clamp(max(waits)) if waits else None
+    """Return the longest wait of x-ratelimit-reset-requests and -tokens in seconds."""
+    names = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+    waits = [_wait_of(headers.get(name, "")) for name in names]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _wait_of(text: str) -> float | None:
+    """Return the seconds of a reset: '6m0s' or '120ms' at OpenAI, a bare number at Azure."""
+    seconds = _number(text)
+    if seconds is None and (parts := _RESET.findall(text)):
+        seconds = sum(float(number) * _RESET_SECONDS[unit] for number, unit in parts)
+    return None if seconds is None else _clamp(seconds)
 
 
 def _number(value: str | None) -> float | None:

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from . import sdk
 from .endpoint import CONNECT_LIMIT, READ_LIMIT, Endpoint, connect, parse, time_limit, tls_context
-from .errors import BorderError, NotSent, OutcomeUnknown, Rejected, Retryable, classify, request_id_of
+from .errors import (
+    BorderError,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    Retryable,
+    classify,
+    request_id_of,
+    rest_of,
+)
 
 if TYPE_CHECKING:
     import openai
@@ -59,6 +68,7 @@ class Outcome[K]:
     input_tokens: int | None = None  # the exact count taken before a create
     error: BorderError | None = None
     elapsed: float = 0.0  # seconds of the request itself, without the wait for a free slot
+    rest: float | None = None  # seconds that a rate limit leaves no more requests after this one
 
 
 @dataclass(slots=True, eq=False)
@@ -286,7 +296,9 @@ class Session[K]:
         if body is None or not _is_response(body):
             ambiguous = OutcomeUnknown if task.is_posting else Retryable
             raise ambiguous("The answer is no Response with an id.", code="garbage", request_id=request_id)
-        return _outcome(task, body=body, raw=answer.content, request_id=request_id)
+        return _outcome(
+            task, body=body, raw=answer.content, request_id=request_id, rest=rest_of(answer.headers)
+        )
 
     def _client(self, endpoint: Endpoint) -> "openai.AsyncOpenAI":
         if endpoint not in self._clients:
@@ -300,6 +312,7 @@ def _outcome[K](
     body: dict[str, Any] | None = None,
     raw: bytes = b"",
     request_id: str = "",
+    rest: float | None = None,
     error: BorderError | None = None,
 ) -> Outcome[K]:
     if error is not None:
@@ -308,7 +321,7 @@ def _outcome[K](
         error.__context__ = None
         request_id = error.request_id
     elapsed = time.monotonic() - task.began if task.began else 0.0
-    return Outcome(task.key, task.act, body, raw, request_id, task.input_tokens, error, elapsed)
+    return Outcome(task.key, task.act, body, raw, request_id, task.input_tokens, error, elapsed, rest)
 
 
 def _is_response(body: dict[str, Any]) -> bool:

@@ -45,6 +45,8 @@ class Faults:
     retry_after: str | None = None
     post_delay: float = 0.0
     get_delay: float = 0.0
+    remaining_requests: int | None = None
+    reset_requests: str = "6ms"
 
 
 @dataclass(slots=True)
@@ -173,9 +175,10 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     headers["openai-organization"] = "org-practice"
     headers["x-ratelimit-limit-requests"] = str(LIMIT_REQUESTS)
     headers["x-ratelimit-limit-tokens"] = str(LIMIT_TOKENS)
-    headers["x-ratelimit-remaining-requests"] = str(LIMIT_REQUESTS - 1)
+    left = LIMIT_REQUESTS - 1 if faults.remaining_requests is None else faults.remaining_requests
+    headers["x-ratelimit-remaining-requests"] = str(left)
     headers["x-ratelimit-remaining-tokens"] = str(LIMIT_TOKENS)
-    headers["x-ratelimit-reset-requests"] = "6ms"
+    headers["x-ratelimit-reset-requests"] = faults.reset_requests
     headers["x-ratelimit-reset-tokens"] = "0s"
     return response
 

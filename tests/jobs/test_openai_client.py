@@ -480,6 +480,7 @@ def http_date(seconds: float) -> str:
         ({"x-ratelimit-reset-requests": "120ms", "x-ratelimit-reset-tokens": "6m1s"}, 361),
         ({"x-ratelimit-reset-requests": "1h0m0s", "x-ratelimit-reset-tokens": "?"}, 3600),
         ({"x-ratelimit-reset-tokens": "2d"}, 3600),
+        ({"x-ratelimit-reset-requests": "27"}, 27),
         ({"x-ratelimit-reset-tokens": "6m1s", "retry-after": "2"}, 2),
     ],
 )
@@ -489,6 +490,26 @@ def test_the_wait_a_rate_limit_asks_for(
     exc = raised(api(429, headers=headers), sending=True)
     monkeypatch.setattr(errors.time, "time", lambda: NOW)
     assert classify(exc, sending=True).retry_after == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "20s"}, None),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}, 20),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "27"}, 27),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6h"}, 60),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "soon"}, None),
+        ({"x-ratelimit-remaining-requests": "0"}, None),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-requests": "20s"}, None),
+    ],
+)
+def test_an_answer_that_took_the_last_request_says_for_how_long(
+    wire: Wire, at: Endpoint, headers: dict[str, str], expected: float | None
+) -> None:
+    wire.replies["/v1/responses"] = wire.replies["/v1/responses/resp_1"] = Reply(headers=headers)
+    assert [send(at).rest, read(at).rest] == [expected, expected]
 
 
 @pytest.mark.parametrize("status", [302, 404, 405, 500])

@@ -700,16 +700,13 @@ def test_a_waiting_jobs_place_is_news_without_a_new_version(
     path = f"{a_job(project, mira, next_action_at=now + dt.timedelta(seconds=5)).get_absolute_url()}live/"
     first = signed_in.get(path)
     page = words_in(first.content.decode())
-    assert (
-        "1 of 1 in use. 2 jobs of this project go out before this one; projects take turns. Nothing has"
-        in page
-    )
+    assert "1 of 1 in use. 2 jobs of this project go out before this one; projects take turns." in page
     assert "2 before it" in page
     with django_assert_max_num_queries(3):
         assert signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]}).status_code == 304
     Job.objects.filter(pk=before[0].pk).update(status=Status.SENDING)
     second = signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]})
-    assert "1 job goes out before this one." in words_in(second.content.decode())
+    assert "1 job of this project goes out before this one;" in words_in(second.content.decode())
     Attempt.objects.filter(job=running).update(end_seen_at=now)
     third = signed_in.get(path, headers={"HX-PTag": second["HX-PTag"]})
     assert "In line to be sent" in words_in(third.content.decode())
