@@ -17,9 +17,11 @@ from jobs.models import Connection, KeySource, Secret
 # What a pump may have set since the page was opened.
 STATE = (
     "sandbox_of",
+    "deployments",
     "paused_at",
     "paused_reason",
     "paused_by",
+    "is_paused_with_all",
     "not_before",
     "unknown_in_a_row",
     "doubted_at",
@@ -113,8 +115,8 @@ class ConnectionAdmin(Kept):
     @admin.display(description="key")
     def key_state(self, connection: Connection) -> str:
         """Where the key comes from and since when; never the key."""
-        if connection.key_source == KeySource.ENVIRONMENT:
-            return "From OPENAI_API_KEY"
+        if connection.key_source != KeySource.STORED:
+            return str(connection.get_key_source_display())
         if not connection.key:
             return "Not set"
         return f"Set {connection.key_set_at:%-d %B %Y}" if connection.key_set_at else "Set"

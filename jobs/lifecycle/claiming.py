@@ -109,6 +109,7 @@ def _claim_on(
             sent_at=Now(),
             lease_expires_at=Now() + LEASE,
         )
+        _note_names(bodies)
         claimed = [
             Send(
                 job_id=attempt.job_id,
@@ -124,6 +125,17 @@ def _claim_on(
             for attempt, body in bodies
         ]
     return claimed, unsendable
+
+
+def _note_names(bodies: Sequence[tuple[Attempt, dict[str, Any]]]) -> None:
+    """Note by what other name models are asked for: a connection's names may change before they answer."""
+    named: dict[str, list[int]] = {}
+    for attempt, body in bodies:
+        name = body["model"] if body["model"] != attempt.job.model_id else ""
+        if name != attempt.sent_as:
+            named.setdefault(name, []).append(attempt.pk)
+    for name, ids in named.items():
+        Attempt.objects.filter(pk__in=ids).update(sent_as=name)
 
 
 def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from jobs.models import (
     Status,
     User,
 )
+from jobs.models.connections import sources_here
 from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
@@ -30,10 +31,17 @@ from jobs.openai_client import Blocked, BorderError, Endpoint
 TEST_PATIENCE = dt.timedelta(seconds=30)
 # A job that is due for so long while its connection has nothing under way is nobody's.
 LEFT_LYING = dt.timedelta(minutes=1)
+# Keys that are set where Ponder runs, by the name of their variable.
+_OF_THE_MACHINE = {
+    KeySource.ENVIRONMENT: "OPENAI_API_KEY",
+    KeySource.COMMAND: "PONDER_AZURE_TOKEN_COMMAND",
+}
 
 
 def endpoint_of(connection: Connection) -> Endpoint:
     """Return what the border needs to reach a connection. Raises Blocked when its key cannot be read."""
+    if connection.key_source == KeySource.COMMAND:
+        return _endpoint(connection, token_command=_token_command(connection))
     try:
         key = connection.reveal_key()
     except SecretUnreadable:
@@ -42,6 +50,10 @@ def endpoint_of(connection: Connection) -> Endpoint:
         ) from None
     if not key:
         raise Blocked("It has no key.", code="no_key")
+    return _endpoint(connection, key=key)
+
+
+def _endpoint(connection: Connection, *, key: str = "", token_command: tuple[str, ...] = ()) -> Endpoint:
     return Endpoint(
         kind=connection.kind,
         base_url=connection.base_url,
@@ -49,7 +61,21 @@ def endpoint_of(connection: Connection) -> Endpoint:
         organization=connection.organization,
         project=connection.openai_project,
         is_guarded=not (connection.is_trusted or settings.PONDER_ALLOW_PRIVATE_ADDRESSES),
+        token_command=token_command,
     )
+
+
+def _token_command(connection: Connection) -> tuple[str, ...]:
+    """Return the command that gives a connection its tokens: at Azure's own addresses only.
+
+    A token is good for all that whoever runs Ponder may do at Azure, so no other host is shown one.
+    """
+    if not connection.is_at_azure:
+        raise Blocked("Entra tokens are sent to addresses of Azure only.", code="token_address")
+    command: tuple[str, ...] = settings.PONDER_AZURE_TOKEN_COMMAND
+    if not command:
+        raise Blocked("PONDER_AZURE_TOKEN_COMMAND is not set where Ponder runs.", code="no_key")
+    return command
 
 
 def pause(connection_id: int, reason: str, *, by: User | None = None) -> bool:
@@ -166,18 +192,20 @@ def _day(text: str | None) -> dt.date | None:
 
 
 def mind_key() -> None:
-    """Resume what paused for want of OPENAI_API_KEY where it is set; pause where it is not and nobody has it.
+    """Resume what paused for want of a key of this machine that is set; pause what nobody has the key of.
 
     An installation without the key leaves that connection's jobs to the others (`Job.objects.to_send`), for
     one machine's environment must not stop them all. When nobody takes them, it pauses: people see why.
     """
-    from_environment = Connection.objects.filter(key_source=KeySource.ENVIRONMENT)
-    if settings.OPENAI_API_KEY:
-        for found in from_environment.filter(paused_by=None, paused_reason__startswith="no_key:"):
-            resume(found.pk)
-        return
-    for found in _left_lying(from_environment):
-        pause(found.pk, "no_key: OPENAI_API_KEY is not set where Ponder runs. Set it there and start again.")
+    here = sources_here()
+    for source, name in _OF_THE_MACHINE.items():
+        connections = Connection.objects.filter(key_source=source)
+        if source in here:
+            for found in connections.filter(paused_by=None, paused_reason__startswith="no_key:"):
+                resume(found.pk)
+            continue
+        for found in _left_lying(connections):
+            pause(found.pk, f"no_key: {name} is not set where Ponder runs. Set it there and start again.")
 
 
 def _left_lying(connections: QuerySet[Connection]) -> QuerySet[Connection]:

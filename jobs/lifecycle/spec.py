@@ -287,7 +287,7 @@ def request_body(job: Job, nonce: Any, connection: Connection) -> dict[str, Any]
     if job.mode != "standard":
         reasoning["mode"] = job.mode
     body: dict[str, Any] = {
-        "model": job.model_id,
+        "model": connection.name_of(job.model_id),
         **threads.continuation(job, connection),
         "reasoning": reasoning,
         "max_output_tokens": job.max_output_tokens,

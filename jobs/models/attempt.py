@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from jobs.models.catalogue import Price
+from jobs.models.questions import Blank
 
 
 class AttemptState(models.TextChoices):
@@ -23,7 +24,7 @@ class AttemptState(models.TextChoices):
 class AttemptQuerySet(models.QuerySet["Attempt"]):
     """Attempts, read as phrases."""
 
-    def outdated(self, day: dt.date) -> "AttemptQuerySet":
+    def outdated(self, day: dt.date | Blank) -> "AttemptQuerySet":
         """Those not sent yet and held for at a price row that is no longer the one in force on `day`.
 
         A job whose prompt has gone is none: it is never sent, and nothing can be held anew for it.

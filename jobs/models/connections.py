@@ -3,6 +3,7 @@
 import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import models
@@ -41,6 +42,12 @@ def sources_here() -> list[str]:
     return found
 
 
+# Hosts of a resource, in the public cloud and in those of the US government and of China.
+AZURE_HOSTS = tuple(
+    f".{service}.{cloud}"
+    for cloud in ("azure.com", "azure.us", "azure.cn")
+    for service in ("openai", "services.ai", "cognitiveservices")
+)
 # What a pause writes down.
 _PAUSE = ("paused_at", "paused_reason", "paused_by_id", "is_paused_with_all")
 
@@ -164,6 +171,12 @@ class Connection(models.Model):
     def is_set_here(self) -> bool:
         """Whether people set its address here, rather than `start` from the environment."""
         return self.key_source != KeySource.ENVIRONMENT and not self.is_practice
+
+    @property
+    def is_at_azure(self) -> bool:
+        """Whether its address is one of Azure's own, which an Entra token may be shown to."""
+        parts = urlsplit(self.base_url)
+        return parts.scheme == "https" and (parts.hostname or "").endswith(AZURE_HOSTS)
 
     @property
     def is_trusted(self) -> bool:

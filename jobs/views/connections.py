@@ -53,8 +53,17 @@ class Row:
         return self.connection.key_source == KeySource.ENVIRONMENT
 
     @property
+    def is_key_a_token(self) -> bool:
+        return self.connection.key_source == KeySource.COMMAND
+
+    @property
     def has_key(self) -> bool:
-        return self.is_key_from_environment or bool(self.connection.key)
+        return self.connection.key_source != KeySource.STORED or bool(self.connection.key)
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Models that go by another name there, with that name."""
+        return sorted(self.connection.deployments.items())
 
     @property
     def waiting_at(self) -> str:

@@ -40,6 +40,10 @@ PAUSES = {
     "project_spend_limit_exceeded": "the API project’s spending limit is reached",
     "responses_unknown": "several responses are unknown there, as after a change of key or address",
     "http_401": "the key was refused",
+    "401": "the key was refused",
+    "PermissionDenied": "its identity has no leave to do this there",
+    "token_address": "its address is none of Azure, so no token is sent to it",
+    "token_command": "PONDER_AZURE_TOKEN_COMMAND gave no token",
 }
 
 

@@ -56,6 +56,7 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Read:
         ({"OPENAI_WEBHOOK_SECRET": "whsec_!"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
         ({"OPENAI_WEBHOOK_SECRET": "c2VjcmV0"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
         ({"PONDER_ALLOW_PRIVATE_ADDRESSES": "yes"}, "PONDER_ALLOW_PRIVATE_ADDRESSES must be 1 or 0."),
+        ({"PONDER_AZURE_TOKEN_COMMAND": "az 'account"}, "PONDER_AZURE_TOKEN_COMMAND must be a command;"),
         ({"PONDER_MAIL": "mail.example.com"}, "PONDER_MAIL must be smtp://"),
         ({"PONDER_MAIL": "smtp://mail.example.com/inbox"}, "PONDER_MAIL must be smtp://"),
         ({"PONDER_MAIL": "smtp://mail.example.com:port"}, "PONDER_MAIL must be smtp://"),
@@ -146,7 +147,9 @@ def test_good_values_arrive_typed(read: Read) -> None:
         OPENAI_API_KEY="sk-1",
         OPENAI_BASE_URL="https://eu.api.openai.com/v1/",
         OPENAI_WEBHOOK_SECRET="whsec_c2VjcmV0",
+        PONDER_AZURE_TOKEN_COMMAND="az account --query 'a b'",
     )
+    assert found["PONDER_AZURE_TOKEN_COMMAND"] == ("az", "account", "--query", "a b")
     assert found["PONDER_TODAY"] == date(2027, 3, 1)
     assert found["OPENAI_BASE_URL"] == "https://eu.api.openai.com/v1"
 

@@ -149,6 +149,26 @@ def test_only_addresses_that_people_typed_are_guarded(
     assert endpoint_of(Connection.objects.get()).is_guarded is is_guarded
 
 
+def test_a_token_is_taken_from_the_command_and_shown_to_azure_only(
+    connection: Connection, settings: Settings
+) -> None:
+    at_azure = "https://ours.openai.azure.com/openai/v1"
+    Connection.objects.update(
+        key_source=KeySource.COMMAND, kind="azure", base_url=at_azure, is_practice=False
+    )
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    found = endpoint_of(Connection.objects.get())
+    assert (found.token_command, found.key, found.is_guarded) == (("az", "account"), "", True)
+    settings.PONDER_AZURE_TOKEN_COMMAND = ()
+    with pytest.raises(Blocked, match="no_key: PONDER_AZURE_TOKEN_COMMAND is not set"):
+        endpoint_of(Connection.objects.get())
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    for elsewhere in ("https://a.example/v1", at_azure.replace("https", "http"), "https://x.azure.com/v1"):
+        Connection.objects.update(base_url=elsewhere)
+        with pytest.raises(Blocked, match="token_address"):
+            endpoint_of(Connection.objects.get())
+
+
 def said() -> list[str]:
     return list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True))
 

@@ -335,3 +335,107 @@ def test_a_connection_that_nobody_uses_leads_to_a_project_on_it(
     client: Client, operator: User, real: Connection
 ) -> None:
     assert f"/projects/new/?connection={real.pk}" in page(client)
+
+
+AZURE = NEW | {"name": "Azure", "kind": "azure", "base_url": "https://ours.openai.azure.com/openai/v1"}
+TOKEN = {"key_source": "command", "new_key": ""}
+
+
+def test_models_may_go_by_other_names_there(client: Client, operator: User, real: Connection) -> None:
+    path = f"/settings/connections/{real.pk}/"
+    wanted = AZURE | {"deployments": "\n o3-pro =  think-hard \n\no3=o3\n"}
+    client.post(path, wanted)
+    real.refresh_from_db()
+    assert real.deployments == {"o3-pro": "think-hard"}
+    assert "Names there: none → o3-pro = think-hard" in said(real)[0]
+    assert "o3-pro = think-hard" in page(client)
+    assert "o3-pro = think-hard</textarea>" in client.get(path).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "sentence"),
+    [
+        ("azure", "o3-pro", "“o3-pro” is not a line such as"),
+        ("azure", "o3-pro =", "is not a line such as"),
+        ("azure", "o3-pro = think hard", "is not a line such as"),
+        ("azure", "o3-pro = think/hard", "“think/hard” is no name of a deployment"),
+        ("azure", f"o3-pro = {'x' * 65}", "is no name of a deployment"),
+        ("azure", "gone-1 = x", "There is no model “gone-1” in the catalogue."),
+        ("azure", "o3-pro = x\no3-pro = y", "o3-pro has two names here."),
+        ("azure", "o3-pro = x\no3 = x", "“x” would be both o3 and o3-pro, which cost differently."),
+        ("azure", "o3-pro = o3", "“o3” would be both o3 and o3-pro"),
+        ("openai", "o3-pro = x", "At OpenAI models go by their own names."),
+    ],
+)
+def test_a_name_is_one_models(
+    client: Client, operator: User, project: Project, kind: str, names: str, sentence: str
+) -> None:
+    answer = client.post("/settings/connections/new/", AZURE | {"kind": kind, "deployments": names})
+    assert answer.status_code == 422
+    assert sentence in answer.content.decode()
+
+
+def test_two_models_may_swap_their_names_and_a_server_has_names_of_its_own(
+    client: Client, operator: User, project: Project
+) -> None:
+    wanted = AZURE | {"kind": "compatible", "deployments": "o3 = o3-pro\no3-pro = org/o3:70b"}
+    client.post("/settings/connections/new/", wanted)
+    made = Connection.objects.get(name="Azure")
+    assert made.deployments == {"o3": "o3-pro", "o3-pro": "org/o3:70b"}
+
+
+def test_a_token_is_offered_only_where_its_command_is_set(
+    client: Client, operator: User, real: Connection, settings: Settings
+) -> None:
+    assert "key_source" not in client.get("/settings/connections/new/").content.decode()
+    assert client.post("/settings/connections/new/", AZURE | TOKEN).status_code == 422
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    assert "An Entra token" in client.get("/settings/connections/new/").content.decode()
+    assert client.post("/settings/connections/new/", AZURE | TOKEN | {"name": "Entra"}).status_code == 302
+    made = Connection.objects.get(name="Entra")
+    assert (made.key_source, bool(made.key)) == (KeySource.COMMAND, False)
+    text = page(client)
+    assert "An Entra token" in text
+    assert "No key" not in text
+    # It stays one, and can become one with a key, also where the command is gone.
+    settings.PONDER_AZURE_TOKEN_COMMAND = ()
+    path = f"/settings/connections/{made.pk}/"
+    kept = AZURE | {"name": "Entra"}
+    assert client.post(path, kept | TOKEN).status_code == 302
+    made.refresh_from_db()
+    assert made.key_source == KeySource.COMMAND
+    assert client.post(path, kept | {"key_source": "stored"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.key_source, made.reveal_key()) == (KeySource.STORED, "sk-canary-0123456789")
+    token, key = "An Entra token, from the command that is set where Ponder runs", "A key, set here"
+    assert said(made)[0] == f"Signs in with: {token} → {key}; Key set"
+
+
+def test_whoever_takes_a_token_gives_up_the_key(
+    client: Client, operator: User, real: Connection, settings: Settings
+) -> None:
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    Connection.objects.filter(pk=real.pk).update(kind="azure", base_url=AZURE["base_url"])
+    client.post(f"/settings/connections/{real.pk}/", AZURE | TOKEN)
+    real.refresh_from_db()
+    assert (real.key_source, bool(real.key)) == (KeySource.COMMAND, False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"base_url": "https://ours.example.com/openai/v1"}, "Entra tokens are sent to Azure only"),
+        ({"base_url": "https://openai.azure.com.evil.example/v1"}, "Entra tokens are sent to Azure only"),
+        ({"base_url": "http://ours.openai.azure.com/openai/v1"}, "Entra tokens are sent to Azure only"),
+        ({"kind": "compatible"}, "Entra tokens are sent to Azure only"),
+        ({"new_key": "sk-1"}, "Leave this empty"),
+        ({"key_source": "environment"}, "Select a valid choice."),
+    ],
+)
+def test_a_token_is_shown_to_nobody_but_azure(
+    client: Client, operator: User, project: Project, settings: Settings, wrong: dict[str, str], sentence: str
+) -> None:
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    answer = client.post("/settings/connections/new/", AZURE | TOKEN | wrong)
+    assert answer.status_code == 422
+    assert sentence in answer.content.decode()
