@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs.attachments import MOST_BYTES_A_JOB
-from jobs.lifecycle import attaching, tools
+from jobs.lifecycle import attaching, calls, tools
 from jobs.lifecycle.connections import endpoint_of, pause_for
 from jobs.lifecycle.sending import LEASE, UNKNOWN_LIMIT, Send, end_unsent, locked_job
 from jobs.lifecycle.spec import request_body
@@ -160,6 +160,9 @@ def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
         ) from None
     if reason:
         raise Rejected(f"Its ceiling would not hold: {reason}", code="tools_unbounded")
+    if not calls.takes_files(connection) and calls.has_files(body["input"]):
+        message = f"A call is answered with a file, which {connection.name} is not known to take."
+        raise Rejected(message, code="files_refused")
     return body
 
 

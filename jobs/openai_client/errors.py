@@ -45,6 +45,8 @@ _NEVER_FITS = re.compile(r"^request too large", re.IGNORECASE)
 _WORD = re.compile(r"[\w.\-]{1,64}")
 _BYTES_LIKE = re.compile(r"[A-Za-z0-9+/]{64,}")  # no word and no id is as long
 _KEY_LIKE = re.compile(r"\b(?:sk|sess)-[\w*.\-]+")
+_LIMITS = ("ratelimit", "rate-limit")
+_RETRY_AFTER_WORDS = re.compile(r"retry after (\d{1,9}) seconds?\b", re.IGNORECASE)
 _RESET = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _RESET_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECRET = 8  # characters a key has at least
@@ -171,7 +173,9 @@ def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
     if sending and status in (400, 404) and (param == "previous_response_id" or _FORGOTTEN.search(text)):
         code, status = THREAD_FORGOTTEN, 400
     if status == 429 and retry_after is None:
-        retry_after = _reset_of(headers)
+        retry_after = _reset_of(headers, text)
+    if sending and code == "DeploymentNotFound":
+        text = f"There is no deployment named {_asked_of(exc)}. {text}"
 
     def build(cls: type[BorderError], message: str = "") -> BorderError:
         return cls(
@@ -267,11 +271,19 @@ def _strings(value: object) -> Iterator[str]:
                 yield from _strings(item)
 
 
-def _reset_of(headers: Mapping[str, str]) -> float | None:
-    """Return the longest wait of x-ratelimit-reset-requests and -tokens in seconds."""
-    names = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+def _reset_of(headers: Mapping[str, str], message: str) -> float | None:
+    """Return the longest wait of the headers that say when a limit is reset, else the one in the message."""
+    # Azure has both ways of writing them (github.com/openai/openai-python/issues/937).
+    names = [f"x-{limit}-reset-{of}" for limit in _LIMITS for of in ("requests", "tokens")]
     waits = [_wait_of(headers.get(name, "")) for name in names]
-    return max((wait for wait in waits if wait is not None), default=None)
+    said = _RETRY_AFTER_WORDS.search(message)
+    in_words = _clamp(float(said[1])) if said else None
+    return max((wait for wait in waits if wait is not None), default=in_words)
+
+
+def _asked_of(exc: "openai.APIStatusError") -> str:
+    """Return the model that a refused create named."""
+    return repr(str(json.loads(exc.request.content).get("model")))
 
 
 def _wait_of(text: str) -> float | None:

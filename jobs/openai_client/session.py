@@ -315,7 +315,8 @@ class Session[K]:
         except Exception as exc:
             if isinstance(exc.__cause__, (sdk.httpx2.ConnectError, sdk.httpx2.ConnectTimeout)):
                 raise
-            if isinstance(exc, sdk.openai.NotFoundError) and endpoint.kind != "openai":
+            is_absent = isinstance(exc, sdk.openai.APIStatusError) and exc.status_code in (404, 405, 501)
+            if is_absent and endpoint.kind != "openai":
                 # It has no such count; asking once more for each job would only use up its limits.
                 self._uncounted.add(endpoint)
             # A timeout proves nothing: a body of 30 MB takes longer than this on a slow uplink.

@@ -22,6 +22,7 @@ FAILURES = {
     "assumed_paid": "Counted as paid",
     "context_length_exceeded": "Too long for the model",
     "model_not_found": "The API does not know the model",
+    "DeploymentNotFound": "There is no deployment of the model",
 }
 PAUSES = {
     "account_deactivated": "the account is deactivated",
