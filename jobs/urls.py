@@ -101,6 +101,7 @@ urlpatterns: list[URLPattern] = [
     path("settings/connections/", connections.connections, name="connections"),
     path("settings/connections/new/", connections.connection_new, name="connection_new"),
     path("settings/connections/pause/", connections.pause_all, name="connections_pause"),
+    path("settings/connections/resume/", connections.resume_all, name="connections_resume"),
     path("settings/connections/<int:pk>/", connections.connection, name="connection"),
     path("settings/connections/<int:pk>/live/", connections.connection_live, name="connection_live"),
     path("settings/connections/<int:pk>/test/", connections.test, name="connection_test"),

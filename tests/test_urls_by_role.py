@@ -120,6 +120,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "settings/connections/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/connections/new/": (OPERATORS + "ok", OPERATORS + "wrong"),
     "settings/connections/pause/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/connections/resume/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/": (OPERATORS + "ok", OPERATORS + "go"),
     "settings/connections/<int:pk>/live/": ("reload lost lost lost lost lost lost ok", NEVER_ASKED_SO),
     "settings/connections/<int:pk>/test/": (NOT_ASKED_SO, OPERATORS + "go"),

@@ -1,7 +1,7 @@
 """Works out the panel on the console's first page: whether all runs as it should, and what mends it."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -56,6 +56,7 @@ class Panel:
 
     tiles: list[Tile]
     at: dt.datetime
+    is_all_paused: bool  # by the switch for everything
 
     @property
     def needs(self) -> int:
@@ -78,6 +79,8 @@ def panel() -> Panel:
     now = timezone.now()
     by_status = {row["status"]: row for row in _unfinished()}
     failed = _failed(now)
+    waiting = Count("project__job", filter=Q(project__job__status=Status.WAITING))
+    paused = list(Connection.objects.paused().annotate(waiting=waiting).order_by("name"))
     tiles = [
         _waiting(by_status.get(Status.WAITING), now),
         _in_flight(
@@ -86,11 +89,11 @@ def panel() -> Panel:
         _due(now),
         _heartbeat(now),
         _unconfirmed(by_status.get(Status.UNCONFIRMED), now),
-        _paused(),
+        _paused(paused),
         *(_failures(hours, failed) for hours in MOST_FAILED),
         _spend(),
     ]
-    return Panel(tiles, now)
+    return Panel(tiles, now, is_all_paused=any(one.is_paused_with_all for one in paused))
 
 
 def _unfinished() -> Any:
@@ -179,12 +182,10 @@ def _unconfirmed(found: dict[str, Any] | None, now: dt.datetime) -> Tile:
     )
 
 
-def _paused() -> Tile:
-    waiting = Count("project__job", filter=Q(project__job__status=Status.WAITING))
-    paused = list(Connection.objects.paused().annotate(waiting=waiting).order_by("name"))
+def _paused(paused: Sequence[Any]) -> Tile:
     if not paused:
         return Tile("Paused connections", "0", "every connection may be sent to", limit="alarm at 1")
-    first: Any = paused[0]
+    first = paused[0]
     others = f", and {len(paused) - 1} more" if len(paused) > 1 else ""
     waits = f"{first.waiting} job{'s wait' if first.waiting != 1 else ' waits'}"
     return Tile(

@@ -12,7 +12,16 @@ from jobs.lifecycle.answering import (
 from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
 from jobs.lifecycle.calls import Call, Reply, replies_of, takes_files
 from jobs.lifecycle.cancelling import NotCancellable, cancel
-from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause_all, relieve, resume, test
+from jobs.lifecycle.connections import (
+    TEST_PATIENCE,
+    ask_for_test,
+    pause,
+    pause_all,
+    relieve,
+    resume,
+    resume_all,
+    test,
+)
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
@@ -87,6 +96,7 @@ __all__ = [
     "reply_spec",
     "resolve",
     "resume",
+    "resume_all",
     "retag",
     "ring",
     "ring_for",

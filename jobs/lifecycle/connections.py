@@ -78,24 +78,35 @@ def _token_command(connection: Connection) -> tuple[str, ...]:
     return command
 
 
-def pause(connection_id: int, reason: str, *, by: User | None = None) -> bool:
+def pause(connection_id: int, reason: str, *, by: User | None = None, is_with_all: bool = False) -> bool:
     """Send nothing more through a connection until someone resumes it; True if this call paused it."""
     with transaction.atomic():
         paused = Connection.objects.filter(pk=connection_id, paused_at=None).update(
-            paused_at=Now(), paused_reason=reason[:600], paused_by=by
+            paused_at=Now(), paused_reason=reason[:600], paused_by=by, is_paused_with_all=is_with_all
         )
         if paused and by is None:
             alarm("connection_paused", reason, connection_id=connection_id)
         elif paused and by is not None:
-            note(by, Connection.objects.get(pk=connection_id), f"Paused: {reason}" if reason else "Paused")
+            said = "Paused with everything" if is_with_all else "Paused"
+            note(by, Connection.objects.get(pk=connection_id), f"{said}: {reason}" if reason else said)
     return bool(paused)
 
 
 def pause_all(reason: str, *, by: User) -> int:
-    """Send nothing more at all until someone resumes the connections; return how many this call paused."""
+    """Send nothing more at all until someone resumes everything; return how many this call paused.
+
+    A connection that is added meanwhile begins paused like the others.
+    """
     with transaction.atomic():
         found = Connection.objects.filter(paused_at=None).order_by("pk").values_list("pk", flat=True)
-        return sum(pause(connection_id, reason, by=by) for connection_id in list(found))
+        return sum(pause(pk, reason, by=by, is_with_all=True) for pk in list(found))
+
+
+def resume_all(*, by: User) -> int:
+    """Go on with what `pause_all` has paused, and nothing else; return how many connections that are."""
+    with transaction.atomic():
+        found = Connection.objects.paused_with_all().order_by("pk").values_list("pk", flat=True)
+        return sum(resume(pk, by=by) for pk in list(found))
 
 
 def pause_for(connection_id: int, error: BorderError) -> None:
@@ -110,7 +121,7 @@ def resume(connection_id: int, *, by: User | None = None) -> bool:
     """
     with transaction.atomic():
         resumed = Connection.objects.filter(pk=connection_id, paused_at__isnull=False).update(
-            paused_at=None, paused_reason="", paused_by=None, not_before=None
+            paused_at=None, paused_reason="", paused_by=None, is_paused_with_all=False, not_before=None
         )
         if resumed:
             missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)

@@ -189,6 +189,21 @@ def test_everything_is_paused_at_once(connection: Connection, person: User) -> N
     assert lifecycle.pause_all("fire drill", by=person) == 1
     assert lifecycle.pause_all("fire drill", by=person) == 0
     assert not Connection.objects.open().exists()
+    assert Connection.objects.paused_with_all().get().name == "other"
+
+
+def test_everything_is_resumed_but_what_was_paused_otherwise(connection: Connection, person: User) -> None:
+    by_hand = Connection.objects.create(name="by hand", base_url="https://a.example/v1")
+    one_by_one = Connection.objects.create(name="one by one", base_url="https://b.example/v1")
+    lifecycle.pause(by_hand.pk, "moving", by=person)
+    lifecycle.pause_all("fire drill", by=person)
+    assert lifecycle.resume(one_by_one.pk, by=person)
+    lifecycle.pause(one_by_one.pk, "insufficient_quota: No.")
+    OrmQ.objects.all().delete()
+    assert lifecycle.resume_all(by=person) == 1
+    assert rung() == [("jobs.tasks.send_due", ())]
+    assert set(Connection.objects.paused()) == {by_hand, one_by_one}
+    assert lifecycle.resume_all(by=person) == 0
 
 
 def test_the_projects_of_a_paused_connection_go_on_through_another(

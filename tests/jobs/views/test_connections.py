@@ -308,19 +308,63 @@ def test_what_waits_can_go_through_another_connection(
     assert Project.objects.get(slug="busy").connection == real
 
 
-def test_everything_is_paused_with_one_button(
+def test_everything_is_paused_and_resumed_with_one_switch(
     client: Client, project: Project, operator: User, real: Connection
 ) -> None:
-    assert "Pause all" in page(client)
-    text = client.post("/settings/connections/pause/", follow=True).content.decode()
-    assert "Everything is paused." in text
+    lifecycle.pause(real.pk, "insufficient_quota: No.")
+    assert "Pause everything" in page(client)
+    assert "Resume everything" not in page(client)
+    told = {"reason": "Fire drill."}
+    text = client.post("/settings/connections/pause/", told, follow=True).content.decode()
+    assert "Everything is paused. Jobs already sent are still followed." in text
+    assert "Everything was paused by Ana at" in text
     assert "Paused by Ana at" in text
-    assert not Connection.objects.filter(paused_at=None).exists()
-    assert "Pause all" not in page(client)
-    assert (
-        "Everything is paused"
-        not in client.post("/settings/connections/pause/", follow=True).content.decode()
-    )
+    assert "Pause everything" not in text
+    for path in ("/settings/connections/", "/projects/"):
+        notice = client.get(path).content.decode()
+        assert "<b>Everything is paused: Fire drill.</b>" in notice
+        assert "<b>Azure is paused: " not in notice, "no project that is seen uses it"
+    text = client.post("/settings/connections/resume/", follow=True).content.decode()
+    assert "1 connection goes on. What waited is being sent. 1 that paused otherwise stays paused." in text
+    assert "Everything" not in client.get("/projects/").content.decode()
+    assert not Connection.objects.get(pk=project.connection_id).paused_at
+    assert Connection.objects.get(pk=real.pk).paused_at
+    assert said(project.connection) == ["Resumed", "Paused with everything: Fire drill."]
+    assert "goes on" not in client.post("/settings/connections/resume/", follow=True).content.decode()
+
+
+def test_the_switch_is_in_the_admin_console_too(client: Client, project: Project, operator: User) -> None:
+    User.objects.filter(pk=operator.pk).update(is_staff=True)
+    assert "Pause everything" in client.get("/admin/").content.decode()
+    answer = client.post("/settings/connections/pause/", {"from": "console"})
+    assert answer["Location"] == "/admin/"
+    text = client.get("/admin/").content.decode()
+    assert "Resume everything" in text
+    assert "Pause everything" not in text
+    assert client.post("/settings/connections/resume/", {"from": "console"})["Location"] == "/admin/"
+    assert not Connection.objects.exclude(paused_at=None).exists()
+
+
+def test_the_switch_is_for_operators_and_takes_a_post(client: Client, project: Project) -> None:
+    ana = a_person("ana@example.com", is_superuser=True)
+    lifecycle.pause_all("", by=ana)
+    client.force_login(a_person())
+    for act in ("pause", "resume"):
+        assert client.get(f"/settings/connections/{act}/").status_code == 405
+    assert client.post("/settings/connections/resume/").status_code == 404
+    assert Connection.objects.get().paused_at is not None
+
+
+def test_what_is_added_while_everything_is_paused_begins_paused(
+    client: Client, project: Project, operator: User
+) -> None:
+    lifecycle.pause_all("Fire drill", by=operator)
+    client.post("/settings/connections/new/", NEW)
+    made = Connection.objects.get(name="OpenAI")
+    assert (made.paused_reason, made.paused_by, made.is_paused_with_all) == ("Fire drill", operator, True)
+    lifecycle.resume_all(by=operator)
+    made.refresh_from_db()
+    assert made.paused_at is None
 
 
 def test_a_pause_of_another_day_is_said_with_its_day(
