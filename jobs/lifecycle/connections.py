@@ -27,7 +27,7 @@ from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
 
-# A test takes at most 10 s; after this long without a word no worker is there to do it.
+# A test takes at most 20 s, half of it for a token; after this long no worker is there to do it.
 TEST_PATIENCE = dt.timedelta(seconds=30)
 # A job that is due for so long while its connection has nothing under way is nobody's.
 LEFT_LYING = dt.timedelta(minutes=1)
@@ -161,7 +161,7 @@ def ask_for_test(connection_id: int) -> bool:
 
 
 def test(connection_id: int) -> None:
-    """Ask a connection for its models and keep what became of it; takes at most 10 s.
+    """Ask a connection for its models and keep what became of it; takes at most 20 s.
 
     The result is dropped if the connection was changed, or another test asked for, meanwhile.
     """

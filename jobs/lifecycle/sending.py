@@ -33,7 +33,7 @@ from jobs.openai_client import (
     Retryable,
 )
 
-# Longer than a POST (60 s) can take with the token (15 s) and the count (10 s) before it; after it nobody is
+# Longer than a POST (60 s) can take with the token (10 s) and the count (10 s) before it; after it nobody is
 # sending any more.
 LEASE = dt.timedelta(seconds=90)
 FIRST_POLL = dt.timedelta(seconds=1)

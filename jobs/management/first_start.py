@@ -96,13 +96,16 @@ def _set_default_model() -> None:
 
 def _real_connection() -> None:
     address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
+    # Any other host may be a way to OpenAI, and is taken for one.
+    kind = Kind.AZURE if Connection(base_url=address).is_at_azure else Kind.OPENAI
     connection = Connection.objects.filter(key_source=KeySource.ENVIRONMENT).first()
     if connection is None:
-        name = _free("OpenAI", Connection.objects.values_list("name", flat=True))
+        wanted = "Azure" if kind == Kind.AZURE else "OpenAI"
+        name = _free(wanted, Connection.objects.values_list("name", flat=True))
         connection = Connection.objects.create(
-            name=name, kind=Kind.OPENAI, base_url=address, key_source=KeySource.ENVIRONMENT
+            name=name, kind=kind, base_url=address, key_source=KeySource.ENVIRONMENT
         )
-    Connection.objects.filter(pk=connection.pk).update(base_url=address)
+    Connection.objects.filter(pk=connection.pk).update(base_url=address, kind=kind)
     if not Project.objects.filter(connection__is_practice=False).exists():
         slug = _free("general", Project.objects.values_list("slug", flat=True))
         project = Project.objects.create(name="General", slug=slug, connection=connection)

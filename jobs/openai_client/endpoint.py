@@ -36,13 +36,13 @@ class Endpoint:
     organization: str = ""
     project: str = ""
     is_guarded: bool = False
-    token_command: tuple[str, ...] = ()
+    token_command: tuple[str, ...] = field(default=(), repr=False)  # it may name a secret
 
 
 def models(endpoint: Endpoint) -> list[dict[str, str | None]]:
     """Return the `id` and `shutdown_date` (ISO date or None) of every model the endpoint lists.
 
-    Takes at most 10 s, and 15 more for a token; raises BorderError. Not for a thread that runs an event loop.
+    Takes at most 10 s, and 10 more for a token; raises BorderError. Not for a thread that runs an event loop.
     """
     sdk.load()
     try:

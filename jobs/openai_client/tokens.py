@@ -14,7 +14,7 @@ from typing import Any
 from .errors import Blocked
 
 NAME = "PONDER_AZURE_TOKEN_COMMAND"
-TIME_LIMIT = 15.0  # seconds that the command may take
+TIME_LIMIT = 10.0  # seconds that the command may take
 MARGIN = 300.0  # seconds before its end from which a token is no longer used
 UNKNOWN_LIFE = 600.0  # seconds, where nothing says when a token ends
 # Seconds until the command is run again after it failed, or after a token that it gave was refused: what is

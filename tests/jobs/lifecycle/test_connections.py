@@ -11,6 +11,7 @@ from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, openai_client, tasks
+from jobs.lifecycle import sending
 from jobs.lifecycle.connections import endpoint_of
 from jobs.models import Connection, KeySource, Project, Secret, User
 from jobs.openai_client import Blocked
@@ -229,4 +230,11 @@ def test_practice_never_goes_on_through_a_real_connection(project: Project, pers
 
 
 def test_nothing_of_a_test_takes_longer_than_a_page_waits() -> None:
-    assert dt.timedelta(seconds=openai_client.endpoint.READ_LIMIT) < lifecycle.TEST_PATIENCE
+    longest = openai_client.endpoint.READ_LIMIT + openai_client.tokens.TIME_LIMIT
+    assert dt.timedelta(seconds=longest) < lifecycle.TEST_PATIENCE
+
+
+def test_a_send_is_over_before_its_lease_is() -> None:
+    border = openai_client.session
+    longest = openai_client.tokens.TIME_LIMIT + border.READ_LIMIT + border.SEND_LIMIT
+    assert dt.timedelta(seconds=longest) < sending.LEASE

@@ -127,3 +127,15 @@ def test_a_job_for_real_money_needs_no_sandbox() -> None:
     mira = a_person()
     lifecycle.submit(a_spec(a_project(is_practice=False, members={mira: Role.SUBMITTER}), mira))
     assert not first_start.needs_sandbox()
+
+
+def test_an_address_of_azure_in_the_environment_is_spoken_to_as_azure(settings: Settings) -> None:
+    settings.OPENAI_API_KEY, settings.PONDER_TODAY = KEY, None
+    settings.OPENAI_BASE_URL = "https://ours.openai.azure.com/openai/v1"
+    first_start.prepare(sandbox_base_url=HERE)
+    made = Connection.objects.get(key_source=KeySource.ENVIRONMENT)
+    assert (made.name, made.kind, made.base_url) == ("Azure", "azure", settings.OPENAI_BASE_URL)
+    settings.OPENAI_BASE_URL = "https://proxy.example.com/v1"
+    first_start.prepare(sandbox_base_url=HERE)
+    made.refresh_from_db()
+    assert (made.name, made.kind) == ("Azure", "openai")
