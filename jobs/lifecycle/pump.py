@@ -161,7 +161,7 @@ class _Sends:
 
     def write_down(self) -> None:
         """Write down the outcomes that are there, or come within a moment; none waits for one that fails."""
-        for outcome in self._session.outcomes(ROUND):
+        for outcome in self._accept(self._session.outcomes(ROUND)):
             self._write(outcome, is_first=True)
         if self._unwritten and time.monotonic() >= self._again_at:
             self._again_at = time.monotonic() + WRITE_AGAIN
@@ -169,14 +169,28 @@ class _Sends:
             for outcome in again:
                 self._write(outcome, is_first=False)
 
+    def _accept(self, outcomes: Sequence[Outcome[sending.Send]]) -> Sequence[Outcome[sending.Send]]:
+        """Write down at once what was accepted; return what has to be written one by one."""
+        accepted = [outcome for outcome in outcomes if outcome.error is None]
+        if len(accepted) < 2:
+            return outcomes
+        try:
+            left = set(map(id, sending.write_back_accepted(accepted)))
+        except Exception:
+            # Of which one it comes, and what to do about it, is seen when each is written by itself.
+            _close_if_dropped()
+            return outcomes
+        for outcome in accepted:
+            if id(outcome) not in left:
+                del self._open[outcome.key]
+        return [outcome for outcome in outcomes if outcome.error is not None or id(outcome) in left]
+
     def _write(self, outcome: Outcome[sending.Send], *, is_first: bool) -> None:
         send = outcome.key
         try:
             sending.write_back(outcome)
         except Exception as error:
-            # One that the database has dropped is not opened anew as long as it is not closed.
-            if not connection.is_usable():
-                connection.close()
+            _close_if_dropped()
             is_over = time.monotonic() >= self._open[send]
             if is_first or is_over:
                 # Only the kind of error: its text could hold a row.
@@ -189,6 +203,12 @@ class _Sends:
                 self._unwritten.append(outcome)
                 return
         del self._open[send]
+
+
+def _close_if_dropped() -> None:
+    """Close a session that the database has dropped: it is not opened anew as long as it is not closed."""
+    if not connection.is_usable():
+        connection.close()
 
 
 def _journal(send: sending.Send, response_id: str, request_id: str) -> None:
