@@ -3,7 +3,9 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 for name in [name for name in os.environ if name.startswith(("OPENAI_", "PONDER_"))]:
     if name != "PONDER_TODAY":  # the suite is run as of other dates through it
@@ -15,6 +17,14 @@ atexit.register(shutil.rmtree, home, ignore_errors=True)
 # The bundled database runs as another user under root and must pass through.
 os.chmod(home, 0o711)
 os.environ["PONDER_DATA_DIR"] = f"{home}/var"
+if sys.dont_write_bytecode:
+    # Nothing compiled is wanted beside the sources. But each of the hundred processes that a run starts
+    # would compile all it imports, which takes longer than what is asked of it.
+    sys.dont_write_bytecode = False
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(
+        Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled"
+    )
 # What the tests start are real processes with the real settings.
 os.environ["DJANGO_SETTINGS_MODULE"] = "o3site.settings"
 
