@@ -15,13 +15,16 @@ from jobs.lifecycle.cancelling import NotCancellable, cancel
 from jobs.lifecycle.connections import (
     TEST_PATIENCE,
     ask_for_test,
+    drop_previous_webhook_secret,
     pause,
     pause_all,
     relieve,
     resume,
     resume_all,
+    set_webhook_secret,
     test,
 )
+from jobs.lifecycle.deliveries import Announcement, forget_deliveries, handle_again, receive, refuse
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
@@ -48,6 +51,7 @@ from jobs.lifecycle.waking import wake
 __all__ = [
     "GONE",
     "TEST_PATIENCE",
+    "Announcement",
     "Call",
     "Card",
     "Decision",
@@ -73,10 +77,13 @@ __all__ = [
     "cards",
     "ceiling_at",
     "ceiling_of",
+    "drop_previous_webhook_secret",
     "finish_without_answering",
     "follow_up",
+    "forget_deliveries",
     "forget_unused",
     "given_as",
+    "handle_again",
     "install_watchdog",
     "judge",
     "keep_file",
@@ -86,7 +93,9 @@ __all__ = [
     "pause_all",
     "poll_now",
     "problems_of",
+    "receive",
     "record",
+    "refuse",
     "relieve",
     "remove_note",
     "render_again",
@@ -103,6 +112,7 @@ __all__ = [
     "run_pump",
     "save_replies",
     "sends_in_progress",
+    "set_webhook_secret",
     "submit",
     "successor_spec",
     "takes_files",
