@@ -24,8 +24,9 @@ def watchdog() -> None:
 
 
 def sweep() -> None:
-    """Delete the uploads of a day ago that no job was given."""
+    """Delete the uploads of a day ago that no job was given, and the webhook deliveries of a month ago."""
     lifecycle.forget_unused()
+    lifecycle.forget_deliveries()
 
 
 def test_connection(connection_id: int) -> None:

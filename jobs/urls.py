@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, path
 
+from jobs import webhooks
 from jobs.views import (
     action,
     attachments,
@@ -28,6 +29,9 @@ from jobs.views import (
 
 urlpatterns: list[URLPattern] = [
     path("", jobs.home, name="home"),
+    path("webhooks/openai/<slug:slug>/", webhooks.openai, name="webhook"),
+    # A redirect to the address with the slash would count as a failure.
+    path("webhooks/openai/<slug:slug>", webhooks.openai),
     path("login/", sign_in.sign_in, name="login"),
     path("login/forgot/", sign_in.forgot, name="forgot"),
     path("logout/", sign_in.sign_out, name="logout"),

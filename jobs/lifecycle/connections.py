@@ -112,6 +112,28 @@ def relieve(connection_id: int, *, by: User, through: int) -> int:
     return len(projects)
 
 
+def set_webhook_secret(connection_id: int, plain: str, *, by: User) -> None:
+    """Keep the webhook secret of a connection; the one before it stays valid until it is dropped."""
+    with transaction.atomic():
+        row = Connection.objects.select_for_update().get(pk=connection_id)
+        said = "Webhook secret rotated" if row.webhook_secret else "Webhook secret set"
+        row.set_webhook_secret(plain)
+        row.save(update_fields=["webhook_secret", "previous_webhook_secret"])
+        note(by, row, said)
+
+
+def drop_previous_webhook_secret(connection_id: int, *, by: User) -> bool:
+    """Let only the current webhook secret of a connection count; True if there was one before it."""
+    with transaction.atomic():
+        row = Connection.objects.select_for_update().get(pk=connection_id)
+        if not row.previous_webhook_secret:
+            return False
+        row.drop_previous_webhook_secret()
+        row.save(update_fields=["previous_webhook_secret"])
+        note(by, row, "Previous webhook secret dropped")
+    return True
+
+
 def ask_for_test(connection_id: int) -> bool:
     """Have a worker test a connection; False where a test is under way."""
     free = Q(test_asked_at=None) | Q(test_asked_at__lte=F("last_test_at"))

@@ -7,17 +7,18 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import cast
 
 from django.conf import settings
 from django.db import Error, OperationalError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from jobs.lifecycle import claiming, polling, replanning, sending
+from jobs.lifecycle import claiming, deliveries, polling, replanning, sending
 from jobs.lifecycle.connections import is_stopping
 from jobs.lifecycle.doorbell import PumpKind, ring
 from jobs.lifecycle.journal import replay, write
-from jobs.models import Job, PumpLease
+from jobs.models import Job, PumpLease, WebhookDelivery
 from jobs.openai_client import Outcome, Session
 
 CLAIM_FOR = {"send": 15.0, "poll": 20.0}  # seconds a pump claims
@@ -33,6 +34,8 @@ SENDS_AT_ONCE = 64
 POLLS_AT_ONCE = 100
 WRITE_AGAIN = 1.0  # seconds until what could not be written down is tried again
 CHORES_EVERY = 5.0  # seconds
+
+type Asked = polling.Poll | deliveries.Lookup  # what a poll pump asks for
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def falls_due(kind: PumpKind, *, within: float) -> bool:
     span = dt.timedelta(seconds=within)
     if kind == "send":
         return Job.objects.to_send(span).exists() or Job.objects.to_reap(span).exists()
-    return Job.objects.to_poll(span).exists()
+    return Job.objects.to_poll(span).exists() or WebhookDelivery.objects.due(span).exists()
 
 
 @contextmanager
@@ -197,7 +200,7 @@ def _journal(send: sending.Send, response_id: str, request_id: str) -> None:
 
 def _poll(lease: _Lease) -> None:
     stretched, measured = polling.stretch(), time.monotonic()
-    with Session[polling.Poll](concurrency=POLLS_AT_ONCE) as session:
+    with Session[Asked](concurrency=POLLS_AT_ONCE) as session:
         while lease.goes_on():
             if time.monotonic() - measured > 5:
                 stretched, measured = polling.stretch(), time.monotonic()
@@ -207,12 +210,30 @@ def _poll(lease: _Lease) -> None:
                     session.cancel(poll, poll.endpoint, poll.response_id)
                 else:
                     session.retrieve(poll, poll.endpoint, poll.response_id)
-            _write_polls(session.outcomes(ROUND), stretched=stretched)
+            room = 2 * POLLS_AT_ONCE - session.in_progress
+            for lookup in deliveries.claim_lookups(room) if room > 0 else ():
+                session.retrieve(lookup, lookup.endpoint, lookup.response_id)
+            _write_down(session.outcomes(ROUND), stretched=stretched)
         # What was claimed is answered or comes back after its visibility; when stopping, it is cut off.
         until = time.monotonic() + 12
         while session.in_progress and time.monotonic() < until and not is_stopping():
             lease.renew()
-            _write_polls(session.outcomes(ROUND), stretched=stretched)
+            _write_down(session.outcomes(ROUND), stretched=stretched)
+
+
+def _write_down(outcomes: Sequence[Outcome[Asked]], *, stretched: float) -> None:
+    """Write down what polls and look-ups found; one that fails comes back after its visibility."""
+    polls = [outcome for outcome in outcomes if isinstance(outcome.key, polling.Poll)]
+    _write_polls(cast(list[Outcome[polling.Poll]], polls), stretched=stretched)
+    lookups = [outcome for outcome in outcomes if isinstance(outcome.key, deliveries.Lookup)]
+    for lookup in cast(list[Outcome[deliveries.Lookup]], lookups):
+        try:
+            deliveries.write_back(lookup)
+        except OperationalError:
+            raise
+        except Exception as error:
+            delivery_id, kind = lookup.key.delivery_id, type(error).__name__
+            logger.error("writing down whose response delivery %d is about failed (%s)", delivery_id, kind)
 
 
 def _write_polls(outcomes: Sequence[Outcome[polling.Poll]], *, stretched: float) -> None:

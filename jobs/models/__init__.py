@@ -1,9 +1,10 @@
 """The records, their QuerySets and what the database itself enforces."""
 
 from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAttachment
-from jobs.models.attempt import Attempt, AttemptState, RawResponse
+from jobs.models.attempt import DECLARED, Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
+from jobs.models.deliveries import DeliveryState, Shown, WebhookDelivery
 from jobs.models.job import Job
 from jobs.models.job_text import JobText
 from jobs.models.money import (
@@ -29,6 +30,7 @@ from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
 from jobs.models.timeline import Event, Notice
 
 __all__ = [
+    "DECLARED",
     "FINAL",
     "IN_FLIGHT",
     "UNASKABLE",
@@ -45,6 +47,7 @@ __all__ = [
     "Connection",
     "DailySpend",
     "DailyTagSpend",
+    "DeliveryState",
     "EntryKind",
     "Event",
     "Given",
@@ -72,11 +75,13 @@ __all__ = [
     "Scope",
     "Secret",
     "SecretUnreadable",
+    "Shown",
     "SignInFailure",
     "SignInLink",
     "Status",
     "User",
     "Verdict",
     "VerdictValue",
+    "WebhookDelivery",
     "Workspace",
 ]

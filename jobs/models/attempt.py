@@ -20,6 +20,12 @@ class AttemptState(models.TextChoices):
     ENDED = "ended", "Ended"  # nothing more is expected
 
 
+# What was declared of a send whose response can still turn up.
+DECLARED = ("lost", "assumed_paid")
+# A response ends within days, and its event is tried for three more (OpenAI's webhooks guide).
+TURNS_UP_WITHIN = dt.timedelta(days=7)
+
+
 class AttemptQuerySet(models.QuerySet["Attempt"]):
     """Attempts, read as phrases."""
 
@@ -37,6 +43,17 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     def open(self) -> "AttemptQuerySet":
         """Those that take a slot of their connection: on the wire, or running upstream."""
         return self.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None)
+
+    def unheard(self, by: dt.datetime | Now) -> "AttemptQuerySet":
+        """Those sent by a moment whose response nobody knows, and which an event of then could be about."""
+        on_the_way = models.Q(state__in=[AttemptState.SENDING, AttemptState.UNCONFIRMED])
+        declared = models.Q(state=AttemptState.ENDED, response_id="", error_code__in=DECLARED)
+        declared &= models.Q(sent_at__gte=Now() - TURNS_UP_WITHIN)
+        return self.filter(on_the_way | declared, sent_at__lte=by)
+
+    def left_to_webhooks(self) -> "AttemptQuerySet":
+        """Of the unheard, those that no pump is about to hear of."""
+        return self.exclude(state=AttemptState.SENDING, lease_expires_at__gt=Now())
 
 
 class Attempt(models.Model):
@@ -96,6 +113,18 @@ class Attempt(models.Model):
         indexes = [
             models.Index(
                 fields=["connection", "state"], name="attempt_open", condition=~models.Q(state="ended")
+            ),
+            # Whether the ends of a connection's responses were announced (see `relaxing`).
+            models.Index(
+                fields=["connection", "end_seen_at"],
+                name="attempt_end_seen",
+                condition=models.Q(end_seen_at__isnull=False),
+            ),
+            # The few that were declared lost or paid, and whose response can still turn up.
+            models.Index(
+                fields=["connection", "sent_at"],
+                name="attempt_declared",
+                condition=models.Q(state="ended", response_id="", error_code__in=DECLARED),
             ),
         ]
 

@@ -1,6 +1,8 @@
 """Connections: where jobs are sent, with which key, and whether that is paused."""
 
+import base64
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -8,7 +10,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs.models.secret import Secret, SecretField
+from jobs.models.secret import Secret, SecretField, SecretUnreadable
 
 if TYPE_CHECKING:
     from jobs.models.people import User
@@ -27,6 +29,18 @@ class KeySource(models.TextChoices):
 
     STORED = "stored", "Set here"
     ENVIRONMENT = "environment", "From OPENAI_API_KEY"
+
+
+def is_webhook_secret(text: str) -> bool:
+    """Tell whether signatures can be checked with a text: `whsec_` and base64."""
+    try:
+        return text.startswith("whsec_") and bool(base64.b64decode(text[6:], validate=True))
+    except ValueError:
+        return False
+
+
+def make_webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def make_slug() -> str:
@@ -68,6 +82,12 @@ class Connection(models.Model):
     webhook_slug = models.CharField(max_length=64, unique=True, default=make_slug, editable=False)
     webhook_secret = SecretField()
     previous_webhook_secret = SecretField()
+    relaxed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when webhooks announce its ends, and polls are rare.",
+    )
     max_in_flight = models.PositiveIntegerField(default=200)
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_reason = models.CharField(max_length=600, blank=True)
@@ -115,6 +135,36 @@ class Connection(models.Model):
         """Keep a key, encrypted, and who set it; what an earlier one was told in a test holds no more."""
         self.key, self.key_set_at, self.key_set_by = Secret.of(plain), timezone.now(), by
         self.forget_test()
+
+    def set_webhook_secret(self, plain: str) -> None:
+        """Keep a webhook secret, encrypted; the one before it stays valid until it is dropped."""
+        self.previous_webhook_secret, self.webhook_secret = self.webhook_secret, Secret.of(plain)
+
+    def drop_previous_webhook_secret(self) -> None:
+        self.previous_webhook_secret = Secret("")
+
+    @property
+    def takes_webhooks(self) -> bool:
+        """Whether its API announces ends at all. Azure documents no webhooks."""
+        return self.kind != Kind.AZURE
+
+    @property
+    def is_webhook_secret_from_environment(self) -> bool:
+        return self.key_source == KeySource.ENVIRONMENT and bool(settings.OPENAI_WEBHOOK_SECRET)
+
+    @property
+    def has_webhook_secret(self) -> bool:
+        return self.is_webhook_secret_from_environment or bool(self.webhook_secret)
+
+    def reveal_webhook_secrets(self) -> list[str]:
+        """Return the secrets that a delivery may be signed with, the current one first."""
+        if self.is_webhook_secret_from_environment:
+            return [settings.OPENAI_WEBHOOK_SECRET]
+        found = []
+        for secret in (self.webhook_secret, self.previous_webhook_secret):
+            with suppress(SecretUnreadable):
+                found.append(secret.reveal())
+        return list(filter(None, found))
 
     def forget_test(self) -> None:
         """Drop what the last test said: it was of another key or address."""
