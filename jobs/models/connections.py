@@ -144,6 +144,11 @@ class Connection(models.Model):
         self.previous_webhook_secret = Secret("")
 
     @property
+    def webhook_path(self) -> str:
+        """Where on the web server its API announces ends."""
+        return f"/webhooks/openai/{self.webhook_slug}/"
+
+    @property
     def takes_webhooks(self) -> bool:
         """Whether its API announces ends at all. Azure documents no webhooks."""
         return self.kind != Kind.AZURE
