@@ -26,6 +26,7 @@ from jobs.views import (
     sign_in,
     thread,
 )
+from jobs.views import webhooks as webhook_pages
 
 urlpatterns: list[URLPattern] = [
     path("", jobs.home, name="home"),
@@ -110,5 +111,9 @@ urlpatterns: list[URLPattern] = [
     path("settings/connections/<int:pk>/test/", connections.test, name="connection_test"),
     path("settings/connections/<int:pk>/resume/", connections.resume, name="connection_resume"),
     path("settings/connections/<int:pk>/pause/", connections.pause, name="connection_pause"),
+    path("settings/connections/<int:pk>/webhook/", webhook_pages.secret, name="webhook_secret"),
+    path("settings/connections/<int:pk>/webhook/drop/", webhook_pages.drop_previous, name="webhook_drop"),
+    path("settings/webhooks/", webhook_pages.deliveries, name="deliveries"),
+    path("settings/webhooks/<int:pk>/again/", webhook_pages.again, name="delivery_again"),
     path("settings/connections/<int:pk>/relieve/", connections.relieve, name="connection_relieve"),
 ]

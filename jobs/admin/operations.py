@@ -284,5 +284,5 @@ GROUPS = {
     "People": (
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",
     ),
-    "Setup": ("Connection", "ModelSpec", "Project", "PumpLease", "Workspace"),
+    "Setup": ("Connection", "ModelSpec", "Project", "PumpLease", "WebhookDelivery", "Workspace"),
 }  # fmt: skip

@@ -129,6 +129,15 @@ class WebhookDelivery(models.Model):
         return max(self.received_at - self.event_at, dt.timedelta(0)) if self.event_at else None
 
     @property
+    def times(self) -> int:
+        """How often it came."""
+        return self.repeats + 1
+
+    @property
+    def is_duplicate(self) -> bool:
+        return self.repeats > 0 and self.state != DeliveryState.REFUSED
+
+    @property
     def can_be_handled_again(self) -> bool:
         """Whether it is about a response: of others, and of refused ones, there is nothing to handle."""
         return bool(self.response_id)

@@ -12,8 +12,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobs import lifecycle
-from jobs.forms import ConnectionForm, PauseForm, RelieveForm
+from jobs.forms import ConnectionForm, PauseForm, RelieveForm, WebhookSecretForm
 from jobs.models import IN_FLIGHT, Connection, Job, KeySource, Project, Status
+from jobs.views.delivery_rows import Webhook
 from jobs.views.frame import fragment, operators_only, person_of
 from jobs.views.words import paused_because
 
@@ -132,7 +133,7 @@ def connection(request: HttpRequest, pk: int) -> HttpResponse:
                 request, f"{kept} is saved without a key: the one it had was for another address."
             )
         return redirect("connections")
-    context = {"form": form, "row": Row(found)}
+    context = {"form": form, "row": Row(found), "webhook": Webhook(found, WebhookSecretForm())}
     return render(request, "connection.html", context, status=422 if form.is_bound else 200)
 
 

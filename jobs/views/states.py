@@ -162,6 +162,7 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     project = by_scope.get(Scope.PROJECT)
     return {
         "attempt": doubtful,
+        "listens": doubtful.connection.takes_webhooks and doubtful.connection.has_webhook_secret,
         "doubt": causes.doubt_of(doubtful, story.api),
         "since": since,
         "after": (since - doubtful.sent_at).total_seconds() if doubtful.sent_at else 0,

@@ -32,6 +32,7 @@ from jobs.pricing import Usage, charge
 from jobs.rendering import RENDERER_VERSION
 from jobs.templatetags import ui
 from tests.factories import a_person
+from tests.hooks import with_secret
 from tests.jobs.views.states import DOWNLOAD, SAGE, USAGE, a_job
 
 pytestmark = pytest.mark.django_db
@@ -496,6 +497,18 @@ def doubtful(project: Project, mira: User) -> Job:
 
 def decide(client: Client, job: Job, **data: str) -> str:
     return client.post(f"{job.get_absolute_url()}resolve/", data, follow=True).content.decode()
+
+
+def test_an_unconfirmed_job_says_whether_we_listen_for_its_event(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = doubtful(project, mira)
+    listening = "Listening for the practice API’s webhook"
+    assert listening not in signed_in.get(job.get_absolute_url()).content.decode()
+    with_secret(project.connection)
+    assert listening in signed_in.get(job.get_absolute_url()).content.decode()
+    Connection.objects.update(kind="azure")
+    assert "Listening for" not in signed_in.get(job.get_absolute_url()).content.decode()
 
 
 def test_waiting_on_changes_nothing(signed_in: Client, project: Project, mira: User) -> None:
