@@ -8,17 +8,19 @@ import datetime as dt
 import logging
 import uuid
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, F
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.doorbell import ring
 from jobs.models import UNASKABLE, Attempt, AttemptState, DeliveryState, Job, User, WebhookDelivery
+from jobs.models.questions import Blank, Statement
 from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome
@@ -61,18 +63,20 @@ class Lookup:
 class _Finding(NamedTuple):
     """Whose a response is, as far as the database knows."""
 
-    own: Attempt | None = None  # it is this one's
+    attempt_id: int | None = None  # it is this one's, of this job and in this state
+    job_id: int = 0
+    state: str = ""
     is_open: bool = False  # it can be one's of which nobody knows the response
     is_asked: bool = False  # and nobody but us will find that out
 
 
 def receive(connection_id: int, news: Announcement) -> bool:
     """Keep a delivery and make due what it announces, in one transaction; False for one that came before."""
-    found = _find(connection_id, news.response_id, Now())
-    if found.is_open and _is_known_as_foreign(connection_id, news.response_id):
+    found = _find(connection_id, news.response_id)
+    if found.is_open and not found.attempt_id and _is_known_as_foreign(connection_id, news.response_id):
         found = _Finding()
     state = DeliveryState.PENDING
-    if found.own is not None or not news.response_id:
+    if found.attempt_id or not news.response_id:
         state = DeliveryState.DONE
     elif not found.is_open:
         state = DeliveryState.FOREIGN
@@ -81,9 +85,9 @@ def receive(connection_id: int, news: Announcement) -> bool:
             again = WebhookDelivery.objects.filter(connection=connection_id, webhook_id=news.webhook_id)
             again.update(repeats=F("repeats") + 1)
             return False
-        if found.own is not None:
-            _ask_for(found.own)
-        elif found.is_asked:
+        if found.attempt_id:
+            _ask_for(found)
+        elif state == DeliveryState.PENDING and found.is_asked:
             ring("poll")
     return True
 
@@ -158,18 +162,25 @@ def forget_deliveries() -> int:
     return forgotten
 
 
-def _find(connection_id: int, response_id: str, by: dt.datetime | Now) -> _Finding:
+def _find(connection_id: int, response_id: str, *, by: dt.datetime | None = None) -> _Finding:
+    """Look whose a response is that was announced by a moment, or just now."""
     if not response_id:
         return _Finding()
-    mine = Attempt.objects.filter(connection=connection_id)
-    own = mine.filter(response_id=response_id)
-    if attempt := own.first():
-        return _Finding(own=attempt)
-    unheard = mine.unheard(by)
-    is_open = unheard.exists()
-    is_asked = is_open and unheard.left_to_webhooks().exists()
-    # Again, for it may have been accepted between the two looks.
-    return _Finding(own.first(), is_open=is_open, is_asked=is_asked)
+    return _Finding(*_whose().ask(connection=connection_id, response=response_id, by=by)[0])
+
+
+@lru_cache
+def _whose() -> Statement:
+    # In one look: what is accepted meanwhile is found on the one side of it or on the other.
+    mine = Attempt.objects.filter(connection=Blank("connection"))
+    unheard = mine.unheard(Coalesce(Blank("by"), Now(), output_field=DateTimeField()))
+    return Statement(
+        "SELECT own.id, own.job_id, own.state, EXISTS ({}), EXISTS ({})"
+        " FROM (SELECT) one LEFT JOIN LATERAL ({}) own(id, job_id, state) ON true",
+        unheard.values("pk"),
+        unheard.left_to_webhooks().values("pk"),
+        mine.filter(response_id=Blank("response")).order_by().values_list("pk", "job_id", "state"),
+    )
 
 
 def _is_known_as_foreign(connection_id: int, response_id: str) -> bool:
@@ -198,7 +209,7 @@ def _keep(connection_id: int, news: Announcement, found: _Finding, state: Delive
                 "webhook_id": news.webhook_id,
                 "event_type": news.event_type,
                 "response_id": news.response_id,
-                "attempt": found.own.pk if found.own else None,
+                "attempt": found.attempt_id,
                 "state": state,
                 "event_at": news.event_at,
                 "wait": wait,
@@ -207,11 +218,11 @@ def _keep(connection_id: int, news: Announcement, found: _Finding, state: Delive
         return bool(cursor.rowcount)
 
 
-def _ask_for(attempt: Attempt) -> None:
+def _ask_for(found: _Finding) -> None:
     """Have a response that was announced as ended polled at once, unless nothing more is expected of it."""
-    if attempt.state != AttemptState.KNOWN:
+    if found.state != AttemptState.KNOWN:
         return
-    followed = Job.objects.filter(pk=attempt.job_id).exclude(status__in=UNASKABLE)
+    followed = Job.objects.filter(pk=found.job_id).exclude(status__in=UNASKABLE)
     # Without its claim a poll under way, which may have seen it run, cannot push the clock back again.
     if followed.update(next_action_at=Now(), claim_token=None):
         ring("poll")
@@ -219,11 +230,11 @@ def _ask_for(attempt: Attempt) -> None:
 
 def _lookup(delivery: WebhookDelivery) -> Lookup | None:
     """Return what is to be asked about a claimed delivery; None where that is settled or put off."""
-    found = _find(delivery.connection_id, delivery.response_id, delivery.received_at)
-    if found.own is not None:
+    found = _find(delivery.connection_id, delivery.response_id, by=delivery.received_at)
+    if found.attempt_id:
         with transaction.atomic():
-            _set(delivery.pk, DeliveryState.DONE, attempt=found.own)
-            _ask_for(found.own)
+            _set(delivery.pk, DeliveryState.DONE, attempt=found.attempt_id)
+            _ask_for(found)
         return None
     if not found.is_open:
         _set(delivery.pk, DeliveryState.FOREIGN)

@@ -44,7 +44,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         """Those that take a slot of their connection: on the wire, or running upstream."""
         return self.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None)
 
-    def unheard(self, by: dt.datetime | Now) -> "AttemptQuerySet":
+    def unheard(self, by: models.Func) -> "AttemptQuerySet":
         """Those sent by a moment whose response nobody knows, and which an event of then could be about."""
         on_the_way = models.Q(state__in=[AttemptState.SENDING, AttemptState.UNCONFIRMED])
         declared = models.Q(state=AttemptState.ENDED, response_id="", error_code__in=DECLARED)

@@ -266,5 +266,5 @@ def test_azure_has_no_webhooks(connection: Connection) -> None:
 def test_a_delivery_costs_few_queries(
     connection: Connection, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(5):
         deliver(connection)

@@ -4,6 +4,7 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+from django.db import OperationalError
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -410,6 +411,20 @@ def test_an_answer_that_cannot_be_written_down_leaves_the_others_be(
     assert first.state == DeliveryState.PENDING
     assert "secret" not in caplog.text
     assert "ValueError" in caplog.text
+
+
+def test_a_database_in_trouble_ends_the_pump(
+    api: FakeApi, unsure: Job, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.responses["resp_9"] = api.body("resp_9", metadata=naming(unsure))
+    announce(project.connection, "resp_9")
+
+    def fail(_: object) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(deliveries, "write_back", fail)
+    with pytest.raises(OperationalError):
+        lifecycle.run_pump("poll")
 
 
 def test_the_watchdog_rings_for_an_overdue_look_up(

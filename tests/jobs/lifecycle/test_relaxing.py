@@ -275,6 +275,17 @@ def test_a_row_under_a_claim_is_put_off_by_its_pump_as_usual(
     assert seconds_to_next_look(job) < 3
 
 
+def test_of_two_installations_that_see_a_silence_one_brings_the_polls_back(
+    api: FakeApi, job: Job, submit: Submit, project: Project
+) -> None:
+    told(api, submit)
+    assert is_relaxed(project)
+    for _ in range(2):
+        poll(api, job)
+        relaxing._tighten(project.connection_id)
+    assert seconds_to_next_look(job) > 0
+
+
 def test_the_beat_judges_them(api: FakeApi, submit: Submit, project: Project) -> None:
     told(api, submit)
     lifecycle.wake()
