@@ -233,8 +233,8 @@ def _lookup(delivery: WebhookDelivery) -> Lookup | None:
     found = _find(delivery.connection_id, delivery.response_id, by=delivery.received_at)
     if found.attempt_id:
         with transaction.atomic():
-            _set(delivery.pk, DeliveryState.DONE, attempt=found.attempt_id)
             _ask_for(found)
+            _set(delivery.pk, DeliveryState.DONE, attempt=found.attempt_id)
         return None
     if not found.is_open:
         _set(delivery.pk, DeliveryState.FOREIGN)

@@ -85,7 +85,8 @@ def _tighten(connection_id: int) -> None:
         if not calmed:
             return
         with connection.cursor() as cursor:
-            # One under a claim is put off by its pump, which reads the connection anew.
+            # One under a claim is put off by its pump, which reads the connection anew. Waiting for a job with
+            # the connection in hand could deadlock with whoever writes down a send.
             cursor.execute(
                 """
                 WITH usual AS (
@@ -95,11 +96,11 @@ def _tighten(connection_id: int) -> None:
                   WHERE j.status = ANY (%s) AND j.claim_token IS NULL AND j.next_action_at IS NOT NULL
                     AND EXISTS (SELECT FROM jobs_attempt a WHERE a.job_id = j.id AND a.connection_id = %s
                                 AND a.state = %s AND a.end_seen_at IS NULL)
+                  FOR UPDATE OF j SKIP LOCKED
                 )
                 UPDATE jobs_job j SET next_action_at = usual.at + random() * usual.wait * interval '1 second'
                 FROM usual
-                WHERE j.id = usual.id AND j.claim_token IS NULL
-                  AND j.next_action_at > usual.at + 1.1 * usual.wait * interval '1 second'
+                WHERE j.id = usual.id AND j.next_action_at > usual.at + 1.1 * usual.wait * interval '1 second'
                 """,
                 [SHORTEST, LONGEST, [str(one) for one in IN_FLIGHT], connection_id, AttemptState.KNOWN],
             )
