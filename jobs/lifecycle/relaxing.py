@@ -85,8 +85,8 @@ def _tighten(connection_id: int) -> None:
         if not calmed:
             return
         with connection.cursor() as cursor:
-            # One under a claim is put off by its pump, which reads the connection anew. Waiting for a job with
-            # the connection in hand could deadlock with whoever writes down a send.
+            # One under a claim is put off by its pump, which reads the connection anew. None is waited for:
+            # with the connection in hand that could be a deadlock with whoever writes down a send.
             cursor.execute(
                 """
                 WITH usual AS (

@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(
                 blank=True,
                 editable=False,
-                help_text="Since when polls are rare: webhooks announce its ends.",
+                help_text="Since when webhooks announce its ends, and polls are rare.",
                 null=True,
             ),
         ),
