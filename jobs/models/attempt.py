@@ -35,11 +35,13 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
 
         A job whose prompt has gone is none: it is never sent, and nothing can be held anew for it.
         """
-        rows = Price.objects.filter(model=models.OuterRef("job__model"), valid_from__lte=day)
-        in_force = rows.order_by("-valid_from").values("pk")[:1]
+        # One list of the rows in force for all. Asked for each attempt anew, and planned badly while a
+        # thousand are so new that no statistics know of them, it took minutes.
+        dated = Price.objects.filter(valid_from__lte=day)
+        in_force = dated.order_by("model_id", "-valid_from").distinct("model_id")
         asked = self.filter(state=AttemptState.PLANNED, job__prompt__isnull=False)
-        planned = asked.annotate(in_force=models.Subquery(in_force))
-        return planned.filter(in_force__isnull=False).exclude(price_id=models.F("in_force"))
+        priced = asked.filter(job__model__in=in_force.values("model"))
+        return priced.exclude(price__in=in_force.values("pk"))
 
     def open(self) -> "AttemptQuerySet":
         """Those that take a slot of their connection: on the wire, or running upstream."""

@@ -18,7 +18,8 @@ from jobs.models.status import Status
 # Of so many slots one is kept for a project that has none of them, where several projects send.
 KEPT_OF = 20
 # A line is read until there is room for no more; joined all at once it would be read to its end.
-_ROW_BY_ROW = (("enable_hashjoin", "off"), ("enable_mergejoin", "off"), *BY_INDEX)
+_AT_ONCE = ("enable_hashjoin", "enable_mergejoin", "enable_material")
+_ROW_BY_ROW = (*((way, "off") for way in _AT_ONCE), *BY_INDEX)
 
 
 class Turn(NamedTuple):
