@@ -26,8 +26,9 @@ def watchdog() -> None:
 
 
 def sweep() -> None:
-    """Delete the uploads of a day ago that no job was given, and forget installations that are gone."""
+    """Forget old uploads that no job was given, old webhook deliveries, and machines that are gone."""
     lifecycle.forget_unused()
+    lifecycle.forget_deliveries()
     lifecycle.forget_silent()
 
 

@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, path
 
+from jobs import webhooks
 from jobs.views import (
     action,
     attachments,
@@ -27,11 +28,15 @@ from jobs.views import (
     sign_in,
     thread,
 )
+from jobs.views import webhooks as webhook_pages
 
 urlpatterns: list[URLPattern] = [
     path("", jobs.home, name="home"),
     path("healthz", health.healthz, name="healthz"),
     path("metrics", health.metrics, name="metrics"),
+    path("webhooks/openai/<slug:slug>/", webhooks.openai, name="webhook"),
+    # A redirect to the address with the slash would count as a failure.
+    path("webhooks/openai/<slug:slug>", webhooks.openai),
     path("login/", sign_in.sign_in, name="login"),
     path("login/forgot/", sign_in.forgot, name="forgot"),
     path("logout/", sign_in.sign_out, name="logout"),
@@ -107,10 +112,15 @@ urlpatterns: list[URLPattern] = [
     path("settings/connections/", connections.connections, name="connections"),
     path("settings/connections/new/", connections.connection_new, name="connection_new"),
     path("settings/connections/pause/", connections.pause_all, name="connections_pause"),
+    path("settings/connections/resume/", connections.resume_all, name="connections_resume"),
     path("settings/connections/<int:pk>/", connections.connection, name="connection"),
     path("settings/connections/<int:pk>/live/", connections.connection_live, name="connection_live"),
     path("settings/connections/<int:pk>/test/", connections.test, name="connection_test"),
     path("settings/connections/<int:pk>/resume/", connections.resume, name="connection_resume"),
     path("settings/connections/<int:pk>/pause/", connections.pause, name="connection_pause"),
+    path("settings/connections/<int:pk>/webhook/", webhook_pages.secret, name="webhook_secret"),
+    path("settings/connections/<int:pk>/webhook/drop/", webhook_pages.drop_previous, name="webhook_drop"),
+    path("settings/webhooks/", webhook_pages.deliveries, name="deliveries"),
+    path("settings/webhooks/<int:pk>/again/", webhook_pages.again, name="delivery_again"),
     path("settings/connections/<int:pk>/relieve/", connections.relieve, name="connection_relieve"),
 ]

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import secrets
+import shlex
 import uuid
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 ROLES = ("web", "cluster", "shell")
 KNOWN = {
     "PONDER_ALLOW_PRIVATE_ADDRESSES",
+    "PONDER_AZURE_TOKEN_COMMAND",
     "PONDER_DATA_DIR",
     "PONDER_KEYS",
     "PONDER_LOG",
@@ -126,6 +128,14 @@ def choice(name: str, *words: str) -> str:
     return value
 
 
+def command(name: str) -> tuple[str, ...]:
+    """Return the words of a command that is run without a shell; none when it is not set."""
+    try:
+        return tuple(shlex.split(environment(name)))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a command; a quotation mark in it has no end.") from None
+
+
 def mailer(name: str) -> dict[str, object]:
     """Return MAILERS["default"] for a variable that holds a mail server; mails are printed without one."""
     value = environment(name)
@@ -213,6 +223,7 @@ if PONDER_ROLE not in ROLES:
 PONDER_URL = web_address("PONDER_URL", bare=True)
 PONDER_TODAY = day("PONDER_TODAY")
 PONDER_ALLOW_PRIVATE_ADDRESSES = switch("PONDER_ALLOW_PRIVATE_ADDRESSES")
+PONDER_AZURE_TOKEN_COMMAND = command("PONDER_AZURE_TOKEN_COMMAND")
 IS_LOG_JSON = choice("PONDER_LOG", "plain", "json") == "json"
 # At info there is a line for everything that happens to a job.
 LOG_LEVEL = choice("PONDER_LOG_LEVEL", "warning", "info").upper()

@@ -39,6 +39,7 @@ class FakeApi:
         self.gets: list[str] = []
         self.cancels: list[str] = []
         self.input_tokens: int | None = None  # the exact count taken before a POST
+        self.rest: float | None = None  # seconds for which an answer says it took the last request
         self.while_sending: Callable[[], object] = lambda: None  # called once bytes are on the wire
         self.journals = True  # whether a process survives to write its journal line
         self.clock = 0.0  # seconds, as the pumps see them
@@ -162,7 +163,8 @@ class FakeSession:
         if isinstance(reply, BorderError):
             self._ready.append(Outcome(key, act, error=reply, request_id=reply.request_id, **more))
         else:
-            self._ready.append(Outcome(key, act, body=reply, request_id="req_1", **more))
+            rest = self._api.rest
+            self._ready.append(Outcome(key, act, body=reply, request_id="req_1", rest=rest, **more))
 
 
 def message(text: str) -> dict[str, Any]:

@@ -99,15 +99,27 @@ class SandboxProcess:
         if self._folder:
             self._folder.cleanup()
 
+    @property
+    def azure_url(self) -> str:
+        """The address at which it speaks as Azure does."""
+        return self.base_url.replace("/v1", "/openai/v1")
+
     def call(
-        self, method: str, path: str, body: Any = None, *, key: str | None = "sk-practice", **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = "sk-practice",
+        at: str = "",
+        **headers: str,
     ) -> Answer:
-        """Send one request to the API, without any retry; `path` begins after /v1.
+        """Send one request to the API, without any retry; `path` begins after /v1 or the address `at`.
 
         Raises:
             ConnectionError or http.client.HTTPException: the connection was cut.
         """
-        address = urlsplit(self.base_url)
+        address = urlsplit(at or self.base_url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
         sent = {"Content-Type": "application/json"}
         if key is not None:

@@ -19,7 +19,18 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from jobs.access import Role
 from jobs.attachments import Found
-from jobs.models import Attachment, Given, Invitation, Job, Project, Prompt, SignInLink, Status, User
+from jobs.models import (
+    Attachment,
+    Given,
+    Invitation,
+    Job,
+    Project,
+    Prompt,
+    SignInLink,
+    Status,
+    User,
+    WebhookDelivery,
+)
 from tests.factories import PASSWORD, a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 from tests.markup import faults
@@ -123,12 +134,20 @@ TABLE: dict[str, tuple[str, str]] = {
     "settings/connections/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/connections/new/": (OPERATORS + "ok", OPERATORS + "wrong"),
     "settings/connections/pause/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/connections/resume/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/": (OPERATORS + "ok", OPERATORS + "go"),
     "settings/connections/<int:pk>/live/": ("reload lost lost lost lost lost lost ok", NEVER_ASKED_SO),
     "settings/connections/<int:pk>/test/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/relieve/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/pause/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/resume/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/connections/<int:pk>/webhook/": (NOT_ASKED_SO, OPERATORS + "wrong"),
+    "settings/connections/<int:pk>/webhook/drop/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/webhooks/": (OPERATORS + "ok", NOT_ASKED_SO),
+    "settings/webhooks/<int:pk>/again/": (NOT_ASKED_SO, OPERATORS + "go"),
+    # The API's, which has no session: whoever does not know the connection's address finds nothing.
+    "webhooks/openai/<slug:slug>/": (NEVER_ASKED_SO, "lost " * 8),
+    "webhooks/openai/<slug:slug>": (NEVER_ASKED_SO, "lost " * 8),
 }
 
 # The console's own addresses: everyone but operators is turned away, so this says what operators get.
@@ -188,6 +207,7 @@ RECORDS: dict[str, str] = {
     "jobs.signinlink": "",
     "jobs.user": "ac",
     "jobs.verdict": "",
+    "jobs.webhookdelivery": "",
     "jobs.workspace": "c",
 }
 
@@ -220,6 +240,8 @@ class World:
         """Return the row that a route is about: a connection, a person, or an invitation."""
         if "/invitations/" in route:
             return Invitation.objects.get(project=self.project).pk
+        if "/webhooks/" in route:
+            return WebhookDelivery.objects.get().pk
         if "/members/" in route or "/people/" in route:
             return self.job.submitted_by_id
         return self.project.connection_id
@@ -296,6 +318,7 @@ def world(db: None) -> World:
     done = a_job(project, owner, Status.COMPLETED, answer={"text": "the pearl answer"}, spec=spec)
     unsure = a_job(project, owner, Status.UNCONFIRMED, spec=spec)
     Prompt.objects.filter(job=done).update(schema_name="terms")
+    WebhookDelivery.objects.create(connection=project.connection, response_id="resp_zephyr", state="foreign")
     return World(project, [a_job(project, owner, spec=spec), done, unsure], people)
 
 

@@ -30,5 +30,7 @@ GROUPS = {
     "People": (
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",
     ),
-    "Setup": ("Connection", "Installation", "ModelSpec", "Project", "PumpLease", "Workspace"),
+    "Setup": (
+        "Connection", "Installation", "ModelSpec", "Project", "PumpLease", "WebhookDelivery", "Workspace",
+    ),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from jobs.admin.acts import ACTS, offered
 from jobs.admin.base import REACH, ViewOnly, exact, months_of
-from jobs.models import Attempt, Event, Installation, Job, Notice, PumpLease, Verdict
+from jobs.models import Attempt, Event, Installation, Job, Notice, PumpLease, Verdict, WebhookDelivery
 from jobs.templatetags import ui
 
 
@@ -125,6 +125,18 @@ class NoticeAdmin(OfJob):
     show_facets = admin.ShowFacets.ALLOW
     search_fields = ("job__short_id__exact", "message")
     search_help_text = "A job's short id, or words of the message."
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ViewOnly):
+    """What APIs announced; the log among the settings handles one again."""
+
+    list_display = ("received_at", "connection", "event_type", "response_id", "state", "note", "repeats")
+    list_filter = ("state", "connection")
+    list_select_related = ("connection",)
+    ordering = ("-id",)
+    search_fields = ("response_id__exact", "webhook_id__exact")
+    search_help_text = f"A response id or a webhook id, in full. {REACH}"
 
 
 @admin.register(PumpLease)

@@ -14,11 +14,13 @@ from jobs.forms.sign_in import (
     SignInForm,
 )
 from jobs.forms.thread import follow_up_in, limit_in, replies_in, submission_key_in, text_in
+from jobs.forms.webhooks import DeliveryFilter, WebhookSecretForm
 
 __all__ = [
     "CapForm",
     "ChoosePasswordForm",
     "ConnectionForm",
+    "DeliveryFilter",
     "ForgotForm",
     "InviteForm",
     "InviteToWorkspaceForm",
@@ -35,6 +37,7 @@ __all__ = [
     "ResolveForm",
     "RoleForm",
     "SignInForm",
+    "WebhookSecretForm",
     "follow_up_in",
     "limit_in",
     "replies_in",

@@ -17,10 +17,12 @@ from jobs.models import (
     Budget,
     BudgetPeriod,
     Connection,
+    DeliveryState,
     Job,
     MonthlySpend,
     Scope,
     Status,
+    WebhookDelivery,
     Workspace,
 )
 from jobs.models.questions import Statement
@@ -43,6 +45,18 @@ class Unsettled(NamedTuple):
 
     sent_at: dt.datetime | None
     ended_at: dt.datetime | None
+
+
+class Heard(NamedTuple):
+    """The last webhook of a connection: when it came, and when what it tells of happened, if it says."""
+
+    connection: str
+    received_at: dt.datetime
+    event_at: dt.datetime | None
+
+    @property
+    def lag(self) -> dt.timedelta:
+        return max(self.received_at - self.event_at, dt.timedelta(0)) if self.event_at else dt.timedelta(0)
 
 
 class Spend(NamedTuple):
@@ -128,6 +142,27 @@ def paused() -> list[Any]:
     """Return the paused connections, each with how many jobs are `waiting` for it."""
     waiting = Count("project__job", filter=Q(project__job__status=Status.WAITING))
     return list(Connection.objects.paused().annotate(waiting=waiting).order_by("name"))
+
+
+def webhooks() -> list[Heard]:
+    """Return of each connection that was sent a webhook the last one that was signed as it must be."""
+    rows = WebhookDelivery.objects.filter(connection=OuterRef("pk")).exclude(state=DeliveryState.REFUSED)
+    last = rows.order_by("-pk")[:1]
+    found = Connection.objects.annotate(
+        received_at=Subquery(last.values("received_at")), event_at=Subquery(last.values("event_at"))
+    ).filter(received_at__isnull=False)
+    return [Heard(*row) for row in found.order_by("name").values_list("name", "received_at", "event_at")]
+
+
+def webhooks_waiting() -> dt.datetime | None:
+    """Return since when the oldest delivery waits whose response is to be looked up."""
+    return WebhookDelivery.objects.order_by().aggregate(at=Min("next_look_at"))["at"]
+
+
+def webhook_refused_at() -> dt.datetime | None:
+    """Return when a delivery was last refused, to an hour."""
+    refused = WebhookDelivery.objects.filter(state=DeliveryState.REFUSED).order_by("-pk")
+    return refused.values_list("received_at", flat=True).first()
 
 
 def failed(within: Iterable[int]) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ class _Everything(Collector):
         yield from _counts(connections)
         yield from _ages(now, connections)
         yield from _connections(connections)
+        yield from _webhooks(now)
         yield from _money()
         yield from _database()
 
@@ -134,6 +135,17 @@ def _ages(now: dt.datetime, connections: list[Any]) -> Iterator[Metric]:
     for host, age in sorted(beats.items()):
         heart.add_metric([host], age)
     yield heart
+
+
+def _webhooks(now: dt.datetime) -> Iterator[Metric]:
+    lag = GaugeMetricFamily(
+        "ponder_webhook_lag_seconds", "From the event to us, of the last one.", labels=["connection"]
+    )
+    age = GaugeMetricFamily("ponder_webhook_age_seconds", "Since the last one.", labels=["connection"])
+    for one in questions.webhooks():
+        lag.add_metric([one.connection], one.lag.total_seconds())
+        age.add_metric([one.connection], _age(one.received_at, now))
+    yield from (lag, age)
 
 
 def _connections(connections: Iterable[Any]) -> Iterator[Metric]:

@@ -23,6 +23,8 @@ LATEST_BEAT = dt.timedelta(seconds=60)  # a cluster that is silent for 30 s is k
 LATEST_SETTLED = dt.timedelta(days=2, hours=1)
 LATEST_BOOKED = dt.timedelta(minutes=15)  # missing usage is asked for for ten minutes
 MOST_FAILED = {1: 10, 24: 50}  # in so many hours
+LATEST_WEBHOOK = dt.timedelta(seconds=60)
+REFUSED_LATELY = dt.timedelta(hours=1)
 MOST_COMMITTED = 90  # percent of the workspace's cap
 MOST_CONNECTIONS = 85  # percent of what the database allows
 ZERO = Decimal(0)
@@ -54,6 +56,7 @@ class Panel:
 
     tiles: list[Sign]
     at: dt.datetime
+    is_all_paused: bool  # by the switch for everything
 
     @property
     def needs(self) -> int:
@@ -73,21 +76,20 @@ class Panel:
 
 def panel() -> Panel:
     """Look at what the console's first page shows."""
-    now = timezone.now()
-    return Panel(_first(now), now)
+    return _panel(timezone.now())
 
 
 def status() -> Panel:
     """Look at everything once."""
     now = timezone.now()
-    more = [*_installations(now), _unsettled(now), _on_the_wire(), _database()]
-    return Panel([*_first(now), *more], now)
+    return _panel(now, *_installations(now), _webhooks(now), _unsettled(now), _on_the_wire(), _database())
 
 
-def _first(now: dt.datetime) -> list[Sign]:
+def _panel(now: dt.datetime, *more: Sign) -> Panel:
     by_status = {row["status"]: row for row in questions.unfinished()}
     failures = questions.failed(MOST_FAILED)
-    return [
+    paused = questions.paused()
+    tiles = [
         _waiting(by_status.get(Status.WAITING), now),
         _in_flight(
             [by_status[status] for status in (*IN_FLIGHT, Status.SENDING) if status in by_status], now
@@ -95,10 +97,12 @@ def _first(now: dt.datetime) -> list[Sign]:
         _due(now),
         _heartbeat(now),
         _unconfirmed(by_status.get(Status.UNCONFIRMED), now),
-        _paused(),
+        _paused(paused),
         *(_failed(hours, failures) for hours in MOST_FAILED),
         _spend(),
+        *more,
     ]
+    return Panel(tiles, now, is_all_paused=any(one.is_paused_with_all for one in paused))
 
 
 def _waiting(found: dict[str, Any] | None, now: dt.datetime) -> Sign:
@@ -218,14 +222,41 @@ def _unsettled(now: dt.datetime) -> Sign:
     )
 
 
+def _webhooks(now: dt.datetime) -> Sign:
+    heard, since, refused_at = (
+        questions.webhooks(),
+        questions.webhooks_waiting(),
+        questions.webhook_refused_at(),
+    )
+    worst = max(heard, key=lambda one: one.lag, default=None)
+    last = max((one.received_at for one in heard), default=None)
+    word = ""
+    if refused_at is not None and now - refused_at < REFUSED_LATELY:
+        word = "Some are refused"
+    elif since is not None and now - since > LATEST_DUE:
+        word = "Nobody looks them up"
+    elif worst is not None and worst.lag > LATEST_WEBHOOK:
+        word = f"{worst.connection} is late"
+    return Sign(
+        "Webhook lag",
+        ui.duration(worst.lag) if worst else "none yet",
+        f"from the event to us, the last {_ago(last, now)} ago" if last else "polls find the ends",
+        "webhooks",
+        limit=f"alarm over {LATEST_WEBHOOK.seconds} s",
+        word=word,
+        step="See the log. Nothing is lost: polls come back by themselves where ends are not announced.",
+        path=reverse("deliveries"),
+        link="See the log",
+    )
+
+
 def _on_the_wire() -> Sign:
     number = Attempt.objects.on_the_wire().count()
     return Sign("Sends on the wire", ui.number(number), "waiting for the API's first answer", "sends")
 
 
-def _paused() -> Sign:
+def _paused(paused: list[Any]) -> Sign:
     name, topic = "Paused connections", "paused"
-    paused = questions.paused()
     if not paused:
         return Sign(name, "0", "every connection may be sent to", topic, limit="alarm at 1")
     first = paused[0]

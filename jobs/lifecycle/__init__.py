@@ -12,7 +12,19 @@ from jobs.lifecycle.answering import (
 from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
 from jobs.lifecycle.calls import Call, Reply, replies_of, takes_files
 from jobs.lifecycle.cancelling import NotCancellable, cancel
-from jobs.lifecycle.connections import TEST_PATIENCE, ask_for_test, pause, pause_all, relieve, resume, test
+from jobs.lifecycle.connections import (
+    TEST_PATIENCE,
+    ask_for_test,
+    drop_previous_webhook_secret,
+    pause,
+    pause_all,
+    relieve,
+    resume,
+    resume_all,
+    set_webhook_secret,
+    test,
+)
+from jobs.lifecycle.deliveries import Announcement, forget_deliveries, handle_again, receive, refuse
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
@@ -41,6 +53,7 @@ from jobs.lifecycle.waking import wake
 __all__ = [
     "GONE",
     "TEST_PATIENCE",
+    "Announcement",
     "Call",
     "Card",
     "Decision",
@@ -66,11 +79,14 @@ __all__ = [
     "cards",
     "ceiling_at",
     "ceiling_of",
+    "drop_previous_webhook_secret",
     "finish_without_answering",
     "follow_up",
+    "forget_deliveries",
     "forget_silent",
     "forget_unused",
     "given_as",
+    "handle_again",
     "hold_restored",
     "install_watchdog",
     "judge",
@@ -83,7 +99,9 @@ __all__ = [
     "pause_all",
     "poll_now",
     "problems_of",
+    "receive",
     "record",
+    "refuse",
     "relieve",
     "remove_note",
     "render_again",
@@ -93,12 +111,14 @@ __all__ = [
     "reply_spec",
     "resolve",
     "resume",
+    "resume_all",
     "retag",
     "ring",
     "ring_for",
     "run_pump",
     "save_replies",
     "sends_in_progress",
+    "set_webhook_secret",
     "submit",
     "successor_spec",
     "takes_files",

@@ -7,10 +7,8 @@ from django.db.models.functions import Coalesce, Now
 from jobs.lifecycle import twins
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import Attempt, AttemptState, Job, Status
+from jobs.models import DECLARED, Attempt, AttemptState, Job, Status
 
-# What was declared of a send whose response can still turn up.
-DECLARED = ("lost", "assumed_paid")
 # Upstream is asked to stop after this long; until then slow is shown, not punished.
 DEADLINE = dt.timedelta(hours=24)
 

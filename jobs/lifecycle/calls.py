@@ -153,6 +153,12 @@ def takes_files(connection: Connection) -> bool:
     return connection.kind == Kind.OPENAI
 
 
+def has_files(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether the output of a call among input items has files."""
+    outputs = (item.get("output") for item in items if item.get("type") == "function_call_output")
+    return any(isinstance(output, list) for output in outputs)
+
+
 def replies_of(job: Job) -> tuple[Reply, ...]:
     """Return what a job answered to the calls of the one before it, to be answered once more."""
     items = job.prompt.input_items or ()

@@ -3,21 +3,21 @@
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import Error, transaction
-from django.db.models import Exists, F, Min, OuterRef
+from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs.attachments import MOST_BYTES_A_JOB
-from jobs.lifecycle import attaching, tools
+from jobs.lifecycle import attaching, calls, tools
 from jobs.lifecycle.connections import endpoint_of, pause_for
 from jobs.lifecycle.sending import LEASE, UNKNOWN_LIMIT, Send, end_unsent, locked_job
 from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.submission import PROMPT_GONE
-from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace
+from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace, turns
 from jobs.openai_client import Blocked, Rejected
 
 # Of attachments on the wire at once: 49 MB took 230 MB of memory while they were counted and sent.
@@ -36,13 +36,13 @@ def claim_sends(room: int, busy: Mapping[int, int] | None = None, *, under_way: 
 
     `busy` has the slots that connections hold already. None gets more than it leaves free, and the one that
     holds least comes first, then the one whose job has waited longest: an API that hangs starves no other.
-    The row of a connection is locked while its jobs in flight are counted, so `max_in_flight` is exact.
+    The row of a connection is locked while its jobs in flight are counted, so `max_in_flight` is exact. Its
+    projects take turns (`turns.in_turn`).
     `under_way` are the bytes of attachments that are being sent already; what is too much for now stays due.
     """
     claimed: list[Send] = []
     held = busy or {}
-    due = Job.objects.to_send().values_list("project__connection").annotate(since=Min("next_action_at"))
-    for connection_id, _ in sorted(due, key=lambda row: (held.get(row[0], 0), row[1])):
+    for connection_id, _ in sorted(turns.waiting_since(), key=lambda row: (held.get(row[0], 0), row[1])):
         share = (room - len(claimed) - held.get(connection_id, 0) + 1) // 2
         if share <= 0:
             continue
@@ -68,14 +68,20 @@ def _claim_on(
     claim = uuid.uuid4()
     with transaction.atomic():
         # Not the key itself: a new attempt that names the connection must not wait for a claim.
-        connection = Connection.objects.select_for_update(no_key=True).get(pk=connection_id)
+        ready = Connection.objects.open_here().select_for_update(no_key=True)
+        connection = ready.filter(pk=connection_id).first()
+        if connection is None:
+            # Paused, or asked to wait, since it was looked at.
+            return [], []
         try:
             endpoint = endpoint_of(connection)
         except Blocked as error:
             pause_for(connection_id, error)
             return [], []
         sends = Attempt.objects.open().filter(connection=connection)
-        room = min(room, connection.max_in_flight - sends.count())
+        free = connection.max_in_flight - sends.count()
+        kept = turns.kept_slots(connection_id, connection.max_in_flight)
+        room = min(room, free)
         accepts = Connection.objects.filter(pk=connection_id, accepted_at__gt=Now() - ACCEPTED_LATELY)
         if connection.unknown_in_a_row or not accepts.exists():
             # In doubt about it no more are on the wire than it would be paused for.
@@ -83,15 +89,7 @@ def _claim_on(
             room = min(room, UNKNOWN_LIMIT - connection.unknown_in_a_row - on_the_wire)
         if room <= 0:
             return [], []
-        # What waits at a price of the past is held anew first (see `replanning`).
-        outdated = Attempt.objects.outdated(Workspace.objects.the().today()).filter(job=OuterRef("pk"))
-        due = (
-            Job.objects.to_send()
-            .filter(~Exists(outdated), project__connection=connection, cancel_requested_at=None)
-            .order_by("next_action_at")
-            .select_for_update(skip_locked=True, of=("self",))
-        )
-        sizes = _those_with_room(due.only("pk", "root")[: room + LOOK_AHEAD], room, under_way)
+        sizes = _those_with_room(_next(connection, room), room, under_way, common=free - kept)
         planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
         bodies: list[tuple[Attempt, dict[str, Any]]] = []
         unsendable: list[tuple[Attempt, Rejected]] = []
@@ -111,6 +109,7 @@ def _claim_on(
             sent_at=Now(),
             lease_expires_at=Now() + LEASE,
         )
+        _note_names(bodies)
         claimed = [
             Send(
                 job_id=attempt.job_id,
@@ -128,6 +127,17 @@ def _claim_on(
             for attempt, body in bodies
         ]
     return claimed, unsendable
+
+
+def _note_names(bodies: Sequence[tuple[Attempt, dict[str, Any]]]) -> None:
+    """Note by what other name models are asked for: a connection's names may change before they answer."""
+    named: dict[str, list[int]] = {}
+    for attempt, body in bodies:
+        name = body["model"] if body["model"] != attempt.job.model_id else ""
+        if name != attempt.sent_as:
+            named.setdefault(name, []).append(attempt.pk)
+    for name, ids in named.items():
+        Attempt.objects.filter(pk__in=ids).update(sent_as=name)
 
 
 def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
@@ -152,6 +162,9 @@ def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
         ) from None
     if reason:
         raise Rejected(f"Its ceiling would not hold: {reason}", code="tools_unbounded")
+    if not calls.takes_files(connection) and calls.has_files(body["input"]):
+        message = f"A call is answered with a file, which {connection.name} is not known to take."
+        raise Rejected(message, code="files_refused")
     return body
 
 
@@ -164,21 +177,37 @@ def _refuse(attempt: Attempt, error: Rejected) -> None:
             end_unsent(job, planned, status=Status.FAILED, kind="unsendable", error=error)
 
 
-def _those_with_room(due: Iterable[Job], room: int, under_way: int) -> dict[int, int]:
-    """Return the first due jobs whose attachments fit beside the bytes under way, each with its own bytes.
+def _next(connection: Connection, room: int) -> list[tuple[Job, bool]]:
+    """Lock the first jobs in line; tell of each whether its project has no slot yet. Needs the connection's
+    lock.
+
+    What waits at a price of the past is held anew first (see `replanning`).
+    """
+    today = Workspace.objects.the().today()
+    line = turns.in_turn(connection.pk, most=room + LOOK_AHEAD, day=today)
+    # A cancel may have come, or come yet, between the look and the lock.
+    waiting = Job.objects.filter(status=Status.WAITING, cancel_requested_at=None)
+    rows = waiting.filter(project__connection=connection).only("pk", "root")
+    locked = rows.select_for_update(skip_locked=True, of=("self",)).in_bulk([turn.job_id for turn in line])
+    return [(locked[job_id], number == 1) for job_id, number in line if job_id in locked]
+
+
+def _those_with_room(
+    line: Sequence[tuple[Job, bool]], room: int, under_way: int, *, common: int
+) -> dict[int, int]:
+    """Return the first in line whose attachments fit beside the bytes under way, each with its own bytes.
 
     A job alone is sent whatever it weighs. Behind one that has to wait no other with attachments is sent, so
-    that many light ones cannot keep it waiting.
+    that many light ones cannot keep it waiting. Beyond `common` slots only projects that have none get one.
     """
-    jobs = list(due)
-    sizes, is_full = attaching.bytes_sent(jobs), False
+    sizes, is_full = attaching.bytes_sent([job for job, _ in line]), False
     found: dict[int, int] = {}
-    for job in jobs:
+    for job, is_first in line:
         if len(found) == room:
             break
         size = sizes.get(job.pk, 0)
         is_full = is_full or bool(size and under_way and under_way + size > MOST_BYTES_AT_ONCE)
-        if not (size and is_full):
+        if not (size and is_full) and (is_first or len(found) < common):
             found[job.pk] = size
             under_way += size
     return found

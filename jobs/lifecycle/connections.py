@@ -24,15 +24,20 @@ from jobs.models import (
     Status,
     User,
 )
-from jobs.models.connections import RESTORED
+from jobs.models.connections import RESTORED, sources_here
 from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
 
-# A test takes at most 10 s; after this long without a word no worker is there to do it.
+# A test takes at most 20 s, half of it for a token; after this long no worker is there to do it.
 TEST_PATIENCE = dt.timedelta(seconds=30)
 # A job that is due for so long while its connection has nothing under way is nobody's.
 LEFT_LYING = dt.timedelta(minutes=1)
+# Keys that are set where Ponder runs, by the name of their variable.
+_OF_THE_MACHINE = {
+    KeySource.ENVIRONMENT: "OPENAI_API_KEY",
+    KeySource.COMMAND: "PONDER_AZURE_TOKEN_COMMAND",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +49,8 @@ def endpoint_of(connection: Connection) -> Endpoint:
     """
     if connection.is_restored:
         raise Blocked("This is a copy from a backup, and its original may run.", code=RESTORED.rstrip(":"))
+    if connection.key_source == KeySource.COMMAND:
+        return _endpoint(connection, token_command=_token_command(connection))
     try:
         key = connection.reveal_key()
     except SecretUnreadable:
@@ -52,6 +59,10 @@ def endpoint_of(connection: Connection) -> Endpoint:
         ) from None
     if not key:
         raise Blocked("It has no key.", code="no_key")
+    return _endpoint(connection, key=key)
+
+
+def _endpoint(connection: Connection, *, key: str = "", token_command: tuple[str, ...] = ()) -> Endpoint:
     return Endpoint(
         kind=connection.kind,
         base_url=connection.base_url,
@@ -59,29 +70,54 @@ def endpoint_of(connection: Connection) -> Endpoint:
         organization=connection.organization,
         project=connection.openai_project,
         is_guarded=not (connection.is_trusted or settings.PONDER_ALLOW_PRIVATE_ADDRESSES),
+        token_command=token_command,
     )
 
 
-def pause(connection_id: int, reason: str, *, by: User | None = None) -> bool:
+def _token_command(connection: Connection) -> tuple[str, ...]:
+    """Return the command that gives a connection its tokens: at Azure's own addresses only.
+
+    A token is good for all that whoever runs Ponder may do at Azure, so no other host is shown one.
+    """
+    if not connection.is_at_azure:
+        raise Blocked("Entra tokens are sent to addresses of Azure only.", code="token_address")
+    command: tuple[str, ...] = settings.PONDER_AZURE_TOKEN_COMMAND
+    if not command:
+        raise Blocked("PONDER_AZURE_TOKEN_COMMAND is not set where Ponder runs.", code="no_key")
+    return command
+
+
+def pause(connection_id: int, reason: str, *, by: User | None = None, is_with_all: bool = False) -> bool:
     """Send nothing more through a connection until someone resumes it; True if this call paused it."""
     with transaction.atomic():
         paused = Connection.objects.filter(pk=connection_id, paused_at=None).update(
-            paused_at=Now(), paused_reason=reason[:600], paused_by=by
+            paused_at=Now(), paused_reason=reason[:600], paused_by=by, is_paused_with_all=is_with_all
         )
         if paused and by is None:
             alarm("connection_paused", reason, connection_id=connection_id)
         elif paused and by is not None:
-            note(by, Connection.objects.get(pk=connection_id), f"Paused: {reason}" if reason else "Paused")
+            said = "Paused with everything" if is_with_all else "Paused"
+            note(by, Connection.objects.get(pk=connection_id), f"{said}: {reason}" if reason else said)
         if paused:
             _log("paused", connection_id)
     return bool(paused)
 
 
 def pause_all(reason: str, *, by: User) -> int:
-    """Send nothing more at all until someone resumes the connections; return how many this call paused."""
+    """Send nothing more at all until someone resumes everything; return how many this call paused.
+
+    A connection that is added meanwhile begins paused like the others.
+    """
     with transaction.atomic():
         found = Connection.objects.filter(paused_at=None).order_by("pk").values_list("pk", flat=True)
-        return sum(pause(connection_id, reason, by=by) for connection_id in list(found))
+        return sum(pause(pk, reason, by=by, is_with_all=True) for pk in list(found))
+
+
+def resume_all(*, by: User) -> int:
+    """Go on with what `pause_all` has paused, and nothing else; return how many connections that are."""
+    with transaction.atomic():
+        found = Connection.objects.paused_with_all().order_by("pk").values_list("pk", flat=True)
+        return sum(resume(pk, by=by) for pk in list(found))
 
 
 def pause_for(connection_id: int, error: BorderError) -> None:
@@ -97,7 +133,9 @@ def resume(connection_id: int, *, by: User | None = None) -> bool:
     with transaction.atomic():
         found = Connection.objects.filter(pk=connection_id, paused_at__isnull=False)
         was_restored = found.filter(paused_reason__startswith=RESTORED).exists()
-        resumed = found.update(paused_at=None, paused_reason="", paused_by=None, not_before=None)
+        resumed = found.update(
+            paused_at=None, paused_reason="", paused_by=None, is_paused_with_all=False, not_before=None
+        )
         if resumed:
             missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)
             missing.update(misses=0, missed_since=None)
@@ -133,6 +171,28 @@ def relieve(connection_id: int, *, by: User, through: int) -> int:
     return len(projects)
 
 
+def set_webhook_secret(connection_id: int, plain: str, *, by: User) -> None:
+    """Keep the webhook secret of a connection; the one before it stays valid until it is dropped."""
+    with transaction.atomic():
+        row = Connection.objects.select_for_update().get(pk=connection_id)
+        said = "Webhook secret rotated" if row.webhook_secret else "Webhook secret set"
+        row.set_webhook_secret(plain)
+        row.save(update_fields=["webhook_secret", "previous_webhook_secret"])
+        note(by, row, said)
+
+
+def drop_previous_webhook_secret(connection_id: int, *, by: User) -> bool:
+    """Let only the current webhook secret of a connection count; True if there was one before it."""
+    with transaction.atomic():
+        row = Connection.objects.select_for_update().get(pk=connection_id)
+        if not row.previous_webhook_secret:
+            return False
+        row.drop_previous_webhook_secret()
+        row.save(update_fields=["previous_webhook_secret"])
+        note(by, row, "Previous webhook secret dropped")
+    return True
+
+
 def ask_for_test(connection_id: int) -> bool:
     """Have a worker test a connection; False where a test is under way."""
     free = Q(test_asked_at=None) | Q(test_asked_at__lte=F("last_test_at"))
@@ -145,7 +205,7 @@ def ask_for_test(connection_id: int) -> bool:
 
 
 def test(connection_id: int) -> None:
-    """Ask a connection for its models and keep what became of it; takes at most 10 s.
+    """Ask a connection for its models and keep what became of it; takes at most 20 s.
 
     The result is dropped if the connection was changed, or another test asked for, meanwhile.
     """
@@ -187,18 +247,20 @@ def _day(text: str | None) -> dt.date | None:
 
 
 def mind_key() -> None:
-    """Resume what paused for want of OPENAI_API_KEY where it is set; pause where it is not and nobody has it.
+    """Resume what paused for want of a key of this machine that is set; pause what nobody has the key of.
 
     An installation without the key leaves that connection's jobs to the others (`Job.objects.to_send`), for
     one machine's environment must not stop them all. When nobody takes them, it pauses: people see why.
     """
-    from_environment = Connection.objects.filter(key_source=KeySource.ENVIRONMENT)
-    if settings.OPENAI_API_KEY:
-        for found in from_environment.filter(paused_by=None, paused_reason__startswith="no_key:"):
-            resume(found.pk)
-        return
-    for found in _left_lying(from_environment):
-        pause(found.pk, "no_key: OPENAI_API_KEY is not set where Ponder runs. Set it there and start again.")
+    here = sources_here()
+    for source, name in _OF_THE_MACHINE.items():
+        connections = Connection.objects.filter(key_source=source)
+        if source in here:
+            for found in connections.filter(paused_by=None, paused_reason__startswith="no_key:"):
+                resume(found.pk)
+            continue
+        for found in _left_lying(connections):
+            pause(found.pk, f"no_key: {name} is not set where Ponder runs. Set it there and start again.")
 
 
 def _left_lying(connections: QuerySet[Connection]) -> QuerySet[Connection]:

@@ -27,11 +27,14 @@ _WORDS: dict[type[BorderError], str] = {
 ERRORS = tuple(_WORDS.values())
 
 
-def count_send(connection_id: int, error: BorderError | None, *, due_at: dt.datetime) -> None:
-    """Count what became of a POST; an accepted one also by the time since its job was due."""
-    Tally.objects.add(Counted.SEND, connection_id, "accepted" if error is None else _WORDS[type(error)])
-    if error is None:
-        Tally.objects.time(Counted.SENT, connection_id, due_at)
+def count_accepted(sends: Iterable[tuple[int, dt.datetime]]) -> None:
+    """Count accepted POSTs by their connections, and how long after their jobs were due they were."""
+    Tally.objects.add_accepted(sends)
+
+
+def count_refused(connection_id: int, error: BorderError) -> None:
+    """Count a POST that was not accepted, surely or perhaps."""
+    Tally.objects.add(Counted.SEND, connection_id, _WORDS[type(error)])
 
 
 def count_polls(polls: Iterable[tuple[int, BorderError | dict[str, Any]]]) -> None:

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django_q.models import Schedule
 from django_q.tasks import async_task, schedule
 
-from jobs.models import Answer, Job, PumpLease
+from jobs.models import Answer, Job, PumpLease, WebhookDelivery
 from jobs.rendering import RENDERER_VERSION
 
 type PumpKind = Literal["send", "poll"]
@@ -45,7 +45,9 @@ def ring_overdue() -> None:
         Job.objects.to_send(overdue).exists() or Job.objects.to_reap(overdue).exists()
     ):
         ring("send")
-    if "poll" not in running and Job.objects.to_poll(overdue).exists():
+    if "poll" not in running and (
+        Job.objects.to_poll(overdue).exists() or WebhookDelivery.objects.due(overdue).exists()
+    ):
         ring("poll")
     if Answer.objects.filter(renderer_version__gte=0).exclude(renderer_version=RENDERER_VERSION).exists():
         ring("render")

@@ -281,7 +281,8 @@ def _settle_without_usage(job: Job, attempt: Attempt, ended: dt.datetime, now: d
 def _price_for(job: Job, attempt: Attempt, body: dict[str, Any]) -> tuple[Price, dict[str, str]]:
     """The price row of the model that answered (the asked one's for its snapshots), and what is odd."""
     name = str(body.get("model") or job.model_id)
-    if job.model.answers_to(name):
+    # A deployment may be called like another model, or like none.
+    if job.model.answers_to(name) or name == attempt.sent_as:
         return attempt.price, {}
     other = ModelSpec.objects.filter(pk=name).first()
     row = other.price_on(Workspace.objects.the().today()) if other else None

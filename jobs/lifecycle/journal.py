@@ -16,8 +16,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from jobs.lifecycle.adoption import DECLARED, adopt
-from jobs.models import Attempt, AttemptState
+from jobs.lifecycle.adoption import adopt
+from jobs.models import DECLARED, Attempt, AttemptState
 
 # Upstream keeps a stored response for 30 days (openai-python, response_create_params). Until then a line is
 # worth keeping also when its attempt has ended: a database restored from a backup has forgotten that.

@@ -1,10 +1,10 @@
 """Polls: claims due jobs in flight, asks for their responses, writes the running ones back in bulk."""
 
 import datetime as dt
-import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef
@@ -14,8 +14,18 @@ from django.utils import timezone
 from jobs.lifecycle import ending, patience
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.counting import count_polls
+from jobs.lifecycle.relaxing import (
+    LEAST,
+    LONGEST,
+    MOST,
+    SHORTEST,
+    announced,
+    interval,
+    rare_interval,
+    relaxed,
+)
 from jobs.lifecycle.transition import tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.models.connections import RESTORED
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
@@ -23,7 +33,6 @@ from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome
 # A killed pump's rows come back after this long.
 VISIBILITY = dt.timedelta(seconds=30)
 FLEET_BUDGET = 300.0  # polls a second over all jobs in flight
-SHORTEST, LONGEST = 2.0, 20.0  # seconds
 # A cancel may have been lost: what still runs so long after it is asked to stop again.
 CANCEL_AGAIN = dt.timedelta(minutes=1)
 
@@ -39,15 +48,10 @@ class Poll:
     response_id: str
     asks_cancel: bool
     is_unproven: bool  # its id was given by hand: it may be anybody's
+    may_be_rare: bool  # what is to come is told by an event that has not come yet
     age: float  # seconds since it was sent
     status: str  # of the job, when it was claimed
     endpoint: Endpoint = field(repr=False)
-
-
-def interval(age: float, *, stretch: float = 1.0) -> float:
-    """Return the seconds until the next poll of a response of this age: 1 % of it, 2 to 20 s, ± 10 %."""
-    base = min(max(age * 0.01, SHORTEST), LONGEST) * max(stretch, 1.0)
-    return base * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
 
 
 def stretch() -> float:
@@ -55,10 +59,15 @@ def stretch() -> float:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT coalesce(sum(1 / least(greatest(extract(epoch FROM now() - sent_at) * 0.01, %s), %s)), 0)
-            FROM jobs_job WHERE next_action_at IS NOT NULL AND status IN ('queued', 'in_progress')
+            SELECT coalesce(sum(1 / CASE
+              WHEN j.status = 'in_progress' AND c.relaxed_at IS NOT NULL THEN %s
+              ELSE least(greatest(extract(epoch FROM now() - j.sent_at) * 0.01, %s), %s) END), 0)
+            FROM jobs_job j
+              JOIN jobs_project p ON p.id = j.project_id
+              JOIN jobs_connection c ON c.id = p.connection_id
+            WHERE j.next_action_at IS NOT NULL AND j.status IN ('queued', 'in_progress')
             """,
-            [SHORTEST, LONGEST],
+            [(LEAST + MOST) / 2, SHORTEST, LONGEST],
         )
         (rate,) = cursor.fetchone()
     return max(1.0, float(rate) / FLEET_BUDGET)
@@ -84,7 +93,8 @@ def claim_polls(room: int) -> list[Poll]:
         for job_id in overdue:
             tell(job_id, "deadline")
         Job.objects.filter(pk__in=overdue).update(cancel_requested_at=Now(), version=F("version") + 1)
-    known = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN).select_related("job", "connection")
+    known: Any = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN)
+    known = known.annotate(is_announced=announced()).select_related("job", "connection")
     polls, now = [], timezone.now()
     for attempt in known:
         until = attempt.connection.not_before
@@ -98,7 +108,8 @@ def claim_polls(room: int) -> list[Poll]:
         except Blocked as error:
             pause_for(attempt.connection_id, error)
             continue
-        wants_cancel = attempt.job.cancel_requested_at is not None and attempt.end_seen_at is None
+        is_cancelling = attempt.job.cancel_requested_at is not None
+        wants_cancel = is_cancelling and attempt.end_seen_at is None
         polls.append(
             Poll(
                 job_id=attempt.job_id,
@@ -108,6 +119,7 @@ def claim_polls(room: int) -> list[Poll]:
                 response_id=attempt.response_id,
                 asks_cancel=wants_cancel and attempt.cancel_sent_at is None and not attempt.is_unproven,
                 is_unproven=attempt.is_unproven,
+                may_be_rare=not (is_cancelling or attempt.is_unproven or attempt.is_announced),
                 age=(now - (attempt.sent_at or attempt.created_at)).total_seconds(),
                 status=attempt.job.status,
                 endpoint=endpoint,
@@ -123,9 +135,14 @@ def claim_polls(room: int) -> list[Poll]:
 def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
     """Write down what the API said: ends one by one, the still running in bulk, failures as patience."""
     running: list[tuple[Poll, str, float]] = []
+    rests: dict[int, float] = {}
+    runs = any(outcome.body and outcome.body.get("status") == Status.IN_PROGRESS for outcome in outcomes)
+    calm = relaxed() if runs else set()
     found = [(outcome.key.connection_id, outcome.body or outcome.error) for outcome in outcomes]
     for outcome in outcomes:
         poll = outcome.key
+        if outcome.rest is not None:
+            rests[poll.connection_id] = max(outcome.rest, rests.get(poll.connection_id, 0))
         if outcome.body is None:
             _not_answered(outcome, stretched=stretched)
             continue
@@ -139,7 +156,10 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
             continue
         if status not in ending.RUNNING:
             _unknown_word(poll, status)
-        running.append((poll, status, _wait(poll, stretched=stretched)))
+        is_rare = status == Status.IN_PROGRESS and poll.may_be_rare and poll.connection_id in calm
+        running.append((poll, status, _wait(poll, stretched=stretched, is_rare=is_rare)))
+    for connection_id, seconds in rests.items():
+        hold_back(connection_id, seconds)
     _still_running(running)
     count_polls((connection_id, answer) for connection_id, answer in found if answer is not None)
 
@@ -158,10 +178,12 @@ def _ended(outcome: Outcome[Poll]) -> None:
         patience.lose_patience(poll.attempt_id)
 
 
-def _wait(poll: Poll, *, stretched: float) -> float:
+def _wait(poll: Poll, *, stretched: float, is_rare: bool = False) -> float:
     """Return the seconds until a response that has not ended is asked for again."""
     if poll.status not in IN_FLIGHT:
         return ending.WATCH_EVERY.total_seconds()
+    if is_rare:
+        return rare_interval(stretch=stretched)
     return interval(poll.age, stretch=stretched)
 
 

@@ -7,17 +7,18 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import cast
 
 from django.conf import settings
 from django.db import Error, OperationalError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from jobs.lifecycle import claiming, polling, replanning, sending
+from jobs.lifecycle import claiming, deliveries, polling, replanning, sending
 from jobs.lifecycle.connections import is_stopping
 from jobs.lifecycle.doorbell import PumpKind, ring
 from jobs.lifecycle.journal import replay, write
-from jobs.models import Job, PumpLease
+from jobs.models import Job, PumpLease, WebhookDelivery
 from jobs.openai_client import Outcome, Session
 
 CLAIM_FOR = {"send": 15.0, "poll": 20.0}  # seconds a pump claims
@@ -33,6 +34,8 @@ SENDS_AT_ONCE = 64
 POLLS_AT_ONCE = 100
 WRITE_AGAIN = 1.0  # seconds until what could not be written down is tried again
 CHORES_EVERY = 5.0  # seconds
+
+type Asked = polling.Poll | deliveries.Lookup  # what a poll pump asks for
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def falls_due(kind: PumpKind, *, within: float) -> bool:
     span = dt.timedelta(seconds=within)
     if kind == "send":
         return Job.objects.to_send(span).exists() or Job.objects.to_reap(span).exists()
-    return Job.objects.to_poll(span).exists()
+    return Job.objects.to_poll(span).exists() or WebhookDelivery.objects.due(span).exists()
 
 
 @contextmanager
@@ -161,7 +164,7 @@ class _Sends:
 
     def write_down(self) -> None:
         """Write down the outcomes that are there, or come within a moment; none waits for one that fails."""
-        for outcome in self._session.outcomes(ROUND):
+        for outcome in self._accept(self._session.outcomes(ROUND)):
             self._write(outcome, is_first=True)
         if self._unwritten and time.monotonic() >= self._again_at:
             self._again_at = time.monotonic() + WRITE_AGAIN
@@ -169,14 +172,28 @@ class _Sends:
             for outcome in again:
                 self._write(outcome, is_first=False)
 
+    def _accept(self, outcomes: Sequence[Outcome[sending.Send]]) -> Sequence[Outcome[sending.Send]]:
+        """Write down at once what was accepted; return what has to be written one by one."""
+        accepted = [outcome for outcome in outcomes if outcome.error is None]
+        if len(accepted) < 2:
+            return outcomes
+        try:
+            left = set(map(id, sending.write_back_accepted(accepted)))
+        except Exception:
+            # Of which one it comes, and what to do about it, is seen when each is written by itself.
+            _close_if_dropped()
+            return outcomes
+        for outcome in accepted:
+            if id(outcome) not in left:
+                del self._open[outcome.key]
+        return [outcome for outcome in outcomes if outcome.error is not None or id(outcome) in left]
+
     def _write(self, outcome: Outcome[sending.Send], *, is_first: bool) -> None:
         send = outcome.key
         try:
             sending.write_back(outcome)
         except Exception as error:
-            # One that the database has dropped is not opened anew as long as it is not closed.
-            if not connection.is_usable():
-                connection.close()
+            _close_if_dropped()
             is_over = time.monotonic() >= self._open[send]
             if is_first or is_over:
                 # Only the kind of error: its text could hold a row.
@@ -191,13 +208,19 @@ class _Sends:
         del self._open[send]
 
 
+def _close_if_dropped() -> None:
+    """Close a session that the database has dropped: it is not opened anew as long as it is not closed."""
+    if not connection.is_usable():
+        connection.close()
+
+
 def _journal(send: sending.Send, response_id: str, request_id: str) -> None:
     write(send.nonce, response_id, request_id)
 
 
 def _poll(lease: _Lease) -> None:
     stretched, measured = polling.stretch(), time.monotonic()
-    with Session[polling.Poll](concurrency=POLLS_AT_ONCE) as session:
+    with Session[Asked](concurrency=POLLS_AT_ONCE) as session:
         while lease.goes_on():
             if time.monotonic() - measured > 5:
                 stretched, measured = polling.stretch(), time.monotonic()
@@ -207,12 +230,30 @@ def _poll(lease: _Lease) -> None:
                     session.cancel(poll, poll.endpoint, poll.response_id)
                 else:
                     session.retrieve(poll, poll.endpoint, poll.response_id)
-            _write_polls(session.outcomes(ROUND), stretched=stretched)
+            room = 2 * POLLS_AT_ONCE - session.in_progress
+            for lookup in deliveries.claim_lookups(room) if room > 0 else ():
+                session.retrieve(lookup, lookup.endpoint, lookup.response_id)
+            _write_down(session.outcomes(ROUND), stretched=stretched)
         # What was claimed is answered or comes back after its visibility; when stopping, it is cut off.
         until = time.monotonic() + 12
         while session.in_progress and time.monotonic() < until and not is_stopping():
             lease.renew()
-            _write_polls(session.outcomes(ROUND), stretched=stretched)
+            _write_down(session.outcomes(ROUND), stretched=stretched)
+
+
+def _write_down(outcomes: Sequence[Outcome[Asked]], *, stretched: float) -> None:
+    """Write down what polls and look-ups found; one that fails comes back after its visibility."""
+    polls = [outcome for outcome in outcomes if isinstance(outcome.key, polling.Poll)]
+    _write_polls(cast(list[Outcome[polling.Poll]], polls), stretched=stretched)
+    lookups = [outcome for outcome in outcomes if isinstance(outcome.key, deliveries.Lookup)]
+    for lookup in cast(list[Outcome[deliveries.Lookup]], lookups):
+        try:
+            deliveries.write_back(lookup)
+        except OperationalError:
+            raise
+        except Exception as error:
+            delivery_id, kind = lookup.key.delivery_id, type(error).__name__
+            logger.error("writing down whose response delivery %d is about failed (%s)", delivery_id, kind)
 
 
 def _write_polls(outcomes: Sequence[Outcome[polling.Poll]], *, stretched: float) -> None:

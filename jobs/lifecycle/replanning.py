@@ -4,7 +4,7 @@ import logging
 from decimal import Decimal
 
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from jobs import clock, spend
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 def replan_due() -> int:
     """Replan the jobs due to be sent whose price was succeeded while they waited; return how many."""
-    outdated = Attempt.objects.outdated(Workspace.objects.the().today())
-    due = outdated.filter(job__in=Job.objects.to_send()).values_list("job", flat=True)
+    outdated = Attempt.objects.outdated(Workspace.objects.the().today()).filter(job=OuterRef("pk"))
+    due = Job.objects.to_send().filter(Exists(outdated)).values_list("pk", flat=True)
     replanned = 0
     # One transaction each, for each locks budgets of its own.
     for job_id in list(due[:MOST_AT_ONCE]):

@@ -24,7 +24,9 @@ def hold_restored(made_at: str) -> tuple[int, int]:
         f"{RESTORED} This is a copy, restored from a backup of {made_at}. Resume once the original is off"
         " for good: both would ask for, cancel and send the same jobs."
     )
-    held = Connection.objects.update(paused_at=Now(), paused_reason=reason, paused_by=None)
+    held = Connection.objects.update(
+        paused_at=Now(), paused_reason=reason, paused_by=None, is_paused_with_all=False
+    )
     waiting = Job.objects.select_for_update(of=("self",)).filter(status=Status.WAITING).order_by("pk")
     doubtful = 0
     for job in waiting.select_related("model"):

@@ -3,24 +3,25 @@
 import datetime as dt
 import random
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Now
+from django.db.models import F
+from django.db.models.functions import Now
 
-from jobs import pricing, spend
+from jobs import spend
 from jobs.lifecycle import twins
-from jobs.lifecycle.adoption import DEADLINE, adopt, belongs_to_another
+from jobs.lifecycle.acceptance import accept
+from jobs.lifecycle.adoption import adopt, belongs_to_another
 from jobs.lifecycle.connections import hold_back, pause, pause_for
-from jobs.lifecycle.counting import count_send
-from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.counting import count_accepted, count_refused
 from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Job, Status
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -34,15 +35,14 @@ from jobs.openai_client import (
     Retryable,
 )
 
-# Longer than a POST (60 s) and the count before it (10 s) can take; after it nobody is sending any more.
+# Longer than a POST (60 s) can take with the token (10 s) and the count (10 s) before it; after it nobody is
+# sending any more.
 LEASE = dt.timedelta(seconds=90)
-FIRST_POLL = dt.timedelta(seconds=1)
 BACK_OFF_LIMIT = 120.0  # seconds
+OWN_BACK_OFF_LIMIT = 600.0  # seconds; of a job that meets a rate limit which others do not
 # Seconds at most that a connection rests once a send was surely not accepted there: the rest of a burst does
 # not meet the same, and an API that is back is not kept waiting for what met it often.
 REST_LIMIT = 10.0
-# An acceptance is noted on its connection no oftener: every claim waits for that row.
-NOTE_ACCEPTED = dt.timedelta(seconds=10)
 # Sends in a row that nobody knows about until their connection pauses: each may be paid for twice, and each
 # takes a person to decide.
 UNKNOWN_LIMIT = 5
@@ -68,10 +68,13 @@ def write_back(outcome: Outcome[Send]) -> None:
     """Write down what became of one POST, in one transaction. Safe to repeat."""
     send, error = outcome.key, outcome.error
     with transaction.atomic():
+        if error is None and not accept([outcome]):
+            return
         job = locked_job(send.job_id)
         attempt = Attempt.objects.select_related("price", "connection").get(pk=send.attempt_id)
         if error is None:
-            _accepted(job, attempt, outcome)
+            _heard_late(job, attempt, outcome)
+            count_accepted([(send.connection_id, send.due_at)])
         elif isinstance(error, NotSent):
             # This machine stopped; the API and the others are none the worse for it.
             _back_to_waiting(job, attempt, None, wait=dt.timedelta(0), tries=attempt.tries, kind="not_sent")
@@ -89,7 +92,14 @@ def write_back(outcome: Outcome[Send]) -> None:
         else:
             assert isinstance(error, OutcomeUnknown)
             _unknown(job, attempt, error)
-        count_send(send.connection_id, error, due_at=send.due_at)
+        if error is not None:
+            count_refused(send.connection_id, error)
+
+
+def write_back_accepted(outcomes: Sequence[Outcome[Send]]) -> list[Outcome[Send]]:
+    """Write down what was accepted, in one transaction; return what has to be written back by itself."""
+    with transaction.atomic():
+        return accept(outcomes)
 
 
 def end_unsent(
@@ -162,41 +172,14 @@ def locked_job(job_id: int) -> Job:
     return Job.objects.select_for_update(of=("self",)).select_related("model").get(pk=job_id)
 
 
-def _accepted(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:
-    send, body = outcome.key, outcome.body or {}
-    response_id = str(body["id"])
+def _heard_late(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:
+    """Its lease ran out or its twin turned up: it is known all the same, unless its id is another's."""
+    response_id = str((outcome.body or {})["id"])
     if belongs_to_another(attempt, response_id):
         message = "The API answered with the id of another response."
         _unknown(job, attempt, OutcomeUnknown(message, code="id_repeated", request_id=outcome.request_id))
         return
-    stale = Q(accepted_at=None) | Q(accepted_at__lte=Now() - NOTE_ACCEPTED) | Q(unknown_in_a_row__gt=0)
-    Connection.objects.filter(stale, pk=attempt.connection_id).update(accepted_at=Now(), unknown_in_a_row=0)
-    status = Status.IN_PROGRESS if body.get("status") == Status.IN_PROGRESS else Status.QUEUED
-    if not move(
-        job.pk,
-        of=[Status.SENDING],
-        to=status,
-        claim=send.claim,
-        claim_token=None,
-        next_action_at=Now() + FIRST_POLL,
-        sent_at=Coalesce("sent_at", Now()),
-        deadline_at=Now() + DEADLINE,
-    ):
-        # Its lease ran out or its twin turned up: it is known all the same.
-        adopt(attempt.pk, response_id, request_id=outcome.request_id, how="late answer")
-        return
-    step(
-        attempt.pk,
-        of=[AttemptState.SENDING],
-        to=AttemptState.KNOWN,
-        response_id=response_id,
-        request_id=outcome.request_id,
-        lease_expires_at=None,
-        input_tokens=outcome.input_tokens,
-    )
-    tell(job.pk, "accepted", attempt_id=attempt.pk)
-    ring("poll")
-    _give_back_uncounted(job, attempt, outcome.input_tokens)
+    adopt(attempt.pk, response_id, request_id=outcome.request_id, how="late answer")
 
 
 def _unknown(job: Job, attempt: Attempt, error: OutcomeUnknown) -> None:
@@ -210,35 +193,34 @@ def _unknown(job: Job, attempt: Attempt, error: OutcomeUnknown) -> None:
     lose_sight(job, attempt, code=error.code, message=error.message, request_id=error.request_id)
 
 
-def _give_back_uncounted(job: Job, attempt: Attempt, input_tokens: int | None) -> None:
-    """Release what was held for input that the exact count shows is not there."""
-    # Of a mode that bills several passes, and of tools that make it read again, it counts only the first.
-    is_whole = job.model.mode_factor(job.mode) == 1 and not job.max_tool_calls
-    if input_tokens is None or input_tokens >= job.input_bound or not is_whole:
-        return
-    exact = pricing.worst_case(
-        attempt.price.rates,
-        input_tokens=input_tokens,
-        max_output_tokens=job.max_output_tokens,
-        service_tier=job.service_tier,
-        window=job.window,
-    )
-    spend.release_part(attempt, to=exact, reason=f"input counted: {input_tokens} tokens")
-
-
 def _can_replay(job: Job) -> bool:
     """Tell whether a thread was left to the API's memory, and its items can be sent instead."""
     return job.previous_id is not None and not job.replays_thread
 
 
 def _put_off(job: Job, attempt: Attempt, error: Retryable) -> None:
-    """Surely not accepted: wait and send the same attempt again, with full jitter. Its connection rests."""
-    back_off = random.uniform(0, min(BACK_OFF_LIMIT, 2.0 ** min(attempt.tries + 1, 10)))  # noqa: S311 - jitter
-    hold_back(
-        attempt.connection_id, min(back_off, REST_LIMIT) if error.retry_after is None else error.retry_after
-    )
+    """Surely not accepted: wait and send the same attempt again, with full jitter. Its connection rests.
+
+    A rate limit that only this job meets, as one that is larger than what a minute allows, is its own affair.
+    """
+    is_own = error.status == 429 and _were_others_accepted(attempt)
+    limit = OWN_BACK_OFF_LIMIT if is_own else BACK_OFF_LIMIT
+    back_off = random.uniform(0, min(limit, 2.0 ** min(attempt.tries + 1, 10)))  # noqa: S311 - jitter
+    if not is_own:
+        rest = min(back_off, REST_LIMIT) if error.retry_after is None else error.retry_after
+        hold_back(attempt.connection_id, rest)
     wait = dt.timedelta(seconds=(error.retry_after or 0) + back_off)
     _back_to_waiting(job, attempt, error, wait=wait, tries=attempt.tries + 1)
+
+
+def _were_others_accepted(attempt: Attempt) -> bool:
+    """Tell whether its connection has accepted others since an attempt was put off the last time."""
+    events = Event.objects.filter(attempt=attempt, kind="put_off").order_by("-pk")
+    last = events.values_list("at", flat=True).first()
+    return (
+        last is not None
+        and Connection.objects.filter(pk=attempt.connection_id, accepted_at__gt=last).exists()
+    )
 
 
 def _back_to_waiting(

@@ -204,6 +204,12 @@ def _thread_problems(wanted: JobSpec) -> dict[str, str]:
     more = sum(given.attachment.size for given in wanted.files)
     if reason := threads.obstacle(previous, more=more):
         return {"previous": reason}
+    connection = wanted.project.connection
+    if not calls.takes_files(connection) and threads.is_told_with_files(previous):
+        return {
+            "previous": "A call of this thread was answered with a file, and in the output of a call "
+            f"{connection.name} is not known to take one. Ask in a new job."
+        }
     return calls.problems(calls.calls_of(previous), wanted.replies) if wanted.replies else {}
 
 
@@ -287,7 +293,7 @@ def request_body(job: Job, nonce: Any, connection: Connection) -> dict[str, Any]
     if job.mode != "standard":
         reasoning["mode"] = job.mode
     body: dict[str, Any] = {
-        "model": job.model_id,
+        "model": connection.name_of(job.model_id),
         **threads.continuation(job, connection),
         "reasoning": reasoning,
         "max_output_tokens": job.max_output_tokens,

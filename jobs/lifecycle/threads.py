@@ -95,6 +95,12 @@ def obstacle(previous: Job, *, more: int) -> str:
     return attachments.too_large_in_thread(size) if size > attachments.MOST_BYTES_A_THREAD else ""
 
 
+def is_told_with_files(previous: Job) -> bool:
+    """Tell whether a call of the thread up to a job was answered with a file."""
+    chain = [job.pk for job in Job.objects.chain_to(previous)]
+    return JobAttachment.objects.filter(job__in=chain).exclude(call_key="").exists()
+
+
 def carried_bound(previous: Job, *, model: str) -> int | None:
     """Return the most input tokens that the thread up to a job is charged for again; None if nobody knows.
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.conf import settings
@@ -47,17 +47,25 @@ def tell(
 ) -> None:
     """Add a line to the timeline, and to the log at INFO; never content."""
     Event.objects.create(job_id=job_id, attempt_id=attempt_id, kind=kind, actor=actor, note=note[:600])
-    if logger.isEnabledFor(logging.INFO):
-        _log(job_id, kind, attempt_id)
+    if attempt_id is not None:
+        log_sends(kind, [attempt_id])
+    elif logger.isEnabledFor(logging.INFO):
+        job = Job.objects.values_list("short_id", "project__connection__name").get(pk=job_id)
+        _log(kind, job[0], None, job[1])
 
 
-def _log(job_id: int, kind: str, attempt_id: int | None) -> None:
-    """Write a line once the caller's transaction has committed. Without the note: it may repeat an API."""
-    job = Job.objects.values_list("short_id", "project__connection__name").get(pk=job_id)
-    about = {"job": job[0], "attempt": attempt_id, "connection": job[1]}
-    if attempt_id is not None:  # a project may send through another connection by now
-        sent = Attempt.objects.values_list("connection__name", flat=True)
-        about["connection"] = sent.get(pk=attempt_id)
+def log_sends(kind: str, attempt_ids: Collection[int]) -> None:
+    """Add a step of sends, which is in their timelines, to the log at INFO."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    found = Attempt.objects.filter(pk__in=attempt_ids).order_by("pk")
+    for short_id, pk, name in found.values_list("job__short_id", "pk", "connection__name"):
+        _log(kind, short_id, pk, name)
+
+
+def _log(kind: str, short_id: str, attempt_id: int | None, connection: str) -> None:
+    """Write a line once the caller's transaction has committed. Without a note: it may repeat an API."""
+    about = {"job": short_id, "attempt": attempt_id, "connection": connection}
     transaction.on_commit(lambda: logger.info(kind, extra=about))
 
 

@@ -26,6 +26,7 @@ from jobs.models import (
     Workspace,
 )
 from jobs.models.catalogue import CATALOGUE
+from jobs.models.connections import make_webhook_secret
 
 PRACTICE_CAP = Decimal(200)
 FIRST_CAP = Decimal(25)
@@ -59,6 +60,7 @@ def prepare(
             practice = Connection.objects.filter(is_practice=True)
             free = practice if takes_sandbox else practice.filter(sandbox_of__in=["", settings.INSTANCE])
             free.update(base_url=sandbox_base_url, sandbox_of=settings.INSTANCE)
+        _make_practice_secret()
         if settings.PONDER_TODAY and Connection.objects.filter(is_practice=False).exists():
             raise ImproperlyConfigured(
                 "PONDER_TODAY is for practice only: a connection here spends real money."
@@ -76,6 +78,13 @@ def sandbox_elsewhere() -> str:
     """Return the address of another installation's sandbox, where practice leads to one; '' if not."""
     elsewhere = Connection.objects.filter(is_practice=True).exclude(sandbox_of__in=["", settings.INSTANCE])
     return elsewhere.values_list("base_url", flat=True).first() or ""
+
+
+def practice_webhook() -> tuple[str, str] | None:
+    """Return where on the web server our sandbox announces its ends, and the secret it signs with."""
+    found = Connection.objects.filter(is_practice=True, sandbox_of=settings.INSTANCE).order_by("pk").first()
+    secrets = found.reveal_webhook_secrets() if found else []
+    return (found.webhook_path, secrets[0]) if found and secrets else None
 
 
 def needs_sandbox() -> bool:
@@ -96,13 +105,16 @@ def _set_default_model() -> None:
 
 def _real_connection() -> None:
     address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
+    # Any other host may be a way to OpenAI, and is taken for one.
+    kind = Kind.AZURE if Connection(base_url=address).is_at_azure else Kind.OPENAI
     connection = Connection.objects.filter(key_source=KeySource.ENVIRONMENT).first()
     if connection is None:
-        name = _free("OpenAI", Connection.objects.values_list("name", flat=True))
+        wanted = "Azure" if kind == Kind.AZURE else "OpenAI"
+        name = _free(wanted, Connection.objects.values_list("name", flat=True))
         connection = Connection.objects.create(
-            name=name, kind=Kind.OPENAI, base_url=address, key_source=KeySource.ENVIRONMENT
+            name=name, kind=kind, base_url=address, key_source=KeySource.ENVIRONMENT
         )
-    Connection.objects.filter(pk=connection.pk).update(base_url=address)
+    Connection.objects.filter(pk=connection.pk).update(base_url=address, kind=kind)
     if not Project.objects.filter(connection__is_practice=False).exists():
         slug = _free("general", Project.objects.values_list("slug", flat=True))
         project = Project.objects.create(name="General", slug=slug, connection=connection)
@@ -119,6 +131,14 @@ def _practice_connection(address: str) -> None:
         slug = _free("practice", Project.objects.values_list("slug", flat=True))
         project = Project.objects.create(name="Practice", slug=slug, connection=connection)
         spend.set_cap(PRACTICE_CAP, project=project)
+
+
+def _make_practice_secret() -> None:
+    """Give practice that leads to our sandbox a webhook secret, if it has none that can be read."""
+    for found in Connection.objects.filter(is_practice=True, sandbox_of=settings.INSTANCE):
+        if not found.reveal_webhook_secrets():
+            found.webhook_secret = Secret.of(make_webhook_secret())
+            found.save(update_fields=["webhook_secret"])
 
 
 def _free(wanted: str, taken: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ FROM (
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0018_accepted_at"),
+        ("jobs", "0020_connections"),
     ]
 
     operations = [

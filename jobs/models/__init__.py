@@ -1,9 +1,10 @@
 """The records, their QuerySets and what the database itself enforces."""
 
 from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAttachment
-from jobs.models.attempt import Attempt, AttemptState, RawResponse
+from jobs.models.attempt import DECLARED, Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
+from jobs.models.deliveries import DeliveryState, Shown, WebhookDelivery
 from jobs.models.installation import Installation
 from jobs.models.job import Job
 from jobs.models.job_text import JobText
@@ -31,6 +32,7 @@ from jobs.models.tally import Counted, Tally
 from jobs.models.timeline import Event, Notice
 
 __all__ = [
+    "DECLARED",
     "FINAL",
     "IN_FLIGHT",
     "UNASKABLE",
@@ -48,6 +50,7 @@ __all__ = [
     "Counted",
     "DailySpend",
     "DailyTagSpend",
+    "DeliveryState",
     "EntryKind",
     "Event",
     "Given",
@@ -76,6 +79,7 @@ __all__ = [
     "Scope",
     "Secret",
     "SecretUnreadable",
+    "Shown",
     "SignInFailure",
     "SignInLink",
     "Status",
@@ -83,5 +87,6 @@ __all__ = [
     "User",
     "Verdict",
     "VerdictValue",
+    "WebhookDelivery",
     "Workspace",
 ]

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from jobs.models.catalogue import Price
+from jobs.models.questions import Blank
 
 
 class AttemptState(models.TextChoices):
@@ -20,19 +21,27 @@ class AttemptState(models.TextChoices):
     ENDED = "ended", "Ended"  # nothing more is expected
 
 
+# What was declared of a send whose response can still turn up.
+DECLARED = ("lost", "assumed_paid")
+# A response ends within days, and its event is tried for three more (OpenAI's webhooks guide).
+TURNS_UP_WITHIN = dt.timedelta(days=7)
+
+
 class AttemptQuerySet(models.QuerySet["Attempt"]):
     """Attempts, read as phrases."""
 
-    def outdated(self, day: dt.date) -> "AttemptQuerySet":
+    def outdated(self, day: dt.date | Blank) -> "AttemptQuerySet":
         """Those not sent yet and held for at a price row that is no longer the one in force on `day`.
 
         A job whose prompt has gone is none: it is never sent, and nothing can be held anew for it.
         """
-        rows = Price.objects.filter(model=models.OuterRef("job__model"), valid_from__lte=day)
-        in_force = rows.order_by("-valid_from").values("pk")[:1]
+        # One list of the rows in force for all. Asked for each attempt anew, and planned badly while a
+        # thousand are so new that no statistics know of them, it took minutes.
+        dated = Price.objects.filter(valid_from__lte=day)
+        in_force = dated.order_by("model_id", "-valid_from").distinct("model_id")
         asked = self.filter(state=AttemptState.PLANNED, job__prompt__isnull=False)
-        planned = asked.annotate(in_force=models.Subquery(in_force))
-        return planned.filter(in_force__isnull=False).exclude(price_id=models.F("in_force"))
+        priced = asked.filter(job__model__in=in_force.values("model"))
+        return priced.exclude(price__in=in_force.values("pk"))
 
     def on_the_wire(self) -> "AttemptQuerySet":
         """Those whose POST may be waiting for its answer now."""
@@ -47,6 +56,17 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         """Those that take a slot of their connection: on the wire, or running upstream."""
         return self.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None)
 
+    def unheard(self, by: models.Func) -> "AttemptQuerySet":
+        """Those sent by a moment whose response nobody knows, and which an event of then could be about."""
+        on_the_way = models.Q(state__in=[AttemptState.SENDING, AttemptState.UNCONFIRMED])
+        declared = models.Q(state=AttemptState.ENDED, response_id="", error_code__in=DECLARED)
+        declared &= models.Q(sent_at__gte=Now() - TURNS_UP_WITHIN)
+        return self.filter(on_the_way | declared, sent_at__lte=by)
+
+    def left_to_webhooks(self) -> "AttemptQuerySet":
+        """Of the unheard, those that no pump is about to hear of."""
+        return self.exclude(state=AttemptState.SENDING, lease_expires_at__gt=Now())
+
 
 class Attempt(models.Model):
     """One send of a job, made together with its hold."""
@@ -57,6 +77,9 @@ class Attempt(models.Model):
     connection = models.ForeignKey("jobs.Connection", on_delete=models.PROTECT)
     price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
     instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
+    sent_as = models.CharField(
+        max_length=100, blank=True, help_text="The name of its model there, where it has another."
+    )
     nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     worst_case = models.DecimalField(
         max_digits=20, decimal_places=10, help_text="USD, as held when it was made."
@@ -105,6 +128,18 @@ class Attempt(models.Model):
         indexes = [
             models.Index(
                 fields=["connection", "state"], name="attempt_open", condition=~models.Q(state="ended")
+            ),
+            # Whether the ends of a connection's responses were announced (see `relaxing`).
+            models.Index(
+                fields=["connection", "end_seen_at"],
+                name="attempt_end_seen",
+                condition=models.Q(end_seen_at__isnull=False),
+            ),
+            # The few that were declared lost or paid, and whose response can still turn up.
+            models.Index(
+                fields=["connection", "sent_at"],
+                name="attempt_declared",
+                condition=models.Q(state="ended", response_id="", error_code__in=DECLARED),
             ),
         ]
 

@@ -1,14 +1,18 @@
 """Connections: where jobs are sent, with which key, and whether that is paused."""
 
+import base64
+import datetime as dt
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs.models.secret import Secret, SecretField
+from jobs.models.secret import Secret, SecretField, SecretUnreadable
 
 if TYPE_CHECKING:
     from jobs.models.people import User
@@ -27,6 +31,39 @@ class KeySource(models.TextChoices):
 
     STORED = "stored", "Set here"
     ENVIRONMENT = "environment", "From OPENAI_API_KEY"
+    COMMAND = "command", "From PONDER_AZURE_TOKEN_COMMAND"
+
+
+def sources_here() -> list[str]:
+    """Return the sources of keys that this installation has; another may have those it lacks."""
+    found: list[str] = [KeySource.STORED]
+    if settings.OPENAI_API_KEY:
+        found.append(KeySource.ENVIRONMENT)
+    if settings.PONDER_AZURE_TOKEN_COMMAND:
+        found.append(KeySource.COMMAND)
+    return found
+
+
+# Hosts of a resource, in the public cloud and in those of the US government and of China.
+AZURE_HOSTS = tuple(
+    f".{service}.{cloud}"
+    for cloud in ("azure.com", "azure.us", "azure.cn")
+    for service in ("openai", "services.ai", "cognitiveservices")
+)
+# What a pause writes down.
+_PAUSE = ("paused_at", "paused_reason", "paused_by_id", "is_paused_with_all")
+
+
+def is_webhook_secret(text: str) -> bool:
+    """Tell whether signatures can be checked with a text: `whsec_` and base64."""
+    try:
+        return text.startswith("whsec_") and bool(base64.b64decode(text[6:], validate=True))
+    except ValueError:
+        return False
+
+
+def make_webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 # How the reason begins of a connection in a copy from a backup: nothing is even asked for through it.
@@ -40,12 +77,21 @@ def make_slug() -> str:
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     """Connections, read as phrases."""
 
-    def open(self) -> "ConnectionQuerySet":
-        """Those that may be sent to at this moment."""
-        return self.filter(paused_at=None).filter(models.Q(not_before=None) | models.Q(not_before__lte=Now()))
+    def open(self, within: dt.timedelta = dt.timedelta(0)) -> "ConnectionQuerySet":
+        """Those that may be sent to within a time, whichever installation has the key."""
+        rested = models.Q(not_before=None) | models.Q(not_before__lte=Now() + within)
+        return self.filter(rested, paused_at=None)
+
+    def open_here(self, within: dt.timedelta = dt.timedelta(0)) -> "ConnectionQuerySet":
+        """Those that may be sent to within a time, and from here."""
+        return self.open(within).filter(key_source__in=sources_here())
 
     def paused(self) -> "ConnectionQuerySet":
         return self.exclude(paused_at=None)
+
+    def paused_with_all(self) -> "ConnectionQuerySet":
+        """Those that the switch for everything paused."""
+        return self.paused().filter(is_paused_with_all=True)
 
 
 class Connection(models.Model):
@@ -72,7 +118,16 @@ class Connection(models.Model):
     webhook_slug = models.CharField(max_length=64, unique=True, default=make_slug, editable=False)
     webhook_secret = SecretField()
     previous_webhook_secret = SecretField()
+    relaxed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when webhooks announce its ends, and polls are rare.",
+    )
     max_in_flight = models.PositiveIntegerField(default=200)
+    deployments = models.JSONField(
+        default=dict, blank=True, help_text="Model → the name it goes by there, where that is another."
+    )
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_reason = models.CharField(max_length=600, blank=True)
     paused_by = models.ForeignKey(
@@ -82,6 +137,9 @@ class Connection(models.Model):
         blank=True,
         related_name="+",
         help_text="Empty when it paused by itself.",
+    )
+    is_paused_with_all = models.BooleanField(
+        default=False, editable=False, help_text="The switch for everything paused it, and resumes it."
     )
     doubted_at = models.DateTimeField(
         null=True, blank=True, help_text="When it last paused because several responses were unknown there."
@@ -113,12 +171,55 @@ class Connection(models.Model):
                 self.accepted_at = None
                 if before["key"] == self.key:
                     self.key, self.key_set_at, self.key_set_by = Secret(""), None, None
+        elif self._state.adding and self.paused_at is None:
+            # While everything is paused, what comes new is no way around it.
+            for name, value in (Connection.objects.paused_with_all().values(*_PAUSE).first() or {}).items():
+                setattr(self, name, value)
         super().save(*args, **kwargs)
+
+    def name_of(self, model: str) -> str:
+        """Return the name under which a model of the catalogue is asked for there."""
+        return str(self.deployments.get(model, model))
 
     def set_key(self, plain: str, *, by: "User") -> None:
         """Keep a key, encrypted, and who set it; what an earlier one was told in a test holds no more."""
         self.key, self.key_set_at, self.key_set_by = Secret.of(plain), timezone.now(), by
         self.forget_test()
+
+    def set_webhook_secret(self, plain: str) -> None:
+        """Keep a webhook secret, encrypted; the one before it stays valid until it is dropped."""
+        self.previous_webhook_secret, self.webhook_secret = self.webhook_secret, Secret.of(plain)
+
+    def drop_previous_webhook_secret(self) -> None:
+        self.previous_webhook_secret = Secret("")
+
+    @property
+    def webhook_path(self) -> str:
+        """Where on the web server its API announces ends."""
+        return f"/webhooks/openai/{self.webhook_slug}/"
+
+    @property
+    def takes_webhooks(self) -> bool:
+        """Whether its API announces ends at all. Azure documents no webhooks."""
+        return self.kind != Kind.AZURE
+
+    @property
+    def is_webhook_secret_from_environment(self) -> bool:
+        return self.key_source == KeySource.ENVIRONMENT and bool(settings.OPENAI_WEBHOOK_SECRET)
+
+    @property
+    def has_webhook_secret(self) -> bool:
+        return self.is_webhook_secret_from_environment or bool(self.webhook_secret)
+
+    def reveal_webhook_secrets(self) -> list[str]:
+        """Return the secrets that a delivery may be signed with, the current one first."""
+        if self.is_webhook_secret_from_environment:
+            return [settings.OPENAI_WEBHOOK_SECRET]
+        found = []
+        for secret in (self.webhook_secret, self.previous_webhook_secret):
+            with suppress(SecretUnreadable):
+                found.append(secret.reveal())
+        return list(filter(None, found))
 
     def forget_test(self) -> None:
         """Drop what the last test said: it was of another key or address."""
@@ -127,8 +228,14 @@ class Connection(models.Model):
 
     @property
     def is_set_here(self) -> bool:
-        """Whether people set its address and key here, rather than `start` from the environment."""
-        return self.key_source == KeySource.STORED and not self.is_practice
+        """Whether people set its address here, rather than `start` from the environment."""
+        return self.key_source != KeySource.ENVIRONMENT and not self.is_practice
+
+    @property
+    def is_at_azure(self) -> bool:
+        """Whether its address is one of Azure's own, which an Entra token may be shown to."""
+        parts = urlsplit(self.base_url)
+        return parts.scheme == "https" and (parts.hostname or "").endswith(AZURE_HOSTS)
 
     @property
     def is_restored(self) -> bool:
@@ -141,7 +248,7 @@ class Connection(models.Model):
         return not self.is_set_here
 
     def reveal_key(self) -> str:
-        """Return the key to send. Raises SecretUnreadable."""
+        """Return the key to send; none where a command gives a token for it. Raises SecretUnreadable."""
         if self.key_source == KeySource.ENVIRONMENT:
             key: str = settings.OPENAI_API_KEY
             return key

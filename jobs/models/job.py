@@ -105,6 +105,12 @@ class Job(models.Model):
                 name="job_due",
                 condition=models.Q(next_action_at__isnull=False),
             ),
+            # The first in line of each project: a claim lets projects take turns.
+            models.Index(
+                fields=["project", "next_action_at", "id"],
+                name="job_in_line",
+                condition=models.Q(status="waiting"),
+            ),
             models.Index(
                 fields=["-created_at", "-id"],
                 name="job_unfinished",

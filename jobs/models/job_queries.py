@@ -4,7 +4,6 @@ import datetime as dt
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.search import SearchHeadline
 from django.db import models
@@ -12,7 +11,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
 from jobs.models.attempt import Attempt, AttemptState
-from jobs.models.connections import KeySource
+from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
@@ -89,35 +88,24 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent from here within a time, whose connection may be sent to."""
-        due = self.to_send_anywhere(within)
-        if settings.OPENAI_API_KEY:
-            return due
         # Another installation may have the key that this one lacks.
-        return due.exclude(project__connection__key_source=KeySource.ENVIRONMENT)
+        return self._to_send(Connection.objects.open_here(within), within)
 
     def to_send_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent within a time, whichever installation has the key."""
-        gate = models.Q(project__connection__not_before=None) | models.Q(
-            project__connection__not_before__lte=Now() + within
-        )
+        return self._to_send(Connection.objects.open(within), within)
+
+    def _to_send(self, through: ConnectionQuerySet, within: dt.timedelta) -> "JobQuerySet":
         return self.filter(
-            gate,
-            status=Status.WAITING,
-            next_action_at__lte=Now() + within,
-            project__connection__paused_at=None,
+            status=Status.WAITING, next_action_at__lte=Now() + within, project__connection__in=through
         )
 
     def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for from here within a time: in flight, or final and still watched."""
-        due = self.to_poll_anywhere(within)
-        if settings.OPENAI_API_KEY:
-            return due
-        elsewhere = Attempt.objects.filter(
-            job=models.OuterRef("pk"),
-            state=AttemptState.KNOWN,
-            connection__key_source=KeySource.ENVIRONMENT,
+        elsewhere = Attempt.objects.filter(job=models.OuterRef("pk"), state=AttemptState.KNOWN).exclude(
+            connection__key_source__in=sources_here()
         )
-        return due.exclude(models.Exists(elsewhere))
+        return self.to_poll_anywhere(within).exclude(models.Exists(elsewhere))
 
     def to_poll_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for within a time, whichever installation has the key."""
@@ -145,14 +133,14 @@ class JobQuerySet(models.QuerySet["Job"]):
         return chain[::-1]
 
     def with_place(self) -> "JobQuerySet":
-        """With a waiting job's place: how many go out before it on its connection, and its slots in use.
+        """With a waiting job's place: how many of its project are before it, and the slots in use there.
 
         `ahead` stops at MOST_AHEAD; both are None for a job that does not wait, for which nothing is counted.
         """
         before = self.model.objects.filter(
             status=Status.WAITING,
             cancel_requested_at=None,
-            project__connection=models.OuterRef("project__connection"),
+            project=models.OuterRef("project"),
             next_action_at__lt=models.OuterRef("next_action_at"),
         )
         counted = ArraySubquery(before.order_by().values("pk")[:MOST_AHEAD])

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -53,11 +54,19 @@ class TallyQuerySet(models.QuerySet["Tally"]):
         with connection.cursor() as cursor:
             cursor.execute(_END, [Counted.END, status, job_id])
 
+    def add_accepted(self, sends: Iterable[tuple[int, dt.datetime]]) -> None:
+        """Count accepted sends, each a connection and since when it was due."""
+        timed = [_timed(Counted.SENT, connection_id, since) for connection_id, since in sends]
+        counts = Counter(row.connection_id for row in timed)
+        counted = [
+            Tally(counted=Counted.SEND, connection_id=key, word="accepted", count=count)
+            for key, count in counts.items()
+        ]
+        self.bulk_create([*counted, *timed])
+
     def time(self, counted: Counted, connection_id: int, since: dt.datetime) -> None:
-        """Count how long something took until now. Other machines' clocks may be ahead: never below 0."""
-        seconds = max(0.0, (timezone.now() - since).total_seconds())
-        bucket = bisect_left(BOUNDS, seconds)
-        self.create(counted=counted, connection_id=connection_id, bucket=bucket, count=1, seconds=seconds)
+        """Count how long something took until now."""
+        _timed(counted, connection_id, since).save(force_insert=True)
 
     def sums(self) -> list[Sum]:
         """Return everything that was counted, added up."""
@@ -103,6 +112,13 @@ def cumulative(buckets: Sequence[Sum]) -> list[int]:
     for one in buckets:
         counts[one.bucket or 0] += one.number
     return [sum(counts[: place + 1]) for place in range(len(counts))]
+
+
+def _timed(counted: Counted, connection_id: int, since: dt.datetime) -> Tally:
+    """Return a row for what took from `since` to now. Other machines' clocks may be ahead: never below 0."""
+    seconds = max(0.0, (timezone.now() - since).total_seconds())
+    bucket = bisect_left(BOUNDS, seconds)
+    return Tally(counted=counted, connection_id=connection_id, bucket=bucket, count=1, seconds=seconds)
 
 
 _END = """

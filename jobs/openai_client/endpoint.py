@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import sdk
 from .errors import Blocked, Retryable, classify
 from .guard import Guard
+from .tokens import Tokens
 
 if TYPE_CHECKING:
     import openai
@@ -24,8 +25,9 @@ class Endpoint:
     """Where requests go and as whom.
 
     Azure is spoken to at its v1 address (`https://RESOURCE.openai.azure.com/openai/v1/`), which takes
-    the plain client. An empty organization or project sends no such header. A guarded endpoint is never
-    reached in a private network.
+    the plain client, with a key or an Entra token as bearer. Where a command gives tokens there is no key. An
+    empty organization or project sends no such header. A guarded endpoint is never reached in a private
+    network.
     """
 
     kind: str  # openai, azure or compatible
@@ -34,12 +36,13 @@ class Endpoint:
     organization: str = ""
     project: str = ""
     is_guarded: bool = False
+    token_command: tuple[str, ...] = field(default=(), repr=False)  # it may name a secret
 
 
 def models(endpoint: Endpoint) -> list[dict[str, str | None]]:
     """Return the `id` and `shutdown_date` (ISO date or None) of every model the endpoint lists.
 
-    Takes at most 10 s; raises BorderError. Not for a thread that runs an event loop.
+    Takes at most 10 s, and 10 more for a token; raises BorderError. Not for a thread that runs an event loop.
     """
     sdk.load()
     try:
@@ -61,7 +64,10 @@ def models(endpoint: Endpoint) -> list[dict[str, str | None]]:
 
 
 async def _list_models(endpoint: Endpoint) -> list[Any]:
-    async with connect(endpoint, tls_context()) as client, asyncio.timeout(READ_LIMIT):
+    tokens = Tokens(endpoint.token_command) if endpoint.token_command else None
+    if tokens is not None:
+        await tokens.get()
+    async with connect(endpoint, tls_context(), tokens) as client, asyncio.timeout(READ_LIMIT):
         answer = await client.models.with_raw_response.list(timeout=time_limit(READ_LIMIT))
     body = parse(answer.content)
     if body is None or not isinstance(body.get("data"), list):
@@ -85,7 +91,7 @@ def parse(content: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def connect(endpoint: Endpoint, tls: ssl.SSLContext) -> "openai.AsyncOpenAI":
+def connect(endpoint: Endpoint, tls: ssl.SSLContext, tokens: Tokens | None = None) -> "openai.AsyncOpenAI":
     """Make a client; call it in the process and the loop that use it. Raises Blocked for a bad endpoint.
 
     No retries: the SDK's own would repeat a paid POST. No redirects: a 307 replays the body to the new
@@ -100,7 +106,7 @@ def connect(endpoint: Endpoint, tls: ssl.SSLContext) -> "openai.AsyncOpenAI":
     limits = sdk.httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
     client = sdk.openai.AsyncOpenAI(
         # The SDK insists on a key, and would take OPENAI_API_KEY for an empty one.
-        api_key=endpoint.key or "none",
+        api_key=tokens.get if tokens else endpoint.key or "none",
         base_url=url,
         max_retries=0,
         timeout=time_limit(READ_LIMIT),

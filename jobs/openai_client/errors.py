@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 500  # characters
 RETRY_AFTER_LIMIT = 3600.0  # seconds
+REST_LIMIT = 60.0  # seconds that an answer which took the last request of a limit lets a connection rest
 
 # The account or the key, whatever status they come with (billing_hard_limit_reached comes as a 400).
 _BLOCKING = frozenset(
@@ -44,6 +45,8 @@ _NEVER_FITS = re.compile(r"^request too large", re.IGNORECASE)
 _WORD = re.compile(r"[\w.\-]{1,64}")
 _BYTES_LIKE = re.compile(r"[A-Za-z0-9+/]{64,}")  # no word and no id is as long
 _KEY_LIKE = re.compile(r"\b(?:sk|sess)-[\w*.\-]+")
+_LIMITS = ("ratelimit", "rate-limit")
+_RETRY_AFTER_WORDS = re.compile(r"retry after (\d{1,9}) seconds?\b", re.IGNORECASE)
 _RESET = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _RESET_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECRET = 8  # characters a key has at least
@@ -150,6 +153,17 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def rest_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until requests are left again, where an answer took the last one; at most 60.
+
+    A limit per day may have hours to go, and is refused with Retry-After when it is met.
+    """
+    if _number(headers.get("x-ratelimit-remaining-requests")) != 0:
+        return None
+    seconds = _wait_of(headers.get("x-ratelimit-reset-requests", ""))
+    return None if seconds is None else min(seconds, REST_LIMIT)
+
+
 def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
     status, headers = exc.status_code, exc.response.headers
     ambiguous = OutcomeUnknown if sending else Retryable
@@ -159,7 +173,9 @@ def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
     if sending and status in (400, 404) and (param == "previous_response_id" or _FORGOTTEN.search(text)):
         code, status = THREAD_FORGOTTEN, 400
     if status == 429 and retry_after is None:
-        retry_after = _reset_of(headers)
+        retry_after = _reset_of(headers, text)
+    if sending and code == "DeploymentNotFound":
+        text = f"There is no deployment named {_asked_of(exc)}. {text}"
 
     def build(cls: type[BorderError], message: str = "") -> BorderError:
         return cls(
@@ -255,14 +271,27 @@ def _strings(value: object) -> Iterator[str]:
                 yield from _strings(item)
 
 
-def _reset_of(headers: Mapping[str, str]) -> float | None:
-    """Return the longest wait of x-ratelimit-reset-requests and -tokens ('6m0s', '120ms') in seconds."""
-    waits = []
-    for name in ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"):
-        parts = _RESET.findall(headers.get(name, ""))
-        if parts:
-            waits.append(sum(float(number) * _RESET_SECONDS[unit] for number, unit in parts))
-    return _clamp(max(waits)) if waits else None
+def _reset_of(headers: Mapping[str, str], message: str) -> float | None:
+    """Return the longest wait of the headers that say when a limit is reset, else the one in the message."""
+    # Azure has both ways of writing them (github.com/openai/openai-python/issues/937).
+    names = [f"x-{limit}-reset-{of}" for limit in _LIMITS for of in ("requests", "tokens")]
+    waits = [_wait_of(headers.get(name, "")) for name in names]
+    said = _RETRY_AFTER_WORDS.search(message)
+    in_words = _clamp(float(said[1])) if said else None
+    return max((wait for wait in waits if wait is not None), default=in_words)
+
+
+def _asked_of(exc: "openai.APIStatusError") -> str:
+    """Return the model that a refused create named."""
+    return repr(str(json.loads(exc.request.content).get("model")))
+
+
+def _wait_of(text: str) -> float | None:
+    """Return the seconds of a reset: '6m0s' or '120ms' at OpenAI, a bare number at Azure."""
+    seconds = _number(text)
+    if seconds is None and (parts := _RESET.findall(text)):
+        seconds = sum(float(number) * _RESET_SECONDS[unit] for number, unit in parts)
+    return None if seconds is None else _clamp(seconds)
 
 
 def _number(value: str | None) -> float | None:

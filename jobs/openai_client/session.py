@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from . import sdk
 from .endpoint import CONNECT_LIMIT, READ_LIMIT, Endpoint, connect, parse, time_limit, tls_context
-from .errors import BorderError, NotSent, OutcomeUnknown, Rejected, Retryable, classify, request_id_of
+from .errors import (
+    Blocked,
+    BorderError,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    Retryable,
+    classify,
+    request_id_of,
+    rest_of,
+)
+from .tokens import Tokens
 
 if TYPE_CHECKING:
     import openai
@@ -59,6 +70,7 @@ class Outcome[K]:
     input_tokens: int | None = None  # the exact count taken before a create
     error: BorderError | None = None
     elapsed: float = 0.0  # seconds of the request itself, without the wait for a free slot
+    rest: float | None = None  # seconds that a rate limit leaves no more requests after this one
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +111,8 @@ class Session[K]:
         self._done: queue.SimpleQueue[tuple[int, Outcome[K]]] = queue.SimpleQueue()
         self._running: dict[asyncio.Task[Outcome[K]], _Task[K]] = {}  # and the rest by the session's only
         self._clients: dict[Endpoint, openai.AsyncOpenAI] = {}
+        self._tokens: dict[tuple[str, ...], Tokens] = {}  # by the command that gives them
+        self._uncounted: set[Endpoint] = set()
         self._slots = asyncio.Semaphore(concurrency)
         self._stop = asyncio.Event()
 
@@ -146,7 +160,7 @@ class Session[K]:
         async def read(task: _Task[K]) -> Outcome[K]:
             raw = self._client(endpoint).responses.with_raw_response
             return await self._exchange(
-                task, raw.retrieve(response_id, timeout=time_limit(READ_LIMIT)), READ_LIMIT
+                task, lambda: raw.retrieve(response_id, timeout=time_limit(READ_LIMIT)), READ_LIMIT
             )
 
         self._begin(_Task(next(self._numbers), key, "retrieve", endpoint, read))
@@ -157,7 +171,7 @@ class Session[K]:
         async def ask(task: _Task[K]) -> Outcome[K]:
             raw = self._client(endpoint).responses.with_raw_response
             return await self._exchange(
-                task, raw.cancel(response_id, timeout=time_limit(READ_LIMIT)), READ_LIMIT
+                task, lambda: raw.cancel(response_id, timeout=time_limit(READ_LIMIT)), READ_LIMIT
             )
 
         self._begin(_Task(next(self._numbers), key, "cancel", endpoint, ask))
@@ -211,6 +225,8 @@ class Session[K]:
         await self._ended(None)
         for client in self._clients.values():
             await client.close()
+        for tokens in self._tokens.values():
+            await tokens.close()
         # Threads of the resolver: one that hangs in a dead DNS must not hold the worker up.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._loop.shutdown_default_executor(), CONNECT_LIMIT)
@@ -224,6 +240,9 @@ class Session[K]:
         async with self._slots:
             task.began = time.monotonic()
             try:
+                if tokens := self._tokens_of(task.endpoint):
+                    # Before the time limit of any request, and before a byte of a create.
+                    await tokens.get()
                 return await task.work(task)
             except Exception as exc:
                 error = classify(exc, sending=task.is_posting)
@@ -261,7 +280,7 @@ class Session[K]:
                 f"The body is no JSON in UTF-8 ({type(exc).__name__}).", code="unsendable"
             ) from None
         if count:
-            task.input_tokens = await _count(client, body)
+            task.input_tokens = await self._count(task.endpoint, body)
         if task.input_tokens is not None and bound is not None and task.input_tokens > bound:
             message = f"The input has {task.input_tokens} tokens, more than the {bound} that were held."
             raise Rejected(message, code="input_over_bound")
@@ -270,7 +289,9 @@ class Session[K]:
         raw = client.responses.with_raw_response
         task.began, task.is_posting = time.monotonic(), True
         outcome = await self._exchange(
-            task, raw.create(**named, extra_body=extra or None, timeout=time_limit(SEND_LIMIT)), SEND_LIMIT
+            task,
+            lambda: raw.create(**named, extra_body=extra or None, timeout=time_limit(SEND_LIMIT)),
+            SEND_LIMIT,
         )
         if self._on_created and outcome.body:
             try:
@@ -279,19 +300,62 @@ class Session[K]:
                 logger.error("A new response could not be put on record (%s).", type(exc).__name__)
         return outcome
 
-    async def _exchange(self, task: _Task[K], request: Awaitable[_Answer], limit: float) -> Outcome[K]:
+    async def _count(self, endpoint: Endpoint, body: dict[str, Any]) -> int | None:
+        if endpoint in self._uncounted:
+            return None
+        count = self._client(endpoint).responses.input_tokens.with_raw_response.count
+        fields = {name: value for name, value in body.items() if name in _COUNTED}
+        try:
+            async with asyncio.timeout(READ_LIMIT):
+                answer = await self._signed_in(
+                    endpoint, lambda: count(**fields, timeout=time_limit(READ_LIMIT))
+                )
+        except (sdk.openai.AuthenticationError, Blocked):
+            raise
+        except Exception as exc:
+            if isinstance(exc.__cause__, (sdk.httpx2.ConnectError, sdk.httpx2.ConnectTimeout)):
+                raise
+            is_absent = isinstance(exc, sdk.openai.APIStatusError) and exc.status_code in (404, 405, 501)
+            if is_absent and endpoint.kind != "openai":
+                # It has no such count; asking once more for each job would only use up its limits.
+                self._uncounted.add(endpoint)
+            # A timeout proves nothing: a body of 30 MB takes longer than this on a slow uplink.
+            return None
+        tokens = (parse(answer.content) or {}).get("input_tokens")
+        return tokens if type(tokens) is int and tokens >= 0 else None
+
+    async def _signed_in(self, endpoint: Endpoint, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask once, and again with a new token where a token is refused: then nothing was accepted."""
+        try:
+            return await ask()
+        except sdk.openai.AuthenticationError as exc:
+            refused = exc.request.headers.get("authorization", "").removeprefix("Bearer ")
+            tokens = self._tokens_of(endpoint)
+            if tokens is None or not await tokens.renew(refused):
+                raise
+        return await ask()
+
+    async def _exchange(
+        self, task: _Task[K], ask: Callable[[], Awaitable[_Answer]], limit: float
+    ) -> Outcome[K]:
         async with asyncio.timeout(limit):
-            answer = await request
+            answer = await self._signed_in(task.endpoint, ask)
         body, request_id = parse(answer.content), request_id_of(answer.headers)
         if body is None or not _is_response(body):
             ambiguous = OutcomeUnknown if task.is_posting else Retryable
             raise ambiguous("The answer is no Response with an id.", code="garbage", request_id=request_id)
-        return _outcome(task, body=body, raw=answer.content, request_id=request_id)
+        return _outcome(
+            task, body=body, raw=answer.content, request_id=request_id, rest=rest_of(answer.headers)
+        )
 
     def _client(self, endpoint: Endpoint) -> "openai.AsyncOpenAI":
         if endpoint not in self._clients:
-            self._clients[endpoint] = connect(endpoint, self._tls)
+            self._clients[endpoint] = connect(endpoint, self._tls, self._tokens_of(endpoint))
         return self._clients[endpoint]
+
+    def _tokens_of(self, endpoint: Endpoint) -> Tokens | None:
+        command = endpoint.token_command
+        return self._tokens.setdefault(command, Tokens(command)) if command else None
 
 
 def _outcome[K](
@@ -300,6 +364,7 @@ def _outcome[K](
     body: dict[str, Any] | None = None,
     raw: bytes = b"",
     request_id: str = "",
+    rest: float | None = None,
     error: BorderError | None = None,
 ) -> Outcome[K]:
     if error is not None:
@@ -308,7 +373,7 @@ def _outcome[K](
         error.__context__ = None
         request_id = error.request_id
     elapsed = time.monotonic() - task.began if task.began else 0.0
-    return Outcome(task.key, task.act, body, raw, request_id, task.input_tokens, error, elapsed)
+    return Outcome(task.key, task.act, body, raw, request_id, task.input_tokens, error, elapsed, rest)
 
 
 def _is_response(body: dict[str, Any]) -> bool:
@@ -320,21 +385,3 @@ def _is_response(body: dict[str, Any]) -> bool:
         and response_id.isascii()
         and response_id.isprintable()
     )
-
-
-async def _count(client: "openai.AsyncOpenAI", body: dict[str, Any]) -> int | None:
-    fields = {name: value for name, value in body.items() if name in _COUNTED}
-    try:
-        async with asyncio.timeout(READ_LIMIT):
-            answer = await client.responses.input_tokens.with_raw_response.count(
-                **fields, timeout=time_limit(READ_LIMIT)
-            )
-    except sdk.openai.AuthenticationError:
-        raise
-    except Exception as exc:
-        if isinstance(exc.__cause__, (sdk.httpx2.ConnectError, sdk.httpx2.ConnectTimeout)):
-            raise
-        # A timeout proves nothing: a body of 30 MB takes longer than this on a slow uplink.
-        return None
-    tokens = (parse(answer.content) or {}).get("input_tokens")
-    return tokens if type(tokens) is int and tokens >= 0 else None

@@ -3,6 +3,8 @@
     python -m jobs.sandbox --port N --data FILE.sqlite3 [--host 127.0.0.1] [--speed 60] [--today YYYY-MM-DD]
         [--webhook-url URL --webhook-secret whsec_BASE64] [--webhook-fault drop|duplicate|reorder|delay:N]
 
+Address and secret of the webhook are also read from SANDBOX_WEBHOOK_URL and SANDBOX_WEBHOOK_SECRET.
+
 It imports nothing of the dashboard. It prints `ready http://HOST:PORT/v1` when it listens (port 0 takes a
 free one) and ends within a second of SIGTERM. What it accepted is committed before the answer leaves; the
 state of a response is computed from the time, so a restart changes nothing. `--speed` makes durations

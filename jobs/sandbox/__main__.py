@@ -6,6 +6,7 @@ import base64
 import binascii
 import logging
 import math
+import os
 import sqlite3
 import sys
 from datetime import date
@@ -49,8 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--speed", type=_speed, default=DEFAULT_SPEED, help="1 to 1000 times the real clock (default 60)"
     )
-    parser.add_argument("--webhook-url")
-    parser.add_argument("--webhook-secret", type=_secret, default="", metavar="whsec_BASE64")
+    # By default from the environment: command lines can be read by everyone on the machine.
+    parser.add_argument("--webhook-url", default=os.environ.get("SANDBOX_WEBHOOK_URL"))
+    parser.add_argument(
+        "--webhook-secret",
+        type=_secret,
+        default=os.environ.get("SANDBOX_WEBHOOK_SECRET", ""),
+        metavar="whsec_BASE64",
+    )
     parser.add_argument(
         "--webhook-fault",
         type=check_webhook_fault,

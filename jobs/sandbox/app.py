@@ -40,6 +40,13 @@ def make(server: Server) -> web.Application:
             web.post("/sandbox/reset", control.reset),
             web.get("/sandbox/log", control.log),
             web.get("/sandbox/stats", control.stats),
+            web.get("/openai/v1/responses/{id}", responses.retrieve),
+            web.post("/openai/v1/responses", responses.create),
+            web.post("/openai/v1/responses/input_tokens", responses.no_count),
+            web.post("/openai/v1/responses/{id}/cancel", responses.cancel),
+            web.delete("/openai/v1/responses/{id}", responses.delete),
+            web.get("/openai/v1/responses/{id}/input_items", responses.input_items),
+            web.get("/openai/v1/models", account.list_models),
         ]
     )
     app.cleanup_ctx.append(_deliver_events)

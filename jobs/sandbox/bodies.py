@@ -32,7 +32,7 @@ def _response(record: Record, state: State) -> dict[str, Any]:
         "max_output_tokens": asked.get("max_output_tokens"),
         "max_tool_calls": asked.get("max_tool_calls"),
         "metadata": asked.get("metadata") or {},
-        "model": plan.model,
+        "model": asked.get("sandbox_deployment") or plan.model,
         "output": plan.output if state.has_output else [],
         "parallel_tool_calls": asked.get("parallel_tool_calls") is not False,
         "previous_response_id": asked.get("previous_response_id"),

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from jobs.sandbox import ask as asks
-from jobs.sandbox import bill, bodies, directives, errors, files, life, tokens
+from jobs.sandbox import azure, bill, bodies, directives, errors, files, life, tokens
 from jobs.sandbox.ask import Ask
 from jobs.sandbox.directives import Directives
 from jobs.sandbox.server import SERVER, Server, answer, body_of, cut, key_id, key_of
@@ -24,6 +24,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     """Accept a response: commit, then answer; or refuse, reset, mangle or hang as a directive says."""
     server = request.app[SERVER]
     body = await body_of(request)
+    is_azure, deployment = azure.is_asked(request), body.get("model")
     digest = asks.prompt_hash(body)
     wishes = directives.read(asks.texts(body)).on_post(server.store.posts_of(digest) + 1)
 
@@ -43,8 +44,11 @@ async def create(request: web.Request) -> web.StreamResponse:
                 code=wishes.code,
                 retry_after=wishes.retry_after,
             )
+        if is_azure:
+            body = azure.model_of(body)
+            azure.check_outputs(body)
         ask = asks.check(body, server.calendar_day())
-        chain = _chain(server, body, ask.items)
+        chain = _chain(server, body, ask.items, forgets_calls=is_azure)
         count = _input_tokens(ask.items, body, chain, wishes)
         if count > ask.model.context_window:
             if body.get("truncation") != "auto":
@@ -58,7 +62,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     except errors.Refused as error:
         refused(str(error.status))
         raise
-    record = _accept(server, request, ask, wishes, count, digest)
+    record = _accept(server, request, ask, wishes, count, digest, deployment if is_azure else None)
     return await _answer_post(request, record, wishes, is_background=ask.background)
 
 
@@ -135,6 +139,11 @@ async def count_input(request: web.Request) -> web.StreamResponse:
     return answer({"object": "response.input_tokens", "input_tokens": count})
 
 
+async def no_count(request: web.Request) -> web.StreamResponse:
+    """Refuse to count, where nothing says that it can be done."""
+    raise errors.unknown_url(request.method, request.path)
+
+
 def _find(server: Server, response_id: str) -> Record:
     record = server.store.get(response_id)
     if (
@@ -157,8 +166,14 @@ def _input_tokens(items: list[dict[str, Any]], body: dict[str, Any], chain: int,
     return tokens.of_request(items, body, chain)
 
 
-def _chain(server: Server, body: dict[str, Any], items: list[dict[str, Any]]) -> int:
-    """Return the tokens of the earlier turns, having checked that calls and their outputs match."""
+def _chain(
+    server: Server, body: dict[str, Any], items: list[dict[str, Any]], *, forgets_calls: bool = False
+) -> int:
+    """Return the tokens of the earlier turns, having checked that calls and their outputs match.
+
+    Azure forgets the calls of a background response though it shows them
+    (github.com/microsoft/agent-framework/issues/7538).
+    """
     previous_id = body.get("previous_response_id")
     previous = server.store.get(previous_id) if previous_id else None
     if previous_id and (previous is None or previous.request.get("store") is False):
@@ -176,6 +191,8 @@ def _chain(server: Server, body: dict[str, Any], items: list[dict[str, Any]]) ->
             raise errors.bad_request(
                 f"No approval request found with id {item.get('approval_request_id')}.", param="input"
             )
+    if forgets_calls and previous and previous.request.get("background"):
+        calls = [item["call_id"] for item in items if item.get("type") == "function_call"]
     for call in calls:
         if call not in outputs:
             raise errors.bad_request(f"No tool output found for function call {call}.", param="input")
@@ -192,7 +209,13 @@ def _chain(server: Server, body: dict[str, Any], items: list[dict[str, Any]]) ->
 
 
 def _accept(
-    server: Server, request: web.Request, ask: Ask, wishes: Directives, count: int, digest: str
+    server: Server,
+    request: web.Request,
+    ask: Ask,
+    wishes: Directives,
+    count: int,
+    digest: str,
+    deployment: str | None,
 ) -> Record:
     now = time.time()
     tail = secrets.token_hex(24)
@@ -206,7 +229,8 @@ def _accept(
         prompt_hash=digest,
         # The effort is not always in the body; a poll must not look the model up again.
         request={key: value for key, value in ask.body.items() if key != "input"}
-        | {"sandbox_effort": ask.effort, "sandbox_files": files.listed(ask.items)},
+        | {"sandbox_effort": ask.effort, "sandbox_files": files.listed(ask.items)}
+        | ({"sandbox_deployment": deployment} if deployment else {}),
         plan=plan,
     )
     items = [
@@ -242,7 +266,9 @@ def _accept(
             ends_at += plan.then_completes_after or 0.0
         if not plan.cancels_itself or plan.then_completes_after is not None:
             events.append(_event(server, record, plan.status, ends_at))
-    server.store.accept(record, items, billed, events if server.sender.url else [])
+    # Azure sends no webhooks.
+    is_told = server.sender.url and not deployment
+    server.store.accept(record, items, billed, events if is_told else [])
     server.sender.wake()
     return record
 
@@ -273,7 +299,8 @@ def _cancel(server: Server, record: Record, now: float) -> None:
         ),
         counts_from=counts_from,
     )
-    server.store.cancel(record, at=now, billed=billed, events=events if server.sender.url else [])
+    is_told = server.sender.url and "sandbox_deployment" not in record.request
+    server.store.cancel(record, at=now, billed=billed, events=events if is_told else [])
     server.sender.wake()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from jobs.sandbox import errors
+from jobs.sandbox import azure, errors
 from jobs.sandbox.errors import Refused
 from jobs.sandbox.store import Store
 from jobs.sandbox.webhooks import Sender
@@ -45,6 +45,8 @@ class Faults:
     retry_after: str | None = None
     post_delay: float = 0.0
     get_delay: float = 0.0
+    remaining_requests: int | None = None
+    reset_requests: str = "6ms"
 
 
 @dataclass(slots=True)
@@ -91,12 +93,14 @@ class Server:
 
 
 def key_of(request: web.Request) -> str:
-    """Return the bearer key.
+    """Return the bearer key, or Azure's key in a header of its own.
 
     Raises:
         Refused: 401 when it is missing, or begins with `sk-bad`.
     """
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if azure.is_asked(request) and "api-key" in request.headers:
+        scheme, key = "bearer", request.headers["api-key"]
     key = key.strip()
     if scheme.lower() != "bearer" or not key or key.startswith("sk-bad"):
         raise errors.invalid_key()
@@ -142,7 +146,7 @@ def answer(value: Any, status: int = 200) -> web.Response:
 @web.middleware
 async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass: count it, apply the global faults, check the key, turn errors into bodies."""
-    if not request.path.startswith("/v1/"):
+    if not request.path.startswith(("/v1/", azure.ROOT)):
         return await _handled(request, handler)
     server = request.app[SERVER]
     counters, faults = server.counters, server.faults
@@ -167,21 +171,23 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         counters.running -= 1
         counters.running_posts -= is_post
     headers = response.headers
-    headers["x-request-id"] = "req_" + secrets.token_hex(16)
+    name = "apim-request-id" if azure.is_asked(request) else "x-request-id"
+    headers[name] = "req_" + secrets.token_hex(16)
     headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
     headers["openai-version"] = "2020-10-01"
     headers["openai-organization"] = "org-practice"
     headers["x-ratelimit-limit-requests"] = str(LIMIT_REQUESTS)
     headers["x-ratelimit-limit-tokens"] = str(LIMIT_TOKENS)
-    headers["x-ratelimit-remaining-requests"] = str(LIMIT_REQUESTS - 1)
+    left = LIMIT_REQUESTS - 1 if faults.remaining_requests is None else faults.remaining_requests
+    headers["x-ratelimit-remaining-requests"] = str(left)
     headers["x-ratelimit-remaining-tokens"] = str(LIMIT_TOKENS)
-    headers["x-ratelimit-reset-requests"] = "6ms"
+    headers["x-ratelimit-reset-requests"] = faults.reset_requests
     headers["x-ratelimit-reset-tokens"] = "0s"
     return response
 
 
 def _kind(request: web.Request) -> str:
-    path = request.path
+    path = request.path.removeprefix("/openai")
     if not path.startswith("/v1/responses"):
         return "others"
     if request.method == "GET":
@@ -204,28 +210,28 @@ async def _handled(
                 raise errors.on_demand(word, model="unknown", code=None, retry_after=faults.retry_after)
         return await handler(request)
     except Refused as refused:
-        return _refusal(refused)
+        return _refusal(request, refused)
     except web.HTTPNotFound:
-        return _refusal(errors.unknown_url(request.method, request.path))
+        return _refusal(request, errors.unknown_url(request.method, request.path))
     except web.HTTPMethodNotAllowed:
-        return _refusal(
-            Refused(405, f"Not allowed to {request.method} on {request.path}.", code="method_not_supported")
-        )
+        message = f"Not allowed to {request.method} on {request.path}."
+        return _refusal(request, Refused(405, message, code="method_not_supported"))
     except web.HTTPRequestEntityTooLarge:
-        return _refusal(Refused(413, "The request is too large."))
+        return _refusal(request, Refused(413, "The request is too large."))
     except (ConnectionCut, web.HTTPException):
         raise
     except Exception as error:  # any bug here must look like one of the API's own
         # Neither message nor locals: both may hold a prompt.
         last = traceback.extract_tb(error.__traceback__)[-1]
         log.error("%s in %s line %s", type(error).__name__, last.name, last.lineno)
-        return _refusal(errors.server_error())
+        return _refusal(request, errors.server_error())
 
 
-def _refusal(refused: Refused) -> web.Response:
+def _refusal(request: web.Request, refused: Refused) -> web.Response:
     if refused.plain is not None:
         response = web.Response(text=refused.plain, status=refused.status, content_type="text/html")
     else:
-        response = answer(refused.body(), refused.status)
+        body = azure.error_of(refused) if azure.is_asked(request) else refused.body()
+        response = answer(body, refused.status)
     response.headers.update(refused.headers)
     return response

@@ -3,13 +3,14 @@
 from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
 from jobs.spend.audit import Finding, audit
 from jobs.spend.caps import open_periods, periods_now, set_cap
-from jobs.spend.settlement import held_for, is_charged, release_part, settle
+from jobs.spend.settlement import Part, held_for, is_charged, release_part, release_parts, settle
 from jobs.spend.tagging import retag
 
 __all__ = [
     "BudgetRefused",
     "Finding",
     "NoCap",
+    "Part",
     "admit",
     "audit",
     "held_for",
@@ -18,6 +19,7 @@ __all__ = [
     "periods_now",
     "record_refusal",
     "release_part",
+    "release_parts",
     "retag",
     "set_cap",
     "settle",

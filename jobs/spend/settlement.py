@@ -1,12 +1,15 @@
 """Settles an attempt: gives its hold back, books its charge, and moves the rollups, in one transaction."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import reduce
+from operator import or_
+from typing import cast
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 
 from jobs import pricing
 from jobs.models import Attempt, Basis, Budget, BudgetPeriod, EntryKind, Job, LedgerEntry, Price, User
@@ -55,17 +58,34 @@ def settle(
     before = account.spent
     if cost is not None:
         account.book(cost, basis=basis, usage=usage, price=price, reason=reason, actor=actor)
-    account.move_periods(held=-held, spent=account.spent - before)
+    _move_periods([_Movement(account, held=-held, spent=account.spent - before)])
     return held
 
 
 def release_part(attempt: Attempt, *, to: Decimal, reason: str) -> None:
     """Give back what is held above `to` USD, if anything is. Needs the caller's transaction."""
-    account = _Account.of(attempt)
-    surplus = account.held - pricing.quantise(to)
-    if surplus > ZERO:
-        account.write(EntryKind.RELEASE, -surplus, reason=reason)
-        account.move_periods(held=-surplus, spent=ZERO)
+    release_parts([Part(attempt, to, reason)])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is to be held for an attempt from now on, USD, and why."""
+
+    attempt: Attempt
+    to: Decimal
+    reason: str
+
+
+def release_parts(parts: Sequence[Part]) -> None:
+    """Give back what is held above each `to`, one part an attempt. Needs the caller's transaction."""
+    entries, movements = [], []
+    for part, account in zip(parts, _Account.of_all([part.attempt for part in parts]), strict=True):
+        surplus = account.held - pricing.quantise(part.to)
+        if surplus > ZERO:
+            entries.append(account.entry(EntryKind.RELEASE, -surplus, reason=part.reason))
+            movements.append(_Movement(account, held=-surplus))
+    LedgerEntry.objects.bulk_create(entries)
+    _move_periods(movements)
 
 
 @dataclass(slots=True)
@@ -80,15 +100,31 @@ class _Account:
 
     @classmethod
     def of(cls, attempt: Attempt) -> "_Account":
+        (account,) = cls.of_all([attempt])
+        return account
+
+    @classmethod
+    def of_all(cls, attempts: Sequence[Attempt]) -> list["_Account"]:
         if not connection.in_atomic_block:
             raise RuntimeError("money moves in the transaction that says why")
         lock_money_shared()
-        jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
-        job = jobs.get(pk=attempt.job_id)
-        rows = list(LedgerEntry.objects.filter(job=job).order_by("pk"))
+        ids = {attempt.job_id for attempt in attempts}
+        found = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
+        jobs = {job.pk: job for job in found.filter(pk__in=ids).order_by("pk")}
+        rows: dict[int, list[LedgerEntry]] = {pk: [] for pk in ids}
+        for row in LedgerEntry.objects.filter(job__in=ids).order_by("pk"):
+            rows[cast(int, row.job_id)].append(row)
+        return [cls._in(jobs[attempt.job_id], attempt, rows[attempt.job_id]) for attempt in attempts]
+
+    @classmethod
+    def _in(cls, job: Job, attempt: Attempt, rows: Sequence[LedgerEntry]) -> "_Account":
         mine = [row for row in rows if row.attempt_id == attempt.pk]
         others = (row.amount for row in rows if row.attempt_id != attempt.pk and row.kind in _SPENT)
         return cls(job, attempt, mine, {row.month for row in rows}, sum(others, ZERO))
+
+    @property
+    def budgets(self) -> QuerySet[Budget]:
+        return Budget.objects.applying_to(self.job.project, self.job.submitted_by_id, self.job.token_id)
 
     @property
     def hold(self) -> LedgerEntry:
@@ -157,41 +193,42 @@ class _Account:
         reason: str = "",
         actor: User | None = None,
     ) -> None:
-        hold = self.hold
-        self.rows.append(
-            LedgerEntry.objects.create(
-                kind=kind,
-                project_id=hold.project_id,
-                user_id=hold.user_id,
-                token_id=hold.token_id,
-                job=self.job,
-                attempt=self.attempt,
-                month=hold.month,
-                spent_on=hold.spent_on,
-                amount=amount,
-                **(tokens or {}),
-                basis=basis or "",
-                price=price,
-                actor=actor,
-                reason=reason[:600],
-                idempotency_key=f"{kind}:{self.attempt.pk}:{len(self.rows)}",
-            )
+        self.entry(kind, amount, basis=basis, tokens=tokens, price=price, reason=reason, actor=actor).save(
+            force_insert=True
         )
 
-    def move_periods(self, *, held: Decimal, spent: Decimal) -> None:
-        """Move every budget the rows count in, locked in order of month and id, as admission does.
-
-        The job's other attempts may be settled, or another one admitted, in the same transaction: of all
-        their months the earlier come first, so no two transactions can deadlock.
-        """
-        if held == ZERO and spent == ZERO:
-            return
-        job = self.job
-        budgets = Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id)
-        periods = BudgetPeriod.objects.filter(budget__in=budgets, month__in=self.months)
-        locked = periods.only("month").order_by("month", "budget_id").select_for_update(no_key=True)
-        counted = [period.pk for period in locked if period.month == self.hold.month]
-        BudgetPeriod.objects.filter(pk__in=counted).update(held=F("held") + held, spent=F("spent") + spent)
+    def entry(
+        self,
+        kind: EntryKind,
+        amount: Decimal,
+        *,
+        basis: Basis | None = None,
+        tokens: Mapping[str, int] | None = None,
+        price: Price | None = None,
+        reason: str = "",
+        actor: User | None = None,
+    ) -> LedgerEntry:
+        """Make the next row, which the caller saves."""
+        hold = self.hold
+        row = LedgerEntry(
+            kind=kind,
+            project_id=hold.project_id,
+            user_id=hold.user_id,
+            token_id=hold.token_id,
+            job=self.job,
+            attempt=self.attempt,
+            month=hold.month,
+            spent_on=hold.spent_on,
+            amount=amount,
+            **(tokens or {}),
+            basis=basis or "",
+            price=price,
+            actor=actor,
+            reason=reason[:600],
+            idempotency_key=f"{kind}:{self.attempt.pk}:{len(self.rows)}",
+        )
+        self.rows.append(row)
+        return row
 
     def _tokens_to(self, usage: Usage | None) -> dict[str, int]:
         """Return by how much each kind of tokens moves, so that what was booked follows the last usage."""
@@ -204,3 +241,50 @@ class _Account:
         self.attempt.cost = cost
         total = self.elsewhere + self.spent
         Job.objects.filter(pk=self.job.pk).update(cost=total, version=F("version") + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Movement:
+    """By how much the budgets of an account move, USD."""
+
+    account: _Account
+    held: Decimal = ZERO
+    spent: Decimal = ZERO
+
+    @property
+    def whose(self) -> tuple[int, int, int | None]:
+        """Project, person and token: what decides which budgets count."""
+        job = self.account.job
+        return job.project_id, job.submitted_by_id, job.token_id
+
+
+def _move_periods(movements: Sequence[_Movement]) -> None:
+    """Move every budget the rows count in, locked in order of month and id, as admission does.
+
+    A job's other attempts may be settled, or another one admitted, in the same transaction: of all their
+    months the earlier come first, so no two transactions can deadlock.
+    """
+    moved = [one for one in movements if one.held != ZERO or one.spent != ZERO]
+    if not moved:
+        return
+    budgets = {one.whose: one.account.budgets for one in moved}
+    months = set().union(*(one.account.months for one in moved))
+    counting = reduce(or_, (Q(budget__in=found) for found in budgets.values()))
+    periods = BudgetPeriod.objects.filter(counting, month__in=months).only("month", "budget_id")
+    locked = list(periods.order_by("month", "budget_id").select_for_update(no_key=True))
+    # Of one person's in one project all that were found count; else each has its own.
+    own = {
+        whose: set(found.values_list("pk", flat=True)) for whose, found in budgets.items() if len(budgets) > 1
+    }
+    sums: dict[int, tuple[Decimal, Decimal]] = {}
+    for one in moved:
+        for period in locked:
+            if period.month == one.account.hold.month and (not own or period.budget_id in own[one.whose]):
+                held, spent = sums.get(period.pk, (ZERO, ZERO))
+                sums[period.pk] = held + one.held, spent + one.spent
+    # Those that move alike in one statement, as all of one job do.
+    alike: dict[tuple[Decimal, Decimal], list[int]] = {}
+    for pk, amounts in sums.items():
+        alike.setdefault(amounts, []).append(pk)
+    for (held, spent), ids in alike.items():
+        BudgetPeriod.objects.filter(pk__in=ids).update(held=F("held") + held, spent=F("spent") + spent)

@@ -55,6 +55,11 @@ DECIDED = {
         "Its connection or its price has changed while it waited, so its ceiling would not hold. It was not "
         "sent and cost nothing. Run it again where its tools have a price, or without them.",
     ),
+    "files_refused": Cause(
+        "This job’s connection does not take its files",
+        "A call of its thread is answered with a file, and its project sends through another connection "
+        "since. It was not sent and cost nothing. Send the project through OpenAI, or ask in a new job.",
+    ),
     "stuck": Cause(
         "This job never ended",
         "A day after its deadline {api} still calls it unfinished. Its ceiling is booked. We go on looking "

@@ -12,8 +12,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobs import lifecycle
-from jobs.forms import ConnectionForm, PauseForm, RelieveForm
+from jobs.forms import ConnectionForm, PauseForm, RelieveForm, WebhookSecretForm
 from jobs.models import IN_FLIGHT, Connection, Job, KeySource, Project, Status
+from jobs.views.delivery_rows import Webhook
 from jobs.views.frame import fragment, operators_only, person_of
 from jobs.views.words import paused_because
 
@@ -53,8 +54,17 @@ class Row:
         return self.connection.key_source == KeySource.ENVIRONMENT
 
     @property
+    def is_key_a_token(self) -> bool:
+        return self.connection.key_source == KeySource.COMMAND
+
+    @property
     def has_key(self) -> bool:
-        return self.is_key_from_environment or bool(self.connection.key)
+        return self.connection.key_source != KeySource.STORED or bool(self.connection.key)
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Models that go by another name there, with that name."""
+        return sorted(self.connection.deployments.items())
 
     @property
     def waiting_at(self) -> str:
@@ -98,8 +108,12 @@ def connections(request: HttpRequest) -> HttpResponse:
         )
         for connection in found
     ]
-    is_any_open = any(connection.paused_at is None for connection in found)
-    return render(request, "connections.html", {"rows": rows, "is_any_open": is_any_open})
+    context = {
+        "rows": rows,
+        "is_any_open": any(connection.paused_at is None for connection in found),
+        "everything": next((row for row in rows if row.connection.is_paused_with_all), None),
+    }
+    return render(request, "connections.html", context)
 
 
 @sensitive_post_parameters("new_key")
@@ -132,7 +146,7 @@ def connection(request: HttpRequest, pk: int) -> HttpResponse:
                 request, f"{kept} is saved without a key: the one it had was for another address."
             )
         return redirect("connections")
-    context = {"form": form, "row": Row(found)}
+    context = {"form": form, "row": Row(found), "webhook": Webhook(found, WebhookSecretForm())}
     return render(request, "connection.html", context, status=422 if form.is_bound else 200)
 
 
@@ -167,9 +181,21 @@ def pause(request: HttpRequest, pk: int) -> HttpResponse:
 @operators_only
 def pause_all(request: HttpRequest) -> HttpResponse:
     """Send nothing more at all."""
-    if lifecycle.pause_all(_reason(request) or "everything is paused", by=person_of(request)):
+    if lifecycle.pause_all(_reason(request), by=person_of(request)):
         messages.info(request, "Everything is paused. Jobs already sent are still followed.")
-    return redirect("connections")
+    return _back(request)
+
+
+@require_POST
+@operators_only
+def resume_all(request: HttpRequest) -> HttpResponse:
+    """Go on sending through what was paused with everything."""
+    if resumed := lifecycle.resume_all(by=person_of(request)):
+        left = Connection.objects.paused().count()
+        noun = "connection goes on" if resumed == 1 else "connections go on"
+        stay = f" {left} that paused otherwise stay{'s' * (left == 1)} paused." if left else ""
+        messages.success(request, f"{resumed} {noun}. What waited is being sent.{stay}")
+    return _back(request)
 
 
 @require_POST
@@ -199,6 +225,11 @@ def relieve(request: HttpRequest, pk: int) -> HttpResponse:
 def _takes_over(other: Connection, paused: Connection) -> bool:
     is_other = other.pk != paused.pk and other.is_practice == paused.is_practice
     return is_other and other.paused_at is None and Row(other).has_key
+
+
+def _back(request: HttpRequest) -> HttpResponse:
+    """Lead back to the page with the switch: it is on the connections page and in the admin console."""
+    return redirect("admin:index" if request.POST.get("from") == "console" else "connections")
 
 
 def _reason(request: HttpRequest) -> str:

@@ -47,6 +47,7 @@ class SeenProject(NamedTuple):
     paused_at: dt.datetime | None
     paused_reason: str
     paused_by_id: int | None
+    is_paused_with_all: bool
     default_model: str | None
     shutdown_date: dt.date | None
     successor: str | None
@@ -84,11 +85,12 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A paused connection; `url` is where an operator resumes it."""
+    """A paused connection, or everything; `url` is where an operator resumes it."""
 
     name: str
     reason: str
     url: str
+    link: str = "See the connection"
 
 
 class Frame:
@@ -152,8 +154,14 @@ class Frame:
 
     @cached_property
     def paused(self) -> list[Paused]:
+        """What is paused: everything, where the switch for all has left none open, and single connections."""
         url = reverse("connections") if self.user.is_superuser else ""
-        return [Paused(found.name, paused_because(found), url) for found in self._paused]
+        found, first = self._paused, []
+        switched = [one for one in found if one.is_paused_with_all]
+        if switched and all(project.paused_at is not None for project in self._seen):
+            found = [one for one in found if not one.is_paused_with_all]
+            first = [Paused("Everything", paused_because(switched[0]), url, "See the connections")]
+        return first + [Paused(one.name, paused_because(one), url) for one in found]
 
     @property
     def pauses(self) -> str:
@@ -197,6 +205,7 @@ class Frame:
                 paused_at=project.paused_at,
                 paused_reason=project.paused_reason,
                 paused_by_id=project.paused_by_id,
+                is_paused_with_all=project.is_paused_with_all,
             )
             for pk, project in paused.items()
         ]
@@ -310,6 +319,7 @@ def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
         "connection__paused_at",
         "connection__paused_reason",
         "connection__paused_by",
+        "connection__is_paused_with_all",
         "default_model",
         "default_model__shutdown_date",
         "default_model__successor__name",

@@ -18,6 +18,7 @@ from jobs.models import (
     LedgerEntry,
     Scope,
     Status,
+    turns,
 )
 from jobs.models.job_queries import MOST_AHEAD
 from jobs.pricing import Usage
@@ -118,7 +119,10 @@ def _on_its_way(story: Story, attempt: Attempt) -> dict[str, Any]:
     if job.status == Status.WAITING:
         ahead: int = getattr(job, "ahead", 0) or 0
         found |= {"ahead": ahead, "ahead_words": f"{ahead:,}{'+' if ahead >= MOST_AHEAD else ''}"}
-        found["is_full"] = (getattr(job, "slots_in_use", 0) or 0) >= job.project.connection.max_in_flight
+        connection = job.project.connection
+        # Some of the last slots may be kept for projects that have none (`turns.kept_slots`).
+        in_use, kept = getattr(job, "slots_in_use", 0) or 0, turns.most_kept(connection.max_in_flight)
+        found["is_full"] = in_use >= connection.max_in_flight - kept
     if job.is_in_flight:
         found["stop"] = stop_of(job, attempt, held_by(story.rows, attempt), now)
     if pace.is_slow and story.may_rerun and hasattr(job, "prompt"):
@@ -162,6 +166,7 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     project = by_scope.get(Scope.PROJECT)
     return {
         "attempt": doubtful,
+        "listens": doubtful.connection.takes_webhooks and doubtful.connection.has_webhook_secret,
         "doubt": causes.doubt_of(doubtful, story.api),
         "since": since,
         "after": (since - doubtful.sent_at).total_seconds() if doubtful.sent_at else 0,

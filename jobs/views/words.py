@@ -22,6 +22,7 @@ FAILURES = {
     "assumed_paid": "Counted as paid",
     "context_length_exceeded": "Too long for the model",
     "model_not_found": "The API does not know the model",
+    "DeploymentNotFound": "There is no deployment of the model",
 }
 PAUSES = {
     "account_deactivated": "the account is deactivated",
@@ -41,6 +42,10 @@ PAUSES = {
     "project_spend_limit_exceeded": "the API project’s spending limit is reached",
     "responses_unknown": "several responses are unknown there, as after a change of key or address",
     "http_401": "the key was refused",
+    "401": "the key was refused",
+    "PermissionDenied": "its identity has no leave to do this there",
+    "token_address": "its address is none of Azure, so no token is sent to it",
+    "token_command": "PONDER_AZURE_TOKEN_COMMAND gave no token",
 }
 
 

@@ -14,7 +14,7 @@ from tests.browser.looks import complaints, look_at
 from tests.factories import a_person
 from tests.jobs.views.states import a_job
 
-pytestmark = pytest.mark.looks
+pytestmark = [pytest.mark.looks, pytest.mark.thorough]
 ESSAY = (Path(__file__).parents[2] / "jobs/sandbox/answers/2-primes.md").read_text()
 LONG = "A_title_that_never_breaks_because_it_is_one_word_of_a_formula_" * 2
 

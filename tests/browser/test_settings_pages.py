@@ -1,12 +1,14 @@
 """Settings, members, sign-in and error pages: all of them fit every width, and everyone can read them."""
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Connection, Invitation, Project, Secret
+from jobs.models.connections import make_webhook_secret
 from tests.browser.conftest import Browse
 from tests.browser.looks import complaints
 from tests.factories import a_person, a_project, a_spec
@@ -40,6 +42,14 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
     lifecycle.pause(project.connection_id, "insufficient_quota: You exceeded your current quota.")
     Invitation.objects.make("eve@example.com", project=project, role=Role.VIEWER, by=mira)
     project.change_role(long, Role.APPROVER, by=mira)
+    hooked = Connection.objects.create(name="OpenAI", base_url="https://api.openai.com/v1")
+    for _ in range(2):
+        lifecycle.set_webhook_secret(hooked.pk, make_webhook_secret(), by=ana)
+    for kind in ("response.completed", "response.a_word_that_nobody_has_ever_heard_before"):
+        news = lifecycle.Announcement(f"wh_{kind}", kind, f"resp_{'0' * 48}", timezone.now())
+        lifecycle.receive(hooked.pk, news)
+        lifecycle.receive(hooked.pk, news)
+    lifecycle.refuse(hooked.pk, "No matching signature found")
 
     found = look(browse(), {"forgot": "/login/forgot/", "join": "/join/"})
     manager = browse(mira)
@@ -63,6 +73,8 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
         {
             "connections": "/settings/connections/",
             "connection": f"/settings/connections/{other.pk}/",
+            "webhook": f"/settings/connections/{hooked.pk}/",
+            "deliveries": "/settings/webhooks/",
             "people": "/settings/people/",
             "status": "/settings/status/",
             "guide": "/help/operations/",

@@ -55,6 +55,7 @@ from jobs.models import (
     Tally,
     User,
     Verdict,
+    WebhookDelivery,
     Workspace,
 )
 from jobs.models.trail import note
@@ -119,6 +120,9 @@ def world(operator: User, project: Project) -> Job:
     Notice.objects.create(job=job, connection=connection, kind="overrun", message="Cost more than was held.")
     PumpLease.objects.create(kind="send", instance="here")
     Installation.objects.create(instance="here", host="ada", version="1")
+    WebhookDelivery.objects.create(
+        connection=connection, webhook_id="wh_1", response_id="resp_9", state="done"
+    )
     ApiToken.objects.create(name="night", project=project, user=operator, prefix="pk_1", digest="d1g357" * 8)
     SignInLink.objects.make_for(operator)
     SignInFailure.objects.create(key="5a1t" * 8)
@@ -488,6 +492,16 @@ def test_a_new_webhook_secret_keeps_the_one_before_it(client: Client, world: Job
     connection.refresh_from_db()
     assert connection.webhook_secret.reveal() == "whsec_bmV3"
     assert connection.previous_webhook_secret.reveal() == WEBHOOK_SECRET
+    shown = client.get(page(Connection, "change", connection.pk)).content.decode()
+    assert connection.webhook_path in shown
+    assert "0s after its event" not in shown
+    assert "UTC, – after its event" in shown
+    client.post(
+        page(Connection, "change", connection.pk),
+        connection_form(connection, drop_previous_webhook_secret="on"),
+    )
+    connection.refresh_from_db()
+    assert connection.reveal_webhook_secrets() == ["whsec_bmV3"]
 
 
 @pytest.mark.parametrize(

@@ -340,6 +340,13 @@ CASES: dict[tuple[type[BorderError], type[BorderError]], list[tuple[str, Any, st
         ("refused key", api(401, code="invalid_api_key"), "invalid_api_key"),
         ("refused key, no body", (401, NO_BODY, {}), "http_401"),
         ("no money, as other makes say it", api(402, type=None), "http_402"),
+        ("Azure: a refused key", (401, {"error": {"code": "401", "message": "Access denied"}}, {}), "401"),
+        (
+            "Azure: no role",
+            (401, {"error": {"code": "PermissionDenied", "message": "x"}}, {}),
+            "PermissionDenied",
+        ),
+        ("Azure: a token", (401, {"statusCode": 401, "message": "Access token is missing"}, {}), "http_401"),
         ("wrong method: wrong address", (405, NO_BODY, {}), "http_405"),
         ("wrong method, in OpenAI's words", api(405, code="no"), "no"),
         ("a proxy wants a password", (407, NO_BODY, {}), "http_407"),
@@ -365,6 +372,11 @@ CASES: dict[tuple[type[BorderError], type[BorderError]], list[tuple[str, Any, st
     ],
     (Rejected, Rejected): [
         ("content refused", api(400, code="unsupported_value"), "unsupported_value"),
+        (
+            "Azure's filter of content",
+            (400, {"error": {"code": "content_filter", "message": "Filtered", "param": "prompt"}}, {}),
+            "content_filter",
+        ),
         ("content refused by a server of another make", (422, {"detail": "x"}, {}), "http_422"),
         ("too large for a proxy", (413, NO_BODY, {}), "http_413"),
         ("a code that is no word is not repeated", api(400, code="a b\n"), "invalid_request_error"),
@@ -379,7 +391,11 @@ CASES: dict[tuple[type[BorderError], type[BorderError]], list[tuple[str, Any, st
     ],
     (Rejected, NotFound): [
         ("the model is gone", api(404, code="model_not_found"), "model_not_found"),
-        ("Azure's deployment is gone", api(404, code="DeploymentNotFound"), "DeploymentNotFound"),
+        (
+            "Azure's deployment is gone",
+            (404, {"error": {"code": "DeploymentNotFound", "message": "It does not exist."}}, {}),
+            "DeploymentNotFound",
+        ),
         ("the model, by its parameter", api(404, param="model", code="gone"), "gone"),
         ("the model, by the text", api(404, "The model `o9` does not exist", code="gone"), "gone"),
         ("another thing the job names is gone", api(404, "No file", code="gone"), "gone"),
@@ -480,6 +496,8 @@ def http_date(seconds: float) -> str:
         ({"x-ratelimit-reset-requests": "120ms", "x-ratelimit-reset-tokens": "6m1s"}, 361),
         ({"x-ratelimit-reset-requests": "1h0m0s", "x-ratelimit-reset-tokens": "?"}, 3600),
         ({"x-ratelimit-reset-tokens": "2d"}, 3600),
+        ({"x-ratelimit-reset-requests": "27"}, 27),
+        ({"x-rate-limit-reset-tokens": "55", "x-ratelimit-reset-requests": "-1"}, 55),
         ({"x-ratelimit-reset-tokens": "6m1s", "retry-after": "2"}, 2),
     ],
 )
@@ -489,6 +507,52 @@ def test_the_wait_a_rate_limit_asks_for(
     exc = raised(api(429, headers=headers), sending=True)
     monkeypatch.setattr(errors.time, "time", lambda: NOW)
     assert classify(exc, sending=True).retry_after == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "expected"),
+    [
+        ("Your requests have exceeded the token rate limit. Please retry after 45 seconds.", {}, 45),
+        ("Please retry after 86400 seconds.", {}, 3600),
+        ("Please retry after 45 seconds.", {"retry-after": "2"}, 2),
+        ("Please retry after 45 seconds.", {"x-ratelimit-reset-tokens": "7"}, 7),
+        ("Please retry after lunch.", {}, None),
+    ],
+)
+def test_azure_may_say_in_words_how_long_to_wait(
+    message: str, headers: dict[str, str], expected: float | None
+) -> None:
+    exc = raised((429, {"error": {"code": "429", "message": message}}, headers), sending=True)
+    error = classify(exc, sending=True)
+    assert isinstance(error, Retryable)
+    assert (error.code, error.retry_after) == ("429", expected)
+
+
+def test_a_deployment_that_is_not_there_is_named() -> None:
+    body = {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}
+    error = classify(raised((404, body, {}), sending=True), sending=True)
+    assert error.message == "There is no deployment named 'o3-pro'. The API deployment does not exist."
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"x-ratelimit-remaining-requests": "-1", "x-ratelimit-reset-requests": "0"}, None),
+        ({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "20s"}, None),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}, 20),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "27"}, 27),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6h"}, 60),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "soon"}, None),
+        ({"x-ratelimit-remaining-requests": "0"}, None),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-requests": "20s"}, None),
+    ],
+)
+def test_an_answer_that_took_the_last_request_says_for_how_long(
+    wire: Wire, at: Endpoint, headers: dict[str, str], expected: float | None
+) -> None:
+    wire.replies["/v1/responses"] = wire.replies["/v1/responses/resp_1"] = Reply(headers=headers)
+    assert [send(at).rest, read(at).rest] == [expected, expected]
 
 
 @pytest.mark.parametrize("status", [302, 404, 405, 500])

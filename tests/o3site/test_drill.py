@@ -111,6 +111,7 @@ def test_charges_of_another_basis_stand_beside_their_bill(job: Job) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.thorough
 def test_a_short_drill_loses_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "drill", *SHORT],

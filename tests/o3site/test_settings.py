@@ -59,6 +59,7 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Read:
         ({"PONDER_LOG": "xml"}, "PONDER_LOG must be plain or json."),
         ({"PONDER_LOG_LEVEL": "all"}, "PONDER_LOG_LEVEL must be warning or info."),
         ({"PONDER_METRICS_TOKEN": "short"}, "PONDER_METRICS_TOKEN must be at least 32 random characters."),
+        ({"PONDER_AZURE_TOKEN_COMMAND": "az 'account"}, "PONDER_AZURE_TOKEN_COMMAND must be a command;"),
         ({"PONDER_MAIL": "mail.example.com"}, "PONDER_MAIL must be smtp://"),
         ({"PONDER_MAIL": "smtp://mail.example.com/inbox"}, "PONDER_MAIL must be smtp://"),
         ({"PONDER_MAIL": "smtp://mail.example.com:port"}, "PONDER_MAIL must be smtp://"),
@@ -149,7 +150,9 @@ def test_good_values_arrive_typed(read: Read) -> None:
         OPENAI_API_KEY="sk-1",
         OPENAI_BASE_URL="https://eu.api.openai.com/v1/",
         OPENAI_WEBHOOK_SECRET="whsec_c2VjcmV0",
+        PONDER_AZURE_TOKEN_COMMAND="az account --query 'a b'",
     )
+    assert found["PONDER_AZURE_TOKEN_COMMAND"] == ("az", "account", "--query", "a b")
     assert found["PONDER_TODAY"] == date(2027, 3, 1)
     assert found["OPENAI_BASE_URL"] == "https://eu.api.openai.com/v1"
 

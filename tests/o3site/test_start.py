@@ -218,6 +218,7 @@ def test_ctrl_c_while_it_prepares_leaves_one_line_and_no_process() -> None:
         assert not (home / "postgres" / "data" / "postmaster.pid").exists()
 
 
+@pytest.mark.thorough
 def test_it_outlives_kills_and_practises_on_beside_a_key_until_ctrl_c(ponder: Ponder) -> None:
     ponder.await_beat()
     ponder.of_kind("ponder-web")[0].kill()

@@ -25,7 +25,7 @@ from tests.factories import a_person, a_project, a_spec
 from tests.sandbox_process import SandboxProcess
 from tests.whole import Whole
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.cluster]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.cluster, pytest.mark.thorough]
 
 pytest_plugins = ["tests.fixtures"]
 SPENT = EntryKind.CHARGE, EntryKind.ADJUST

@@ -33,7 +33,7 @@ from tests.cluster_process import ROOT, environment
 from tests.factories import a_project, a_spec
 from tests.sandbox_process import SandboxProcess
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 KINDS = "commit", "step", "fsync"
 SPENT = EntryKind.CHARGE, EntryKind.ADJUST

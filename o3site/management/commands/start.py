@@ -26,6 +26,7 @@ PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
 # Pumps give up on a create after 60 s: past 65 none can still be answered.
 SENDS_SECONDS = 65.0
 NOT_FOR_CHILDREN = ("DJANGO_", "GRANIAN_", "Q_CLUSTER_")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WEB_LOGGERS = {"_granian": {"handlers": ["console"], "propagate": False}}
 SECRETS = ("OPENAI_", "PONDER_KEYS", "PONDER_MAIL", "PONDER_METRICS_TOKEN", "SECRET_KEY", "DATABASE_URL")
 
@@ -144,8 +145,24 @@ def _bring_up(
         settings.STOP_FILE.unlink(missing_ok=True)
     for part in ("workers", "sandbox"):
         if part in parts and not supervisor.is_stopping:
+            if part == "sandbox" and "web" in parts:
+                _tell_webhook(children[part], host, port)
             supervisor.add(children[part])
     return not supervisor.is_stopping
+
+
+def _tell_webhook(sandbox: Child, host: str, port: int) -> None:
+    """Tell the sandbox where to announce its ends; in its environment, for anybody can read a command line.
+
+    The web server knows itself by the names of loopback: where it listens on none, polls have to do.
+    """
+    target = _within(host)
+    webhook = first_start.practice_webhook() if target in LOOPBACK else None
+    if webhook:
+        path, secret = webhook
+        address = f"http://{_bracketed(target)}:{port}{path}"
+        told = {"SANDBOX_WEBHOOK_URL": address, "SANDBOX_WEBHOOK_SECRET": secret}
+        sandbox.environment = {**sandbox.environment, **told}
 
 
 def _announce(parts: Collection[str], host: str, port: int, sandbox: int, token: str) -> None:
@@ -374,8 +391,7 @@ def _locked(parts: Collection[str], *, exits: bool = True) -> Iterator[None]:
 
 def _answers(host: str, port: int) -> bool:
     """Say whether /healthz answers there."""
-    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a comparison)
-    web = http.client.HTTPConnection(target, port, timeout=5)
+    web = http.client.HTTPConnection(_within(host), port, timeout=5)
     try:
         web.request("GET", "/healthz", headers={"Host": "localhost"})
         return web.getresponse().status == 200
@@ -383,6 +399,11 @@ def _answers(host: str, port: int) -> bool:
         return False
     finally:
         web.close()
+
+
+def _within(host: str) -> str:
+    """Return where on this machine one reaches what listens on a host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a comparison)
 
 
 def _bracketed(host: str) -> str:

@@ -15,7 +15,18 @@ from pytest_django import DjangoAssertNumQueries
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.health.samples import scrape
-from jobs.models import Attempt, Connection, Counted, Installation, Job, Project, Status, Tally, User
+from jobs.models import (
+    Attempt,
+    Connection,
+    Counted,
+    Installation,
+    Job,
+    Project,
+    Status,
+    Tally,
+    User,
+    WebhookDelivery,
+)
 from jobs.models import tally as tallies
 from jobs.openai_client import NotFound, OutcomeUnknown, Retryable
 from tests.factories import a_project
@@ -185,6 +196,21 @@ def test_ages_and_pauses(submit: Submit, api: FakeApi) -> None:  # noqa: F811
     assert 0 < found["ponder_database_connections"] < found["ponder_database_connections_limit"]
 
 
+def test_a_webhook_is_timed_from_its_event(project: Project) -> None:  # noqa: F811
+    now = timezone.now()
+    for seconds, state in ((90, "done"), (7, "done"), (500, "refused")):
+        WebhookDelivery.objects.create(
+            connection=project.connection,
+            webhook_id=f"wh_{seconds}",
+            state=state,
+            event_at=now - dt.timedelta(seconds=seconds),
+            received_at=now,
+        )
+    found = samples()
+    assert found["ponder_webhook_lag_seconds practice"] == 7
+    assert found["ponder_webhook_age_seconds practice"] < 5
+
+
 def test_an_unconfirmed_job_is_a_number(submit: Submit, api: FakeApi) -> None:  # noqa: F811
     submit()
     api.replies.append(OutcomeUnknown("Broke.", code="connection_lost"))
@@ -200,12 +226,12 @@ def test_a_scrape_takes_the_same_queries_whatever_there_is(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     samples()
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         samples()
     for status in (Status.IN_PROGRESS, Status.UNCONFIRMED, Status.COMPLETED, Status.FAILED):
         a_job(project, person, status)
         Tally.objects.add(Counted.END, project.connection_id, status)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         samples()
 
 

@@ -11,6 +11,7 @@ from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, openai_client, tasks
+from jobs.lifecycle import sending
 from jobs.lifecycle.connections import endpoint_of
 from jobs.models import Connection, KeySource, Project, Secret, User
 from jobs.openai_client import Blocked
@@ -149,6 +150,26 @@ def test_only_addresses_that_people_typed_are_guarded(
     assert endpoint_of(Connection.objects.get()).is_guarded is is_guarded
 
 
+def test_a_token_is_taken_from_the_command_and_shown_to_azure_only(
+    connection: Connection, settings: Settings
+) -> None:
+    at_azure = "https://ours.openai.azure.com/openai/v1"
+    Connection.objects.update(
+        key_source=KeySource.COMMAND, kind="azure", base_url=at_azure, is_practice=False
+    )
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    found = endpoint_of(Connection.objects.get())
+    assert (found.token_command, found.key, found.is_guarded) == (("az", "account"), "", True)
+    settings.PONDER_AZURE_TOKEN_COMMAND = ()
+    with pytest.raises(Blocked, match="no_key: PONDER_AZURE_TOKEN_COMMAND is not set"):
+        endpoint_of(Connection.objects.get())
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    for elsewhere in ("https://a.example/v1", at_azure.replace("https", "http"), "https://x.azure.com/v1"):
+        Connection.objects.update(base_url=elsewhere)
+        with pytest.raises(Blocked, match="token_address"):
+            endpoint_of(Connection.objects.get())
+
+
 def said() -> list[str]:
     return list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True))
 
@@ -169,6 +190,21 @@ def test_everything_is_paused_at_once(connection: Connection, person: User) -> N
     assert lifecycle.pause_all("fire drill", by=person) == 1
     assert lifecycle.pause_all("fire drill", by=person) == 0
     assert not Connection.objects.open().exists()
+    assert Connection.objects.paused_with_all().get().name == "other"
+
+
+def test_everything_is_resumed_but_what_was_paused_otherwise(connection: Connection, person: User) -> None:
+    by_hand = Connection.objects.create(name="by hand", base_url="https://a.example/v1")
+    one_by_one = Connection.objects.create(name="one by one", base_url="https://b.example/v1")
+    lifecycle.pause(by_hand.pk, "moving", by=person)
+    lifecycle.pause_all("fire drill", by=person)
+    assert lifecycle.resume(one_by_one.pk, by=person)
+    lifecycle.pause(one_by_one.pk, "insufficient_quota: No.")
+    OrmQ.objects.all().delete()
+    assert lifecycle.resume_all(by=person) == 1
+    assert rung() == [("jobs.tasks.send_due", ())]
+    assert set(Connection.objects.paused()) == {by_hand, one_by_one}
+    assert lifecycle.resume_all(by=person) == 0
 
 
 def test_the_projects_of_a_paused_connection_go_on_through_another(
@@ -194,4 +230,11 @@ def test_practice_never_goes_on_through_a_real_connection(project: Project, pers
 
 
 def test_nothing_of_a_test_takes_longer_than_a_page_waits() -> None:
-    assert dt.timedelta(seconds=openai_client.endpoint.READ_LIMIT) < lifecycle.TEST_PATIENCE
+    longest = openai_client.endpoint.READ_LIMIT + openai_client.tokens.TIME_LIMIT
+    assert dt.timedelta(seconds=longest) < lifecycle.TEST_PATIENCE
+
+
+def test_a_send_is_over_before_its_lease_is() -> None:
+    border = openai_client.session
+    longest = openai_client.tokens.TIME_LIMIT + border.READ_LIMIT + border.SEND_LIMIT
+    assert dt.timedelta(seconds=longest) < sending.LEASE

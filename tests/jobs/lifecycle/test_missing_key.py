@@ -186,3 +186,26 @@ def test_it_resumes_nothing_that_paused_otherwise(
     settings.OPENAI_API_KEY = KEY
     lifecycle.wake()
     assert the_connection().paused_at is not None
+
+
+def test_an_installation_without_the_token_command_leaves_its_jobs_to_the_others(
+    api: FakeApi, submit: Submit, settings: Settings
+) -> None:
+    Connection.objects.update(
+        key_source=KeySource.COMMAND, kind="azure", base_url="https://ours.openai.azure.com/openai/v1"
+    )
+    settings.OPENAI_API_KEY = KEY
+    job = submit()
+    api.run("send")
+    assert (job_status(job), api.posts) == (Status.WAITING, [])
+    overdue_by(minutes=2)
+    lifecycle.wake()
+    assert the_connection().paused_reason.startswith("no_key: PONDER_AZURE_TOKEN_COMMAND is not set")
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    lifecycle.wake()
+    assert the_connection().paused_at is None
+    api.run("send")
+    assert job_status(job) == Status.QUEUED
+    settings.PONDER_AZURE_TOKEN_COMMAND = ()
+    api.run("poll")
+    assert api.gets == []

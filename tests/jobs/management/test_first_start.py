@@ -9,7 +9,19 @@ from pytest_django.fixtures import Settings
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.management import first_start
-from jobs.models import Budget, Connection, Job, KeySource, Project, PumpLease, SignInLink, Status, User
+from jobs.models import (
+    Budget,
+    Connection,
+    Job,
+    KeySource,
+    Project,
+    PumpLease,
+    Secret,
+    SignInLink,
+    Status,
+    User,
+)
+from jobs.models.connections import is_webhook_secret
 from tests.factories import PASSWORD, a_person, a_project, a_spec
 
 pytestmark = pytest.mark.django_db
@@ -127,3 +139,40 @@ def test_a_job_for_real_money_needs_no_sandbox() -> None:
     mira = a_person()
     lifecycle.submit(a_spec(a_project(is_practice=False, members={mira: Role.SUBMITTER}), mira))
     assert not first_start.needs_sandbox()
+
+
+def test_an_address_of_azure_in_the_environment_is_spoken_to_as_azure(settings: Settings) -> None:
+    settings.OPENAI_API_KEY, settings.PONDER_TODAY = KEY, None
+    settings.OPENAI_BASE_URL = "https://ours.openai.azure.com/openai/v1"
+    first_start.prepare(sandbox_base_url=HERE)
+    made = Connection.objects.get(key_source=KeySource.ENVIRONMENT)
+    assert (made.name, made.kind, made.base_url) == ("Azure", "azure", settings.OPENAI_BASE_URL)
+    settings.OPENAI_BASE_URL = "https://proxy.example.com/v1"
+    first_start.prepare(sandbox_base_url=HERE)
+    made.refresh_from_db()
+    assert (made.name, made.kind) == ("Azure", "openai")
+
+
+def test_the_first_start_makes_a_webhook_secret_for_practice_and_keeps_it() -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    found = first_start.practice_webhook()
+    assert found is not None
+    assert found == (f"/webhooks/openai/{practice().webhook_slug}/", practice().webhook_secret.reveal())
+    assert is_webhook_secret(found[1])
+    first_start.prepare(sandbox_base_url=HERE)
+    assert first_start.practice_webhook() == found
+
+
+def test_practice_whose_webhook_secret_cannot_be_read_any_more_gets_another() -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    Connection.objects.update(webhook_secret=Secret("of lost keys"))
+    assert first_start.practice_webhook() is None
+    first_start.prepare(sandbox_base_url=HERE)
+    assert first_start.practice_webhook() is not None
+
+
+def test_another_installations_sandbox_is_told_no_webhook_by_us(settings: Settings) -> None:
+    first_start.prepare(sandbox_base_url=HERE)
+    settings.INSTANCE = "of the second"
+    first_start.prepare(sandbox_base_url=ELSEWHERE)
+    assert first_start.practice_webhook() is None

@@ -308,19 +308,63 @@ def test_what_waits_can_go_through_another_connection(
     assert Project.objects.get(slug="busy").connection == real
 
 
-def test_everything_is_paused_with_one_button(
+def test_everything_is_paused_and_resumed_with_one_switch(
     client: Client, project: Project, operator: User, real: Connection
 ) -> None:
-    assert "Pause all" in page(client)
-    text = client.post("/settings/connections/pause/", follow=True).content.decode()
-    assert "Everything is paused." in text
+    lifecycle.pause(real.pk, "insufficient_quota: No.")
+    assert "Pause everything" in page(client)
+    assert "Resume everything" not in page(client)
+    told = {"reason": "Fire drill."}
+    text = client.post("/settings/connections/pause/", told, follow=True).content.decode()
+    assert "Everything is paused. Jobs already sent are still followed." in text
+    assert "Everything was paused by Ana at" in text
     assert "Paused by Ana at" in text
-    assert not Connection.objects.filter(paused_at=None).exists()
-    assert "Pause all" not in page(client)
-    assert (
-        "Everything is paused"
-        not in client.post("/settings/connections/pause/", follow=True).content.decode()
-    )
+    assert "Pause everything" not in text
+    for path in ("/settings/connections/", "/projects/"):
+        notice = client.get(path).content.decode()
+        assert "<b>Everything is paused: Fire drill.</b>" in notice
+        assert "<b>Azure is paused: " not in notice, "no project that is seen uses it"
+    text = client.post("/settings/connections/resume/", follow=True).content.decode()
+    assert "1 connection goes on. What waited is being sent. 1 that paused otherwise stays paused." in text
+    assert "Everything" not in client.get("/projects/").content.decode()
+    assert not Connection.objects.get(pk=project.connection_id).paused_at
+    assert Connection.objects.get(pk=real.pk).paused_at
+    assert said(project.connection) == ["Resumed", "Paused with everything: Fire drill."]
+    assert "goes on" not in client.post("/settings/connections/resume/", follow=True).content.decode()
+
+
+def test_the_switch_is_in_the_admin_console_too(client: Client, project: Project, operator: User) -> None:
+    User.objects.filter(pk=operator.pk).update(is_staff=True)
+    assert "Pause everything" in client.get("/admin/").content.decode()
+    answer = client.post("/settings/connections/pause/", {"from": "console"})
+    assert answer["Location"] == "/admin/"
+    text = client.get("/admin/").content.decode()
+    assert "Resume everything" in text
+    assert "Pause everything" not in text
+    assert client.post("/settings/connections/resume/", {"from": "console"})["Location"] == "/admin/"
+    assert not Connection.objects.exclude(paused_at=None).exists()
+
+
+def test_the_switch_is_for_operators_and_takes_a_post(client: Client, project: Project) -> None:
+    ana = a_person("ana@example.com", is_superuser=True)
+    lifecycle.pause_all("", by=ana)
+    client.force_login(a_person())
+    for act in ("pause", "resume"):
+        assert client.get(f"/settings/connections/{act}/").status_code == 405
+    assert client.post("/settings/connections/resume/").status_code == 404
+    assert Connection.objects.get().paused_at is not None
+
+
+def test_what_is_added_while_everything_is_paused_begins_paused(
+    client: Client, project: Project, operator: User
+) -> None:
+    lifecycle.pause_all("Fire drill", by=operator)
+    client.post("/settings/connections/new/", NEW)
+    made = Connection.objects.get(name="OpenAI")
+    assert (made.paused_reason, made.paused_by, made.is_paused_with_all) == ("Fire drill", operator, True)
+    lifecycle.resume_all(by=operator)
+    made.refresh_from_db()
+    assert made.paused_at is None
 
 
 def test_a_pause_of_another_day_is_said_with_its_day(
@@ -335,3 +379,107 @@ def test_a_connection_that_nobody_uses_leads_to_a_project_on_it(
     client: Client, operator: User, real: Connection
 ) -> None:
     assert f"/projects/new/?connection={real.pk}" in page(client)
+
+
+AZURE = NEW | {"name": "Azure", "kind": "azure", "base_url": "https://ours.openai.azure.com/openai/v1"}
+TOKEN = {"key_source": "command", "new_key": ""}
+
+
+def test_models_may_go_by_other_names_there(client: Client, operator: User, real: Connection) -> None:
+    path = f"/settings/connections/{real.pk}/"
+    wanted = AZURE | {"deployments": "\n o3-pro =  think-hard \n\no3=o3\n"}
+    client.post(path, wanted)
+    real.refresh_from_db()
+    assert real.deployments == {"o3-pro": "think-hard"}
+    assert "Names there: none → o3-pro = think-hard" in said(real)[0]
+    assert "o3-pro = think-hard" in page(client)
+    assert "o3-pro = think-hard</textarea>" in client.get(path).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "sentence"),
+    [
+        ("azure", "o3-pro", "“o3-pro” is not a line such as"),
+        ("azure", "o3-pro =", "is not a line such as"),
+        ("azure", "o3-pro = think hard", "is not a line such as"),
+        ("azure", "o3-pro = think/hard", "“think/hard” is no name of a deployment"),
+        ("azure", f"o3-pro = {'x' * 65}", "is no name of a deployment"),
+        ("azure", "gone-1 = x", "There is no model “gone-1” in the catalogue."),
+        ("azure", "o3-pro = x\no3-pro = y", "o3-pro has two names here."),
+        ("azure", "o3-pro = x\no3 = x", "“x” would be both o3 and o3-pro, which cost differently."),
+        ("azure", "o3-pro = o3", "“o3” would be both o3 and o3-pro"),
+        ("openai", "o3-pro = x", "At OpenAI models go by their own names."),
+    ],
+)
+def test_a_name_is_one_models(
+    client: Client, operator: User, project: Project, kind: str, names: str, sentence: str
+) -> None:
+    answer = client.post("/settings/connections/new/", AZURE | {"kind": kind, "deployments": names})
+    assert answer.status_code == 422
+    assert sentence in answer.content.decode()
+
+
+def test_two_models_may_swap_their_names_and_a_server_has_names_of_its_own(
+    client: Client, operator: User, project: Project
+) -> None:
+    wanted = AZURE | {"kind": "compatible", "deployments": "o3 = o3-pro\no3-pro = org/o3:70b"}
+    client.post("/settings/connections/new/", wanted)
+    made = Connection.objects.get(name="Azure")
+    assert made.deployments == {"o3": "o3-pro", "o3-pro": "org/o3:70b"}
+
+
+def test_a_token_is_offered_only_where_its_command_is_set(
+    client: Client, operator: User, real: Connection, settings: Settings
+) -> None:
+    assert "key_source" not in client.get("/settings/connections/new/").content.decode()
+    assert client.post("/settings/connections/new/", AZURE | TOKEN).status_code == 422
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    assert "An Entra token" in client.get("/settings/connections/new/").content.decode()
+    assert client.post("/settings/connections/new/", AZURE | TOKEN | {"name": "Entra"}).status_code == 302
+    made = Connection.objects.get(name="Entra")
+    assert (made.key_source, bool(made.key)) == (KeySource.COMMAND, False)
+    text = page(client)
+    assert "An Entra token" in text
+    assert "No key" not in text
+    # It stays one, and can become one with a key, also where the command is gone.
+    settings.PONDER_AZURE_TOKEN_COMMAND = ()
+    path = f"/settings/connections/{made.pk}/"
+    kept = AZURE | {"name": "Entra"}
+    assert client.post(path, kept | TOKEN).status_code == 302
+    made.refresh_from_db()
+    assert made.key_source == KeySource.COMMAND
+    assert client.post(path, kept | {"key_source": "stored"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.key_source, made.reveal_key()) == (KeySource.STORED, "sk-canary-0123456789")
+    token, key = "An Entra token, from the command that is set where Ponder runs", "A key, set here"
+    assert said(made)[0] == f"Signs in with: {token} → {key}; Key set"
+
+
+def test_whoever_takes_a_token_gives_up_the_key(
+    client: Client, operator: User, real: Connection, settings: Settings
+) -> None:
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    Connection.objects.filter(pk=real.pk).update(kind="azure", base_url=AZURE["base_url"])
+    client.post(f"/settings/connections/{real.pk}/", AZURE | TOKEN)
+    real.refresh_from_db()
+    assert (real.key_source, bool(real.key)) == (KeySource.COMMAND, False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"base_url": "https://ours.example.com/openai/v1"}, "Entra tokens are sent to Azure only"),
+        ({"base_url": "https://openai.azure.com.evil.example/v1"}, "Entra tokens are sent to Azure only"),
+        ({"base_url": "http://ours.openai.azure.com/openai/v1"}, "Entra tokens are sent to Azure only"),
+        ({"kind": "compatible"}, "Entra tokens are sent to Azure only"),
+        ({"new_key": "sk-1"}, "Leave this empty"),
+        ({"key_source": "environment"}, "Select a valid choice."),
+    ],
+)
+def test_a_token_is_shown_to_nobody_but_azure(
+    client: Client, operator: User, project: Project, settings: Settings, wrong: dict[str, str], sentence: str
+) -> None:
+    settings.PONDER_AZURE_TOKEN_COMMAND = ("az", "account")
+    answer = client.post("/settings/connections/new/", AZURE | TOKEN | wrong)
+    assert answer.status_code == 422
+    assert sentence in answer.content.decode()

@@ -99,6 +99,21 @@ def test_a_pause_by_hand_shows_its_reason() -> None:
     assert Frame(mira).paused[0].reason == "Moving to another account"
 
 
+def test_everything_is_paused_only_where_nothing_is_open() -> None:
+    ana = a_person(is_superuser=True)
+    for slug, is_practice in (("play", True), ("real", False)):
+        a_project(slug, is_practice=is_practice)
+    real = Connection.objects.get(name="real")
+    lifecycle.pause(real.pk, "invalid_api_key: No.")
+    lifecycle.pause_all("Fire drill", by=ana)
+    assert [(one.name, one.reason) for one in Frame(ana).paused] == [
+        ("Everything", "Fire drill"),
+        ("real", "the key was refused"),
+    ]
+    lifecycle.resume(real.pk)
+    assert [(one.name, one.link) for one in Frame(ana).paused] == [("practice", "See the connection")]
+
+
 def test_operators_hear_of_a_default_model_that_ends_within_two_weeks(settings: Any) -> None:
     ana, mira = a_person("ana@example.com", is_superuser=True), a_person()
     a_project(members={mira: Role.MANAGER})

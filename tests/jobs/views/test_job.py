@@ -32,6 +32,7 @@ from jobs.pricing import Usage, charge
 from jobs.rendering import RENDERER_VERSION
 from jobs.templatetags import ui
 from tests.factories import a_person
+from tests.hooks import with_secret
 from tests.jobs.views.states import DOWNLOAD, SAGE, USAGE, a_job
 
 pytestmark = pytest.mark.django_db
@@ -83,7 +84,7 @@ STATES: dict[str, tuple[Status, dict[str, Any], list[str]]] = {
     "waiting for a slot": (
         Status.WAITING,
         {"slots": 0},
-        ["Waiting for a slot", "0 of 0 in use.", "This one goes out next."],
+        ["Waiting for a slot", "0 of 0 in use.", "This one is next in its project."],
     ),
     "sending": (Status.SENDING, {}, ["Being sent", "on its way to the practice API"]),
     "queued": (
@@ -498,6 +499,18 @@ def decide(client: Client, job: Job, **data: str) -> str:
     return client.post(f"{job.get_absolute_url()}resolve/", data, follow=True).content.decode()
 
 
+def test_an_unconfirmed_job_says_whether_we_listen_for_its_event(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = doubtful(project, mira)
+    listening = "Listening for the practice API’s webhook"
+    assert listening not in signed_in.get(job.get_absolute_url()).content.decode()
+    with_secret(project.connection)
+    assert listening in signed_in.get(job.get_absolute_url()).content.decode()
+    Connection.objects.update(kind="azure")
+    assert "Listening for" not in signed_in.get(job.get_absolute_url()).content.decode()
+
+
 def test_waiting_on_changes_nothing(signed_in: Client, project: Project, mira: User) -> None:
     job = doubtful(project, mira)
     assert "Still waiting." in decide(signed_in, job, decision="wait")
@@ -700,13 +713,13 @@ def test_a_waiting_jobs_place_is_news_without_a_new_version(
     path = f"{a_job(project, mira, next_action_at=now + dt.timedelta(seconds=5)).get_absolute_url()}live/"
     first = signed_in.get(path)
     page = words_in(first.content.decode())
-    assert "1 of 1 in use. 2 jobs go out before this one. Nothing has been sent yet." in page
+    assert "1 of 1 in use. 2 jobs of this project go out before this one; projects take turns." in page
     assert "2 before it" in page
     with django_assert_max_num_queries(3):
         assert signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]}).status_code == 304
     Job.objects.filter(pk=before[0].pk).update(status=Status.SENDING)
     second = signed_in.get(path, headers={"HX-PTag": first["HX-PTag"]})
-    assert "1 job goes out before this one." in words_in(second.content.decode())
+    assert "1 job of this project goes out before this one;" in words_in(second.content.decode())
     Attempt.objects.filter(job=running).update(end_seen_at=now)
     third = signed_in.get(path, headers={"HX-PTag": second["HX-PTag"]})
     assert "In line to be sent" in words_in(third.content.decode())
