@@ -156,7 +156,8 @@ def webhooks() -> list[Heard]:
 
 def webhooks_waiting() -> dt.datetime | None:
     """Return since when the oldest delivery waits whose response is to be looked up."""
-    return WebhookDelivery.objects.order_by().aggregate(at=Min("next_look_at"))["at"]
+    found: dt.datetime | None = WebhookDelivery.objects.order_by().aggregate(at=Min("next_look_at"))["at"]
+    return found
 
 
 def webhook_refused_at() -> dt.datetime | None:
