@@ -60,7 +60,7 @@ class ConnectionForm(ModelForm):
     )
     key_source = forms.ChoiceField(label="Signs in with", choices=list(SOURCES.items()))
     deployments = forms.CharField(
-        label="Names there",
+        label="Deployments",
         max_length=10_000,
         required=False,
         help_text="For Azure and servers of your own: one a line, a model and its deployment’s name, as in "
@@ -87,6 +87,7 @@ class ConnectionForm(ModelForm):
         source = instance.key_source if instance else KeySource.STORED
         if not (settings.PONDER_AZURE_TOKEN_COMMAND or source == KeySource.COMMAND):
             del self.fields["key_source"]
+            self.fields["new_key"].required = instance is None
         if instance is not None:
             self.fields["new_key"].label = "New key" if instance.key else "Key"
             self.initial.update(key_source=source, deployments=_as_lines(instance.deployments))
@@ -164,7 +165,7 @@ class ConnectionForm(ModelForm):
     def _check_key(self, found: dict[str, Any]) -> None:
         """Refuse a token anywhere but at Azure, which alone may see it, and a key where it is of no use."""
         if found.get("key_source") != KeySource.COMMAND:
-            if self.instance.pk is None and "new_key" in found and not found["new_key"]:
+            if self.instance.pk is None and found.get("new_key") == "":
                 self.add_error("new_key", self.fields["new_key"].error_messages["required"])
             return
         if found.get("new_key"):

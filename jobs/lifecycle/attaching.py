@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, prefetch_related_objects
 
 from jobs import attachments
 from jobs.models import Attachment, Given, Job, JobAttachment, ModelSpec, Project, User
@@ -119,7 +119,9 @@ def input_of(job: Job, items: Iterable[Mapping[str, Any]], text: str) -> list[di
     Files stand before the text: what is asked about them changes, and what comes first can be cached.
     """
     parts: dict[str, list[dict[str, Any]]] = {}
-    for row in JobAttachment.objects.filter(job=job).select_related("attachment"):
+    # Unless a claim has, for all of its jobs.
+    prefetch_related_objects([job], "jobattachment_set__attachment")
+    for row in job.jobattachment_set.all():
         parts.setdefault(row.call_key, []).append(_part(row))
     beside = parts.pop("", [])
     answers = [

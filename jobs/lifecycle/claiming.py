@@ -93,7 +93,8 @@ def _claim_on(
         planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
         bodies: list[tuple[Attempt, dict[str, Any]]] = []
         unsendable: list[tuple[Attempt, Rejected]] = []
-        for attempt in planned.select_related("price", "job__prompt", "job__previous", "job__model"):
+        planned = planned.select_related("price", "job__prompt", "job__previous", "job__model")
+        for attempt in planned.prefetch_related("job__jobattachment_set__attachment"):
             try:
                 bodies.append((attempt, _body(attempt, connection)))
             except Rejected as refusal:

@@ -1,4 +1,4 @@
-"""Names there: a model is asked for as its deployment, and what answers under that name is no surprise."""
+"""Deployments: a model is asked for as its deployment, and what answers under that name is no surprise."""
 
 import pytest
 

@@ -391,7 +391,7 @@ def test_models_may_go_by_other_names_there(client: Client, operator: User, real
     client.post(path, wanted)
     real.refresh_from_db()
     assert real.deployments == {"o3-pro": "think-hard"}
-    assert "Names there: none → o3-pro = think-hard" in said(real)[0]
+    assert "Deployments: none → o3-pro = think-hard" in said(real)[0]
     assert "o3-pro = think-hard" in page(client)
     assert "o3-pro = think-hard</textarea>" in client.get(path).content.decode()
 
