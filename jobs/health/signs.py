@@ -223,11 +223,8 @@ def _unsettled(now: dt.datetime) -> Sign:
 
 
 def _webhooks(now: dt.datetime) -> Sign:
-    heard, since, refused_at = (
-        questions.webhooks(),
-        questions.webhooks_waiting(),
-        questions.webhook_refused_at(),
-    )
+    heard, since = questions.webhooks(), questions.webhooks_waiting()
+    refused_at = questions.webhook_refused_at()
     worst = max(heard, key=lambda one: one.lag, default=None)
     last = max((one.received_at for one in heard), default=None)
     word = ""
@@ -265,7 +262,7 @@ def _paused(paused: list[Any]) -> Sign:
     return Sign(
         name,
         str(len(paused)),
-        f"{first.name}: {first.paused_reason or 'by hand'}, {waits}{others}",
+        f"{first.name}: {first.paused_reason.rstrip('. ') or 'by hand'}, {waits}{others}",
         topic,
         limit="alarm at 1",
         word="Paused",
