@@ -1,6 +1,7 @@
 """The functions that Django-Q2's workers run; each is safe to run twice or late."""
 
 from jobs import lifecycle, notify
+from jobs.models import Tally
 
 
 def send_due() -> None:
@@ -19,14 +20,16 @@ def render_due() -> None:
 
 
 def watchdog() -> None:
-    """Ring for overdue work that no pump is doing."""
+    """Ring for overdue work that no pump is doing, and add up what was counted."""
     lifecycle.wake()
+    Tally.objects.fold()
 
 
 def sweep() -> None:
-    """Delete the uploads of a day ago that no job was given, and the webhook deliveries of a month ago."""
+    """Forget old uploads that no job was given, old webhook deliveries, and machines that are gone."""
     lifecycle.forget_unused()
     lifecycle.forget_deliveries()
+    lifecycle.forget_silent()
 
 
 def test_connection(connection_id: int) -> None:

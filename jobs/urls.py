@@ -11,6 +11,8 @@ from jobs.views import (
     downloads,
     editors,
     export,
+    guides,
+    health,
     job,
     jobs,
     join,
@@ -30,6 +32,8 @@ from jobs.views import webhooks as webhook_pages
 
 urlpatterns: list[URLPattern] = [
     path("", jobs.home, name="home"),
+    path("healthz", health.healthz, name="healthz"),
+    path("metrics", health.metrics, name="metrics"),
     path("webhooks/openai/<slug:slug>/", webhooks.openai, name="webhook"),
     # A redirect to the address with the slash would count as a failure.
     path("webhooks/openai/<slug:slug>", webhooks.openai),
@@ -93,8 +97,10 @@ urlpatterns: list[URLPattern] = [
         name="invitation_withdraw",
     ),
     path("help/models/", models_help.models_help, name="models_help"),
+    path("help/<slug:name>/", guides.guide, name="guide"),
     path("budget/", budget.budget, name="budget"),
     path("settings/", settings.settings, name="settings"),
+    path("settings/status/", health.status, name="status"),
     path("settings/profile/", profile.profile, name="profile"),
     path("settings/password/", profile.password, name="password"),
     path("settings/models/", settings.models, name="models"),

@@ -64,6 +64,7 @@ def ring() -> None:
 def stamp() -> None:
     """Note that a worker of this instance ran a task just now, and ring for work that nobody is doing."""
     STAMP.touch()
+    lifecycle.note_beat()
     # A pump that was killed is replaced within a beat, not within the watchdog's minute.
     lifecycle.wake()
 

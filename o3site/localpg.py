@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -115,6 +116,19 @@ def runs(data_dir: Path) -> bool:
     except OSError:
         return not Path("/proc/self").exists()  # not Linux: nothing more is known
     return state not in "ZX"
+
+
+def program(name: str) -> str:
+    """Return where one of PostgreSQL's client programs is: the bundled one, else one on the path."""
+    try:
+        return str(_binary(name))
+    except Unavailable:
+        found = shutil.which(name)
+        if found is None:
+            raise Unavailable(
+                f"{name} is not there: install PostgreSQL's client programs, as new as the server or newer."
+            ) from None
+        return found
 
 
 def log_file(data_dir: Path) -> Path:

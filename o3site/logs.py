@@ -1,5 +1,7 @@
-"""Keep what people wrote out of logs and task rows: an error is told by its type and places alone."""
+"""Write log lines, and keep what people wrote out of them: an error is told by its type and places alone."""
 
+import datetime as dt
+import json
 import logging
 import re
 import traceback
@@ -8,6 +10,8 @@ from typing import Any
 
 FRAME = re.compile(r'  File "[^"\n]+", line \d+, in [\w<>.]+')
 TYPE = re.compile(r"[A-Za-z_][\w.]*")
+# What a record may say it is about, beside its message: names and ids, never content.
+ABOUT = ("job", "attempt", "connection")
 
 
 class Formatter(logging.Formatter):
@@ -28,6 +32,31 @@ class Formatter(logging.Formatter):
             lines = [*places, f"{type(error).__module__}.{type(error).__qualname__}", *lines]
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return "\n".join(lines)
+
+
+class JsonFormatter(Formatter):
+    """Formats each record as one line of JSON; `instance` names the installation that wrote it."""
+
+    def __init__(self, *, instance: str) -> None:
+        super().__init__()
+        self._instance = instance
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return time (UTC), level, logger and message, what it is about, and an error's type and places."""
+        found: dict[str, object] = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        found |= {name: getattr(record, name) for name in ABOUT if getattr(record, name, None) is not None}
+        if record.exc_info:
+            found["error"] = self.formatException(record.exc_info)
+        return json.dumps({**found, "instance": self._instance}, default=str)
+
+    def said(self, line: str) -> str:
+        """Return what `start` prints of its own, as one of these lines."""
+        return self.format(logging.LogRecord("ponder", logging.INFO, "", 0, line, None, None))
 
 
 def forget_words(*, task: dict[str, Any], **_: object) -> None:

@@ -40,6 +40,9 @@ def prepare_records(
     """
     if not settings.DATABASE_URL:
         localpg.start(settings.DATA_DIR)
+    # Ringing for overdue work, Django-Q closes a connection that may be closed, and our lock goes with it.
+    connection.close()
+    connection.settings_dict["CONN_MAX_AGE"] = None
     connection.ensure_connection()
     version = connection.cursor().connection.info.parameter_status("server_version")
     place = "in its own folder" if not settings.DATABASE_URL else "at DATABASE_URL"

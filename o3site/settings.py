@@ -22,8 +22,11 @@ KNOWN = {
     "PONDER_AZURE_TOKEN_COMMAND",
     "PONDER_DATA_DIR",
     "PONDER_KEYS",
+    "PONDER_LOG",
+    "PONDER_LOG_LEVEL",
     "PONDER_MAIL",
     "PONDER_MAIL_FROM",
+    "PONDER_METRICS_TOKEN",
     "PONDER_ROLE",
     "PONDER_TODAY",
     "PONDER_URL",
@@ -115,6 +118,14 @@ def switch(name: str) -> bool:
     if value not in {"0", "1"}:
         raise ImproperlyConfigured(f"{name} must be 1 or 0.")
     return value == "1"
+
+
+def choice(name: str, *words: str) -> str:
+    """Return a variable that holds one of a few words, the first where it is not set."""
+    value = environment(name) or words[0]
+    if value not in words:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(words)}.")
+    return value
 
 
 def command(name: str) -> tuple[str, ...]:
@@ -213,6 +224,12 @@ PONDER_URL = web_address("PONDER_URL", bare=True)
 PONDER_TODAY = day("PONDER_TODAY")
 PONDER_ALLOW_PRIVATE_ADDRESSES = switch("PONDER_ALLOW_PRIVATE_ADDRESSES")
 PONDER_AZURE_TOKEN_COMMAND = command("PONDER_AZURE_TOKEN_COMMAND")
+IS_LOG_JSON = choice("PONDER_LOG", "plain", "json") == "json"
+# At info there is a line for everything that happens to a job.
+LOG_LEVEL = choice("PONDER_LOG_LEVEL", "warning", "info").upper()
+PONDER_METRICS_TOKEN = visible("PONDER_METRICS_TOKEN")
+if PONDER_METRICS_TOKEN and len(PONDER_METRICS_TOKEN) < 32:
+    raise ImproperlyConfigured("PONDER_METRICS_TOKEN must be at least 32 random characters.")
 MAILERS = {"default": mailer("PONDER_MAIL")}
 IS_MAIL_SENT = bool(environment("PONDER_MAIL"))
 DEFAULT_FROM_EMAIL = environment("PONDER_MAIL_FROM") or "ponder@localhost"
@@ -244,6 +261,8 @@ JOURNAL_DIR = DATA_DIR / "journal"
 STOP_FILE = DATA_DIR / "run" / "stop"
 # While this file exists the web server answers 503: it has started before the records are what it knows.
 CLOSED_FILE = DATA_DIR / "run" / "closed"
+# While this file exists a restore has begun and is not done: nothing starts.
+RESTORING_FILE = DATA_DIR / "restoring"
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -377,11 +396,17 @@ LOGGING = {
             "()": "o3site.logs.Formatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "o3site.logs.JsonFormatter", "instance": INSTANCE},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "json" if IS_LOG_JSON else "plain"}
+    },
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
+        # Ours alone: what libraries say at INFO names addresses.
+        "jobs": {"level": LOG_LEVEL},
+        "o3site": {"level": LOG_LEVEL},
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
         # Refused with 400; a line for each would let anybody fill the log.

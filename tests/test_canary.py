@@ -103,6 +103,13 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
+def cluster(transactional_db: None) -> Iterator[ClusterProcess]:
+    """Run a cluster that logs all it can, in JSON; the web server's log stays plain text."""
+    with ClusterProcess({"PONDER_LOG": "json", "PONDER_LOG_LEVEL": "info"}) as process:
+        yield process
+
+
+@pytest.fixture
 def echo() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -136,6 +143,9 @@ def test_nothing_anyone_wrote_gets_out(
         upload(visitor, project, DOCUMENT)
         by_end = {end: send(visitor, project, end) for end in ENDS}
         await_that(lambda: all(job_of(by_end[end]).status in ends for end, (_, ends) in ENDS.items()))
+        # Pages that tell of everything there is.
+        told = [visitor.get(path) for path in ("/metrics", "/healthz", "/settings/status/")]
+        assert [page.status for page in told] == [200, 200, 200]
         errors += [visitor.get("/nowhere/"), visitor.post(f"/jobs/{by_end['completed']}/", {})]
         with Visitor(web.base_url) as stranger:
             errors.append(stranger.post("/jobs/new/", {"prompt": WORDS["prompt"]}))
@@ -145,6 +155,8 @@ def test_nothing_anyone_wrote_gets_out(
     ask_the_echo(echo, boss)
     break_the_final_transaction(project, boss)
     fail_with_content()
+    # Django-Q stores a failure first and logs it then.
+    await_that(lambda: "IntegrityError" in cluster.output)
     cluster.kill()
     lifecycle.submit(a_spec(project, boss, prompt=WORDS["prompt"], title=WORDS["title"]))
 
@@ -155,6 +167,7 @@ def test_nothing_anyone_wrote_gets_out(
         "what the sandbox and the tests printed": printed.out + printed.err,
         "the database server's log": server_log().read_text(errors="replace"),
         "the error pages": "".join(page.text for page in errors),
+        "what is said of how it does": "".join(page.text for page in told),
         "the queue": "".join(queue()),
         "the sessions": "".join(str(session.get_decoded()) for session in Session.objects.all()),
         **{f"the file {path}": path.read_text(errors="replace") for path in files()},
@@ -170,6 +183,11 @@ def test_nothing_anyone_wrote_gets_out(
     assert "IntegrityError" in places["the queue"]
     assert "ValueError" in places["the queue"]
     assert "Internal Server Error: /jobs/new/" in places["the web server's output"]
+    lines = [json.loads(line) for line in cluster.output.splitlines() if line.startswith("{")]
+    assert {"accepted", "put_off", "rejected", "unconfirmed", "completed", "paused"} <= {
+        line["message"] for line in lines
+    }
+    assert any("IntegrityError" in line.get("error", "") or "misread" in line["message"] for line in lines)
     assert any("journal" in place and "resp_" in text for place, text in places.items())
     assert Attempt.objects.filter(error_code="invalid_directive").exists()
     assert Event.objects.filter(kind="rejected", note__contains="[…]").exists()

@@ -58,6 +58,7 @@ MANAGERS_DO = "login lost no no no no go go"
 TABLE: dict[str, tuple[str, str]] = {
     "": ("login go go go go go go go", NOT_ASKED_SO),
     "healthz": (EVERYONE, NEVER_ASKED_SO),
+    "metrics": ("lost " * 7 + "ok", NEVER_ASKED_SO),
     "login/": ("ok go go go go go go go", "go go go go go go go go"),
     "login/forgot/": (EVERYONE, "go " * 8),
     "logout/": (NOT_ASKED_SO, "login go go go go go go go"),
@@ -74,6 +75,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "jobs/check/schema/": (NOT_WITHOUT_SESSION, "reload " + "ok " * 7),
     "jobs/check/tools/": (NOT_WITHOUT_SESSION, "reload " + "ok " * 7),
     "help/models/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "help/<slug:name>/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "attachments/": ("reload " + "method " * 7, "reload lost no ok ok ok ok ok"),
     "jobs/<str:short_id>/": (MEMBERS_READ, NOT_ASKED_SO),
     "jobs/<str:short_id>/attachments/<int:position>/": (MEMBERS_READ, NOT_ASKED_SO),
@@ -120,6 +122,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "projects/<slug:slug>/cap/": (NOT_ASKED_SO, "login lost no no no no go go"),
     "budget/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "settings/": ("login go go go go go go go", NOT_ASKED_SO),
+    "settings/status/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/profile/": (SIGNED_IN_READ, "login " + "wrong " * 7),
     "settings/password/": (NOT_ASKED_SO, "login " + "wrong " * 7),
     "settings/models/": (SIGNED_IN_READ, NOT_ASKED_SO),
@@ -195,6 +198,7 @@ RECORDS: dict[str, str] = {
     "jobs.price": "a",
     "jobs.project": "ac",
     "jobs.prompt": "",
+    "jobs.installation": "d",
     "jobs.pumplease": "",
     "jobs.rawresponse": "",
     "jobs.refusal": "",
@@ -226,7 +230,7 @@ class World:
     def paths(self, route: str) -> list[str]:
         """Return the addresses of a route that lead to the project in question, one for each of its jobs."""
         known = {"slug": self.project.slug, "pk": self.row_of(route), "model": "o3-pro", "position": 1}
-        known |= {"schema": "terms"}
+        known |= {"schema": "terms", "name": "operations"}
         jobs = self.jobs if "<str:short_id>" in route else self.jobs[:1]
         if "/answer" in route or "/verdict/" in route or "/follow-up/" in route:
             jobs = [job for job in self.jobs if hasattr(job, "answer")]
@@ -418,7 +422,7 @@ def test_no_question_brings_out_anything_of_a_foreign_project(world: World):
 def test_a_foreign_id_and_an_unknown_one_cannot_be_told_apart(world: World):
     client = world.client("outsider")
     for route in pages():
-        if "<" not in route:
+        if "<" not in route or route.startswith("help/"):  # guides are everyone's
             continue
         foreign = world.paths(route)[0]
         unknown = address(

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from jobs.admin.acts import ACTS, offered
 from jobs.admin.base import REACH, ViewOnly, exact, months_of
-from jobs.models import Attempt, Event, Job, Notice, PumpLease, Verdict, WebhookDelivery
+from jobs.models import Attempt, Event, Installation, Job, Notice, PumpLease, Verdict, WebhookDelivery
 from jobs.templatetags import ui
 
 
@@ -144,3 +144,15 @@ class PumpLeaseAdmin(ViewOnly):
     """Who pumps where."""
 
     list_display = ("kind", "instance", "holder", "expires_at")
+
+
+@admin.register(Installation)
+class InstallationAdmin(ViewOnly):
+    """Where workers run, and when they last answered; one that is gone for good may be forgotten."""
+
+    list_display = ("host", "instance", "version", "beat_at", "stopped_at")
+
+    @override
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may act on any job may forget one: if it is there, it tells of itself again."""
+        return request.user.has_perm("jobs.operate")

@@ -14,7 +14,8 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
-from jobs.admin.operations import panel, regrouped
+from jobs.admin.operations import regrouped
+from jobs.health import panel
 
 
 @never_cache

@@ -28,9 +28,11 @@ from jobs.lifecycle.deliveries import Announcement, forget_deliveries, handle_ag
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
+from jobs.lifecycle.installations import forget_silent, note_beat, note_stop
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
+from jobs.lifecycle.restoring import hold_restored
 from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
 from jobs.lifecycle.submission import (
@@ -81,13 +83,17 @@ __all__ = [
     "finish_without_answering",
     "follow_up",
     "forget_deliveries",
+    "forget_silent",
     "forget_unused",
     "given_as",
     "handle_again",
+    "hold_restored",
     "install_watchdog",
     "judge",
     "keep_file",
     "last_watch",
+    "note_beat",
+    "note_stop",
     "outline",
     "pause",
     "pause_all",

@@ -11,7 +11,9 @@ from django.db.models.functions import Coalesce, Now
 from jobs import pricing, spend
 from jobs.lifecycle.adoption import DEADLINE
 from jobs.lifecycle.connections import hold_back
+from jobs.lifecycle.counting import count_accepted
 from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.transition import log_sends
 from jobs.models import Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.openai_client import Outcome
 
@@ -111,6 +113,8 @@ def _keep(outcomes: "Sequence[Outcome[Send]]") -> None:
     Event.objects.bulk_create(
         Event(job_id=one.key.job_id, attempt_id=one.key.attempt_id, kind="accepted") for one in outcomes
     )
+    log_sends("accepted", [one.key.attempt_id for one in outcomes])
+    count_accepted((one.key.connection_id, one.key.due_at) for one in outcomes)
 
 
 def _uncounted(

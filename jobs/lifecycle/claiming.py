@@ -119,6 +119,8 @@ def _claim_on(
                 claim=claim,
                 nonce=attempt.nonce,
                 bound=attempt.job.input_bound,
+                # As it was read before it was pushed: since when it was to be sent.
+                due_at=attempt.job.next_action_at or attempt.created_at,
                 endpoint=endpoint,
                 body=body,
                 size=sizes[attempt.job_id],

@@ -1,6 +1,7 @@
 """Pauses, resumes, tests and relieves connections: their jobs wait meanwhile, nothing is lost."""
 
 import datetime as dt
+import logging
 import time
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.db.models.functions import Now
 from jobs import openai_client
 from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.models import (
+    UNASKABLE,
     Attempt,
     AttemptState,
     Connection,
@@ -22,7 +24,7 @@ from jobs.models import (
     Status,
     User,
 )
-from jobs.models.connections import sources_here
+from jobs.models.connections import RESTORED, sources_here
 from jobs.models.trail import note
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint
@@ -37,9 +39,16 @@ _OF_THE_MACHINE = {
     KeySource.COMMAND: "PONDER_AZURE_TOKEN_COMMAND",
 }
 
+logger = logging.getLogger(__name__)
+
 
 def endpoint_of(connection: Connection) -> Endpoint:
-    """Return what the border needs to reach a connection. Raises Blocked when its key cannot be read."""
+    """Return what the border needs to reach a connection.
+
+    Raises Blocked when its key cannot be read, or in a copy from a backup that is held.
+    """
+    if connection.is_restored:
+        raise Blocked("This is a copy from a backup, and its original may run.", code=RESTORED.rstrip(":"))
     if connection.key_source == KeySource.COMMAND:
         return _endpoint(connection, token_command=_token_command(connection))
     try:
@@ -89,6 +98,8 @@ def pause(connection_id: int, reason: str, *, by: User | None = None, is_with_al
         elif paused and by is not None:
             said = "Paused with everything" if is_with_all else "Paused"
             note(by, Connection.objects.get(pk=connection_id), f"{said}: {reason}" if reason else said)
+        if paused:
+            _log("paused", connection_id)
     return bool(paused)
 
 
@@ -120,15 +131,26 @@ def resume(connection_id: int, *, by: User | None = None) -> bool:
     What was unknown there is asked for afresh: whoever resumes has looked.
     """
     with transaction.atomic():
-        resumed = Connection.objects.filter(pk=connection_id, paused_at__isnull=False).update(
+        found = Connection.objects.filter(pk=connection_id, paused_at__isnull=False)
+        was_restored = found.filter(paused_reason__startswith=RESTORED).exists()
+        resumed = found.update(
             paused_at=None, paused_reason="", paused_by=None, is_paused_with_all=False, not_before=None
         )
         if resumed:
             missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)
             missing.update(misses=0, missed_since=None)
             ring("send")
+        if resumed and was_restored:
+            # Each was looked at in vain a moment ago.
+            known = Job.objects.filter(attempt__connection=connection_id, attempt__state=AttemptState.KNOWN)
+            known.filter(next_action_at__isnull=False).exclude(status__in=UNASKABLE).update(
+                next_action_at=Now(), claim_token=None
+            )
+            ring("poll")
         if resumed and by is not None:
             note(by, Connection.objects.get(pk=connection_id), "Resumed")
+        if resumed:
+            _log("resumed", connection_id)
     return bool(resumed)
 
 
@@ -275,3 +297,10 @@ def is_stopping() -> bool:
     """Tell whether the installation is being stopped: then nothing more is claimed."""
     stopping: bool = settings.STOP_FILE.exists()
     return stopping
+
+
+def _log(what: str, connection_id: int) -> None:
+    """Write a line once the caller's transaction has committed. Without the reason: it may be an API's."""
+    if logger.isEnabledFor(logging.INFO):
+        name = Connection.objects.values_list("name", flat=True).get(pk=connection_id)
+        transaction.on_commit(lambda: logger.info(what, extra={"connection": name}))

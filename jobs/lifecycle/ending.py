@@ -12,6 +12,7 @@ from django.utils import timezone
 from jobs import pricing, spend
 from jobs.lifecycle import twins
 from jobs.lifecycle.adoption import adopt
+from jobs.lifecycle.counting import count_detection
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.submission import OverJobLimit, plan_attempt
 from jobs.lifecycle.text import content_of, keep, keep_answer
@@ -84,6 +85,8 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
         attempt.state = AttemptState.ENDED if is_over else AttemptState.KNOWN
         attempt.ended_at = now if is_over else None
         attempt.save()
+        if is_new_end:
+            count_detection(attempt.connection_id, body)
         if status == "failed" and _try_again(job, attempt):
             return
         _finish(job, attempt, body, now, is_new_end=is_new_end)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from jobs.lifecycle import ending, patience
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
+from jobs.lifecycle.counting import count_polls
 from jobs.lifecycle.relaxing import (
     LEAST,
     LONGEST,
@@ -24,7 +25,8 @@ from jobs.lifecycle.relaxing import (
     relaxed,
 )
 from jobs.lifecycle.transition import tell
-from jobs.models import IN_FLIGHT, Attempt, AttemptState, Event, Job, Status
+from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
+from jobs.models.connections import RESTORED
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
 
@@ -85,11 +87,12 @@ def claim_polls(room: int) -> list[Poll]:
         late = Job.objects.filter(
             pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
         )
-        for job_id in late.values_list("pk", flat=True):
+        # In a copy from a backup time has passed that nobody waited.
+        held = Connection.objects.paused().filter(paused_reason__startswith=RESTORED)
+        overdue = list(late.exclude(attempt__connection__in=held).values_list("pk", flat=True))
+        for job_id in overdue:
             tell(job_id, "deadline")
-        Job.objects.filter(
-            pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
-        ).update(cancel_requested_at=Now(), version=F("version") + 1)
+        Job.objects.filter(pk__in=overdue).update(cancel_requested_at=Now(), version=F("version") + 1)
     known: Any = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN)
     known = known.annotate(is_announced=announced()).select_related("job", "connection")
     polls, now = [], timezone.now()
@@ -135,6 +138,7 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
     rests: dict[int, float] = {}
     runs = any(outcome.body and outcome.body.get("status") == Status.IN_PROGRESS for outcome in outcomes)
     calm = relaxed() if runs else set()
+    found = [(outcome.key.connection_id, outcome.body or outcome.error) for outcome in outcomes]
     for outcome in outcomes:
         poll = outcome.key
         if outcome.rest is not None:
@@ -157,6 +161,7 @@ def write_back(outcomes: Sequence[Outcome[Poll]], *, stretched: float) -> None:
     for connection_id, seconds in rests.items():
         hold_back(connection_id, seconds)
     _still_running(running)
+    count_polls((connection_id, answer) for connection_id, answer in found if answer is not None)
 
 
 def _ended(outcome: Outcome[Poll]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs import spend
@@ -17,6 +17,7 @@ from jobs.lifecycle import twins
 from jobs.lifecycle.acceptance import accept
 from jobs.lifecycle.adoption import adopt, belongs_to_another
 from jobs.lifecycle.connections import hold_back, pause, pause_for
+from jobs.lifecycle.counting import count_accepted, count_refused
 from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
@@ -57,6 +58,7 @@ class Send:
     claim: uuid.UUID
     nonce: uuid.UUID
     bound: int
+    due_at: dt.datetime
     endpoint: Endpoint = field(repr=False)
     body: dict[str, Any] = field(repr=False)
     size: int = 0  # bytes of attachments in the body
@@ -72,6 +74,7 @@ def write_back(outcome: Outcome[Send]) -> None:
         attempt = Attempt.objects.select_related("price", "connection").get(pk=send.attempt_id)
         if error is None:
             _heard_late(job, attempt, outcome)
+            count_accepted([(send.connection_id, send.due_at)])
         elif isinstance(error, NotSent):
             # This machine stopped; the API and the others are none the worse for it.
             _back_to_waiting(job, attempt, None, wait=dt.timedelta(0), tries=attempt.tries, kind="not_sent")
@@ -89,6 +92,8 @@ def write_back(outcome: Outcome[Send]) -> None:
         else:
             assert isinstance(error, OutcomeUnknown)
             _unknown(job, attempt, error)
+        if error is not None:
+            count_refused(send.connection_id, error)
 
 
 def write_back_accepted(outcomes: Sequence[Outcome[Send]]) -> list[Outcome[Send]]:
@@ -159,8 +164,7 @@ def reap() -> int:
 
 def sends_in_progress() -> int:
     """Return how many POSTs of this installation may be on the wire now."""
-    live = Q(state=AttemptState.SENDING, instance=settings.INSTANCE, lease_expires_at__gt=Now())
-    return Attempt.objects.filter(live).count()
+    return Attempt.objects.on_the_wire().filter(instance=settings.INSTANCE).count()
 
 
 def locked_job(job_id: int) -> Job:

@@ -1,19 +1,24 @@
 """Moves a status: a conditional UPDATE whose count says who won, the line in the timeline, the mail."""
 
 import datetime as dt
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from jobs.lifecycle.counting import count_end
 from jobs.lifecycle.doorbell import ring_for
 from jobs.models import FINAL, Attempt, AttemptState, Event, Job, Status, User
 
 LONG = dt.timedelta(minutes=2)  # what runs no longer is awaited on the page
 # Where a job stands still until a person looks at it.
 ENDS = (*FINAL, Status.REQUIRES_ACTION)
+
+logger = logging.getLogger(__name__)
 
 
 def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **fields: Any) -> bool:
@@ -27,6 +32,8 @@ def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **
     is_moved = rows.update(status=to, version=F("version") + 1, **fields) == 1
     if is_moved and to in ENDS:
         _announce(job_id)
+    if is_moved and to in FINAL:
+        count_end(job_id, to)
     return is_moved
 
 
@@ -38,8 +45,28 @@ def step(attempt_id: int, *, of: Iterable[AttemptState], to: AttemptState, **fie
 def tell(
     job_id: int, kind: str, *, attempt_id: int | None = None, actor: User | None = None, note: str = ""
 ) -> None:
-    """Add a line to the timeline; never content."""
+    """Add a line to the timeline, and to the log at INFO; never content."""
     Event.objects.create(job_id=job_id, attempt_id=attempt_id, kind=kind, actor=actor, note=note[:600])
+    if attempt_id is not None:
+        log_sends(kind, [attempt_id])
+    elif logger.isEnabledFor(logging.INFO):
+        job = Job.objects.values_list("short_id", "project__connection__name").get(pk=job_id)
+        _log(kind, job[0], None, job[1])
+
+
+def log_sends(kind: str, attempt_ids: Collection[int]) -> None:
+    """Add a step of sends, which is in their timelines, to the log at INFO."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    found = Attempt.objects.filter(pk__in=attempt_ids).order_by("pk")
+    for short_id, pk, name in found.values_list("job__short_id", "pk", "connection__name"):
+        _log(kind, short_id, pk, name)
+
+
+def _log(kind: str, short_id: str, attempt_id: int | None, connection: str) -> None:
+    """Write a line once the caller's transaction has committed. Without a note: it may repeat an API."""
+    about = {"job": short_id, "attempt": attempt_id, "connection": connection}
+    transaction.on_commit(lambda: logger.info(kind, extra=about))
 
 
 def _announce(job_id: int) -> None:

@@ -5,6 +5,7 @@ from jobs.models.attempt import DECLARED, Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
 from jobs.models.connections import Connection, KeySource, Kind
 from jobs.models.deliveries import DeliveryState, Shown, WebhookDelivery
+from jobs.models.installation import Installation
 from jobs.models.job import Job
 from jobs.models.job_text import JobText
 from jobs.models.money import (
@@ -27,6 +28,7 @@ from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
 from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
+from jobs.models.tally import Counted, Tally
 from jobs.models.timeline import Event, Notice
 
 __all__ = [
@@ -45,12 +47,14 @@ __all__ = [
     "Budget",
     "BudgetPeriod",
     "Connection",
+    "Counted",
     "DailySpend",
     "DailyTagSpend",
     "DeliveryState",
     "EntryKind",
     "Event",
     "Given",
+    "Installation",
     "Invitation",
     "InvitationGone",
     "Job",
@@ -79,6 +83,7 @@ __all__ = [
     "SignInFailure",
     "SignInLink",
     "Status",
+    "Tally",
     "User",
     "Verdict",
     "VerdictValue",

@@ -43,6 +43,15 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         priced = asked.filter(job__model__in=in_force.values("model"))
         return priced.exclude(price__in=in_force.values("pk"))
 
+    def on_the_wire(self) -> "AttemptQuerySet":
+        """Those whose POST may be waiting for its answer now."""
+        return self.filter(state=AttemptState.SENDING, lease_expires_at__gt=Now())
+
+    def unsettled(self) -> "AttemptQuerySet":
+        """Those that were sent, perhaps or surely, and are not booked: nothing is charged for them yet."""
+        sent = [AttemptState.SENDING, AttemptState.KNOWN, AttemptState.UNCONFIRMED]
+        return self.filter(state__in=sent, cost=0)
+
     def open(self) -> "AttemptQuerySet":
         """Those that take a slot of their connection: on the wire, or running upstream."""
         return self.filter(state__in=[AttemptState.SENDING, AttemptState.KNOWN], end_seen_at=None)

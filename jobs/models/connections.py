@@ -66,6 +66,10 @@ def make_webhook_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+# How the reason begins of a connection in a copy from a backup: nothing is even asked for through it.
+RESTORED = "restored:"
+
+
 def make_slug() -> str:
     return secrets.token_urlsafe(24)
 
@@ -232,6 +236,11 @@ class Connection(models.Model):
         """Whether its address is one of Azure's own, which an Entra token may be shown to."""
         parts = urlsplit(self.base_url)
         return parts.scheme == "https" and (parts.hostname or "").endswith(AZURE_HOSTS)
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it belongs to a copy from a backup that nobody has resumed yet."""
+        return self.paused_at is not None and self.paused_reason.startswith(RESTORED)
 
     @property
     def is_trusted(self) -> bool:

@@ -11,7 +11,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
 from jobs.models.attempt import Attempt, AttemptState
-from jobs.models.connections import Connection, sources_here
+from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
@@ -89,9 +89,15 @@ class JobQuerySet(models.QuerySet["Job"]):
     def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent from here within a time, whose connection may be sent to."""
         # Another installation may have the key that this one lacks.
-        open_here = Connection.objects.open_here(within)
+        return self._to_send(Connection.objects.open_here(within), within)
+
+    def to_send_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+        """Those due to be sent within a time, whichever installation has the key."""
+        return self._to_send(Connection.objects.open(within), within)
+
+    def _to_send(self, through: ConnectionQuerySet, within: dt.timedelta) -> "JobQuerySet":
         return self.filter(
-            status=Status.WAITING, next_action_at__lte=Now() + within, project__connection__in=open_here
+            status=Status.WAITING, next_action_at__lte=Now() + within, project__connection__in=through
         )
 
     def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":

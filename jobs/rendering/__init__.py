@@ -7,7 +7,10 @@ from html import escape
 from markdown_it import MarkdownIt
 
 from jobs.rendering import code, links, maths, outline, parts
+from jobs.rendering.guides import guide
 from jobs.rendering.sanitiser import clean
+
+__all__ = ["RENDERER_VERSION", "guide", "plain", "render"]
 
 RENDERER_VERSION = 2
 LIMIT = 1_000_000  # characters; beyond, Markdown would take tens of seconds

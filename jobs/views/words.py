@@ -35,6 +35,7 @@ PAUSES = {
     "key_unreadable": "its key cannot be decrypted",
     "no_key": "it has no key",
     "private_address": "its address leads into a private network",
+    "restored": "this is a copy from a backup, and its original may run",
     "outcomes_unknown": "nobody knows of several sends in a row whether they were accepted",
     "organization_spend_limit_exceeded": "the organization’s spending limit is reached",
     "organization_usage_limit_exceeded": "the organization’s usage limit is reached",

@@ -76,6 +76,8 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
             "webhook": f"/settings/connections/{hooked.pk}/",
             "deliveries": "/settings/webhooks/",
             "people": "/settings/people/",
+            "status": "/settings/status/",
+            "guide": "/help/operations/",
             "new project": "/projects/new/",
         },
     )

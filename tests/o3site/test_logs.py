@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from o3site.logs import Formatter, forget_words
+from o3site.logs import Formatter, JsonFormatter, forget_words
 
 
 def shown(error: Exception) -> str:
@@ -64,3 +64,37 @@ def test_the_result_of_a_task_that_succeeded_is_left_alone() -> None:
     task = {"success": True, "result": "fine"}
     forget_words(task=task)
     assert task["result"] == "fine"
+
+
+def test_a_line_of_json_says_what_it_is_about() -> None:
+    about = {"job": "j_1", "attempt": 7, "connection": "Practice", "secret": "canary"}
+    record = logging.makeLogRecord(
+        {"name": "jobs", "levelname": "INFO", "msg": "acc%s\n", "args": ("epted",), "created": 0.25, **about}
+    )
+    line = JsonFormatter(instance="a1").format(record)
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "1970-01-01T00:00:00.250+00:00",
+        "level": "INFO",
+        "logger": "jobs",
+        "message": "accepted\n",
+        "job": "j_1",
+        "attempt": 7,
+        "connection": "Practice",
+        "instance": "a1",
+    }
+
+
+def test_a_line_of_json_tells_an_error_without_its_words() -> None:
+    try:
+        raise ValueError("canary")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "it failed", None, sys.exc_info())
+    line = json.loads(JsonFormatter(instance="a1").format(record))
+    assert line["error"].endswith("\nbuiltins.ValueError")
+    assert "canary" not in str(line)
+
+
+def test_what_start_prints_is_a_line_too() -> None:
+    line = json.loads(JsonFormatter(instance="a1").said("Ponder runs at 100%s"))
+    assert (line["message"], line["level"]) == ("Ponder runs at 100%s", "INFO")

@@ -5,6 +5,7 @@ import pytest
 from django.db import connection
 from pytest_django.fixtures import Settings
 
+from jobs import lifecycle
 from jobs.models import Connection
 from o3site import preparation
 from o3site.management.commands.start import PARTS
@@ -20,6 +21,7 @@ Prepare = Callable[..., dict[str, Any]]
 def prepare(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Prepare]:
     """Prepare parts on a database of one's own or the bundled one; return what happened."""
     happened: dict[str, Any] = {}
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
     monkeypatch.setattr("o3site.localpg.start", lambda home: happened.update(bundled=True))
     monkeypatch.setattr(preparation, "call_command", lambda *words, **options: None)
     monkeypatch.setattr("jobs.management.first_start.prepare", lambda **words: happened.update(words))
@@ -78,3 +80,12 @@ def test_a_database_whose_log_keeps_what_people_write_is_warned_of(prepare: Prep
             cursor.execute("ALTER ROLE CURRENT_USER RESET log_min_error_statement")
     connection.close()
     assert not any(line.startswith("!") for line in prepare(["workers"], OWN)["said"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_work_that_is_overdue_keeps_nobody_from_starting(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ringing for it goes through Django-Q, which closes connections that may be closed."""
+    monkeypatch.setattr("jobs.management.first_start.prepare", lambda **_: lifecycle.ring("poll"))
+    assert "✓ records" in prepare(PARTS, BUNDLED)["said"]

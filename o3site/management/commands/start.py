@@ -3,6 +3,7 @@
 import errno
 import http.client
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from django.db import DatabaseError, connection
 
 from jobs import lifecycle
 from jobs.management import first_start
-from o3site import apart, beat, datadir, localpg, preparation
+from o3site import apart, beat, datadir, localpg, logs, preparation
 from o3site.supervisor import Child, Pulse, Supervisor
 
 PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
@@ -26,7 +27,8 @@ PARTS = ("workers", "web", "sandbox")  # in the order in which they stop
 SENDS_SECONDS = 65.0
 NOT_FOR_CHILDREN = ("DJANGO_", "GRANIAN_", "Q_CLUSTER_")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-SECRETS = ("OPENAI_", "PONDER_KEYS", "PONDER_MAIL", "SECRET_KEY", "DATABASE_URL")
+WEB_LOGGERS = {"_granian": {"handlers": ["console"], "propagate": False}}
+SECRETS = ("OPENAI_", "PONDER_KEYS", "PONDER_MAIL", "PONDER_METRICS_TOKEN", "SECRET_KEY", "DATABASE_URL")
 
 
 class Command(BaseCommand):
@@ -43,6 +45,8 @@ class Command(BaseCommand):
 
     def handle(self, *, host: str, port: int, only: str | None, **_: object) -> None:
         """Run until a signal asks for the end, or leave with one line that says why it cannot."""
+        if settings.RESTORING_FILE.exists():
+            sys.exit("A restore into this place has begun and is not done: run it again first.")
         parts = {only} if only else set(PARTS)
         with _locked(parts):
             if "web" in parts:
@@ -83,6 +87,8 @@ def _run(parts: Collection[str], host: str, port: int) -> int | str:
         if "workers" in parts:
             settings.STOP_FILE.touch()
         supervisor.stop(children[part] for part in PARTS)
+        if is_ready and "workers" in parts:
+            _note_stop()
         database.give_up()
         connection.close()
         _stop_bundled_database(parts)
@@ -196,7 +202,7 @@ def _children(parts: Collection[str], host: str, port: int, sandbox: int) -> dic
                 # asginl: Django has no lifespan protocol, and asking for it costs a warning.
                 *(python, "-m", "granian", "o3site.asgi:application", "--interface", "asginl", "--no-ws"),
                 *("--host", host, "--port", str(port), "--workers", "1", "--workers-kill-timeout", "1"),
-                *("--log-level", "warning", "--process-name", "ponder-web"),
+                *("--log-level", "warning", "--process-name", "ponder-web", *_web_log()),
             ],
             environment=environment | {"PONDER_ROLE": "web"},
             directory=settings.BASE_DIR,
@@ -224,6 +230,17 @@ def _has_database() -> bool:
             return True
     except DatabaseError:
         return False
+
+
+def _web_log() -> list[str]:
+    """Return what has the web server itself write JSON lines too, if they are wanted."""
+    if not settings.IS_LOG_JSON:
+        return []
+    path = settings.DATA_DIR / "run" / "web-log.json"
+    handlers = {"console": {"class": "logging.StreamHandler", "formatter": "json"}}
+    formatters = {"json": {"()": "o3site.logs.JsonFormatter", "instance": settings.INSTANCE}}
+    path.write_text(json.dumps({"handlers": handlers, "formatters": formatters, "loggers": WEB_LOGGERS}))
+    return ["--log-config", str(path)]
 
 
 def _is_sandbox_wanted() -> bool:
@@ -277,6 +294,12 @@ class _Database:
         """Leave it as it is."""
         if self._work:
             self._work.give_up()
+
+
+def _note_stop() -> None:
+    """Tell the others that these workers are gone on purpose, as far as the database can be told."""
+    with suppress(DatabaseError), beat.briefly():
+        lifecycle.note_stop()
 
 
 def _start_database() -> None:
@@ -388,8 +411,9 @@ def _bracketed(host: str) -> str:
 
 
 def _say(line: str) -> None:
+    printed = logs.JsonFormatter(instance=settings.INSTANCE).said(line) if settings.IS_LOG_JSON else line
     # The terminal may be gone before Ponder is.
     with suppress(OSError):
         # One write, also where Python's output is unbuffered: what we start prints to the same place.
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{printed}\n")
         sys.stdout.flush()

@@ -12,11 +12,10 @@ from django.utils import timezone
 from django_q.models import Schedule
 from pytest_django import DjangoAssertNumQueries
 
-from jobs import lifecycle, spend
+from jobs import health, lifecycle, spend
 from jobs.access import Role
-from jobs.admin import operations
-from jobs.admin.operations import Panel, Tile
-from jobs.models import Connection, Job, Project, Status, User
+from jobs.health import Panel, Sign, questions, signs
+from jobs.models import Connection, Job, Project, Status, User, WebhookDelivery
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
@@ -37,8 +36,12 @@ def project(operator: User) -> Project:
     return a_project(is_practice=False, members={operator: Role.MANAGER})
 
 
-def tile(name: str, panel: Panel | None = None) -> Tile:
-    return next(one for one in (panel or operations.panel()).tiles if one.name == name)
+def tile(name: str, panel: Panel | None = None) -> Sign:
+    return next(one for one in (panel or health.panel()).tiles if one.name == name)
+
+
+def status(name: str) -> Sign:
+    return tile(name, health.status())
 
 
 def test_while_all_is_well_nothing_needs_anyone(operator: User, project: Project) -> None:
@@ -46,7 +49,7 @@ def test_while_all_is_well_nothing_needs_anyone(operator: User, project: Project
     a_job(project, operator, Status.IN_PROGRESS)
     a_job(project, operator, Status.COMPLETED, cost=Decimal("0.50"))
     Job.objects.filter(status=Status.WAITING).update(next_action_at=Now() + dt.timedelta(minutes=1))
-    panel = operations.panel()
+    panel = health.panel()
     assert (panel.needs, panel.said) == (0, "Nothing needs you")
     figures = {one.name: one.figure for one in panel.tiles}
     assert figures == {
@@ -64,7 +67,7 @@ def test_while_all_is_well_nothing_needs_anyone(operator: User, project: Project
 
 
 def test_an_empty_installation_waits_for_its_first_worker(db: None) -> None:
-    panel = operations.panel()
+    panel = health.panel()
     assert [one.name for one in panel.tiles if one.word] == ["Heartbeat"]
     assert panel.said == "One thing needs you"
     assert tile("Heartbeat", panel).figure == "none yet"
@@ -128,7 +131,7 @@ def test_too_many_are_noticed(
     a_job(project, operator)
     a_job(project, operator, Status.FAILED, error_code="server_error")
     assert tile(name).word == ""
-    monkeypatch.setattr(operations, limit, value)
+    monkeypatch.setattr(signs, limit, value)
     assert tile(name).word == "Many"
 
 
@@ -147,6 +150,60 @@ def test_a_job_past_its_deadline_is_noticed(operator: User, project: Project) ->
     past = timezone.now() - dt.timedelta(minutes=1)
     a_job(project, operator, Status.IN_PROGRESS, deadline_at=past)
     assert tile("In flight").word == "1 past the deadline"
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"state": "done", "webhook_id": "wh_1"}, ""),
+        ({"state": "done", "webhook_id": "wh_1", "event_at": 70}, "real is late"),
+        ({"state": "pending", "webhook_id": "wh_1", "next_look_at": 70}, "Nobody looks them up"),
+        ({"state": "refused"}, "Some are refused"),
+    ],
+)
+def test_webhooks_that_do_not_come_as_they_should_are_noticed(
+    project: Project, fields: dict[str, Any], word: str
+) -> None:
+    assert status("Webhook lag").figure == "none yet"
+    past = {
+        name: timezone.now() - dt.timedelta(seconds=value)
+        for name, value in fields.items()
+        if isinstance(value, int)
+    }
+    WebhookDelivery.objects.create(connection=project.connection, **{**fields, **past})
+    assert status("Webhook lag").word == word
+
+
+def test_what_waits_for_room_is_not_overdue(operator: User, project: Project) -> None:
+    a_job(project, operator)
+    Job.objects.update(next_action_at=Now() - dt.timedelta(seconds=90))
+    running = a_job(project, operator, Status.IN_PROGRESS)
+    assert tile("Oldest due").word == "Nobody does it"
+    Connection.objects.filter(pk=project.connection_id).update(max_in_flight=1)
+    assert tile("Oldest due").word == ""
+    Job.objects.filter(pk=running.pk).update(next_action_at=Now() - dt.timedelta(seconds=90))
+    assert tile("Oldest due").word == "Nobody does it", "what runs is to be asked for all the same"
+
+
+@pytest.mark.parametrize(
+    ("sent", "ended", "word"),
+    [(48, None, ""), (50, None, "Held too long"), (1, 10, ""), (1, 20, "Ended and not booked")],
+)
+def test_what_is_not_booked_for_long_is_noticed(
+    operator: User, project: Project, sent: int, ended: int | None, word: str
+) -> None:
+    now = timezone.now()
+    moments = {"sent_at": now - dt.timedelta(hours=sent)}
+    if ended is not None:
+        moments["end_seen_at"] = now - dt.timedelta(minutes=ended)
+    a_job(project, operator, Status.IN_PROGRESS, attempt=moments)
+    assert status("Oldest unsettled").word == word
+
+
+def test_few_connections_left_are_noticed(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert status("Database").word == ""
+    monkeypatch.setattr(questions, "size", lambda: questions.Size(2_000_000, 85, 100))
+    assert (status("Database").word, status("Database").figure) == ("Few connections left", "1.9 MB")
 
 
 def test_a_cap_that_is_nearly_used_up_is_noticed(operator: User, project: Project) -> None:

@@ -1,0 +1,53 @@
+"""Keeps a copy that was restored from a backup from acting beside its original, or for a second time."""
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs.lifecycle.ending import go_on
+from jobs.lifecycle.transition import step, tell
+from jobs.models import Attempt, AttemptState, Connection, Job, Status
+from jobs.models.connections import RESTORED
+from jobs.notify import alarm
+
+PERHAPS_SENT = "It waited when the backup was made, and may have been sent since."
+
+
+@transaction.atomic
+def hold_restored(made_at: str) -> tuple[int, int]:
+    """Send and ask for nothing through any connection until someone resumes it.
+
+    What waited to be sent is unconfirmed: the original may have sent it after the backup. `made_at` is when
+    that was, in words. Returns how many connections are held, and how many jobs need a choice.
+    """
+    reason = (
+        f"{RESTORED} This is a copy, restored from a backup of {made_at}. Resume once the original is off"
+        " for good: both would ask for, cancel and send the same jobs."
+    )
+    held = Connection.objects.update(
+        paused_at=Now(), paused_reason=reason, paused_by=None, is_paused_with_all=False
+    )
+    waiting = Job.objects.select_for_update(of=("self",)).filter(status=Status.WAITING).order_by("pk")
+    doubtful = 0
+    for job in waiting.select_related("model"):
+        for attempt in Attempt.objects.filter(job=job, state=AttemptState.PLANNED):
+            doubtful += _lose_sight(job, attempt)
+    if doubtful:
+        alarm("restored", f"{doubtful} jobs waited when the backup was made: were they sent since?")
+    return held, doubtful
+
+
+def _lose_sight(job: Job, attempt: Attempt) -> bool:
+    if not step(
+        attempt.pk,
+        of=[AttemptState.PLANNED],
+        to=AttemptState.UNCONFIRMED,
+        # The journal that came with the backup is newer than the database, and may know better.
+        instance=settings.INSTANCE,
+        error_code="restored",
+        error_message=PERHAPS_SENT,
+    ):
+        return False
+    tell(job.pk, "unconfirmed", attempt_id=attempt.pk, note=f"restored: {PERHAPS_SENT}")
+    go_on(job, end=Status.FAILED)
+    return True
