@@ -1,11 +1,11 @@
 """Measures sending and following many jobs at once: `python -m tests.bench.inflight --jobs 1000`.
 
 The whole product runs with its sandbox. All jobs are submitted while the pumps rest and then sent at once, to
-an upstream that takes 50 ms: creates a second. Each then takes a real time upstream, drawn evenly from the
-logarithms between `--shortest` and `--longest` seconds after the last was sent: as many end in their second
-minute as from the tenth to the twentieth. During `--watch` seconds the end upstream until the final status in
-the database is measured, and processor time and memory of the workers. With `--power-cut` everything is
-killed at once in the midst, and started again.
+an upstream that takes 50 ms, while nobody polls: creates a second. Each then takes a real time upstream,
+drawn evenly from the logarithms between `--shortest` and `--longest` seconds after the last was sent: as many
+end in their second minute as from the tenth to the twentieth. During `--watch` seconds the end upstream until
+the final status in the database is measured, and processor time and memory of the workers. With `--power-cut`
+all is killed at once in the midst, and started again.
 """
 
 import argparse
@@ -101,6 +101,20 @@ def wake(whole: Whole) -> None:
     run(whole, RING)
 
 
+def hold_polls(whole: Whole, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Take the lease of the poll pump for ten minutes."""
+    connection.execute("DELETE FROM jobs_pumplease WHERE kind = 'poll'")
+    connection.execute(
+        "INSERT INTO jobs_pumplease (kind, instance, holder, expires_at)"
+        " VALUES ('poll', %s, gen_random_uuid(), now() + interval '10 minutes')",
+        [(whole.home / "instance").read_text().strip()],
+    )
+
+
+def free_polls(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    connection.execute("UPDATE jobs_pumplease SET holder = NULL, expires_at = now() WHERE kind = 'poll'")
+
+
 def connect(whole: Whole) -> psycopg.Connection[tuple[Any, ...]]:
     reach = localpg.parameters(whole.home)
     return psycopg.connect(
@@ -146,11 +160,13 @@ def used(before: dict[int, float], after: dict[int, float]) -> list[float]:
 def measure_sending(whole: Whole, jobs: int) -> None:
     """Send them all at once; creates a second between the first and the last acceptance."""
     whole.sandbox_faults(post_delay=UPSTREAM)
-    before, began = seconds_of(workers(whole)), time.monotonic()
-    wake(whole)
     with connect(whole) as connection:
+        hold_polls(whole, connection)
+        before, began = seconds_of(workers(whole)), time.monotonic()
+        wake(whole)
         while count(connection, "status IN ('waiting', 'sending')"):
             time.sleep(0.2)
+        free_polls(connection)
     took = time.monotonic() - began
     spent = used(before, seconds_of(workers(whole)))
     at = sorted(row["created_at"] for row in whole.sandbox_log()["responses"])
@@ -160,6 +176,7 @@ def measure_sending(whole: Whole, jobs: int) -> None:
         f" the pump used {spent[0] * 1000 / jobs:.1f} ms of processor a job"
     )
     whole.sandbox_faults(post_delay=0)
+    run(whole, RING)
 
 
 def measure_power_cut(whole: Whole, jobs: int) -> None:
