@@ -78,6 +78,7 @@ class ProjectAdmin(Kept):
         "allowed_models",
         "allowed_efforts",
         "job_limit",
+        "unconfirmed_rule",
         "archived_at",
         "created_at",
     )

@@ -10,7 +10,7 @@ from django.utils.text import slugify
 from jobs import spend
 from jobs.forms.base import ModelForm
 from jobs.forms.new_job import TokensField
-from jobs.models import Budget, Connection, ModelSpec, Project, Scope, User, trail
+from jobs.models import Budget, Connection, ModelSpec, Project, Scope, UnconfirmedRule, User, trail
 
 # What the trail calls each setting.
 SETTINGS = {
@@ -24,6 +24,7 @@ SETTINGS = {
     "allowed_models": "Allowed models",
     "allowed_efforts": "Allowed efforts",
     "job_limit": "Limit per job",
+    "unconfirmed_rule": "UnconfirmedRule for unconfirmed jobs",
 }
 STAYS_PRACTICE = "This project has practice jobs: it cannot become real. Make a new one."
 STAYS_REAL = "This project has jobs that cost money: it cannot become practice. Make a new one."
@@ -109,6 +110,14 @@ class ProjectForm(ModelForm):
         decimal_places=2,
         widget=forms.NumberInput(attrs={"step": "0.01"}),
         help_text="A job whose ceiling is above it is refused. Empty: no limit but the cap.",
+    )
+    unconfirmed_rule = forms.ChoiceField(
+        label="What is done then",
+        choices=UnconfirmedRule,
+        widget=forms.RadioSelect,
+        help_text="Fifteen minutes after it was sent perhaps, unless the journal or a webhook tells of it. "
+        "Jobs that are unconfirmed now are included. What is unconfirmed once more, or cannot be sent again, "
+        "is left to people.",
     )
 
     class Meta:

@@ -24,6 +24,7 @@ from jobs.models import (
     Status,
     User,
 )
+from jobs.models.attempt import TOLD_WITHIN
 from jobs.models.connections import RESTORED, sources_here
 from jobs.models.trail import note
 from jobs.notify import alarm
@@ -128,7 +129,8 @@ def pause_for(connection_id: int, error: BorderError) -> None:
 def resume(connection_id: int, *, by: User | None = None) -> bool:
     """Go on sending through a connection; True if it was paused.
 
-    What was unknown there is asked for afresh: whoever resumes has looked.
+    What was unknown there is asked for afresh: whoever resumes has looked. No rule decides about its
+    unconfirmed sends for a while, for what tells of them may have been paused or off as well.
     """
     with transaction.atomic():
         found = Connection.objects.filter(pk=connection_id, paused_at__isnull=False)
@@ -139,6 +141,8 @@ def resume(connection_id: int, *, by: User | None = None) -> bool:
         if resumed:
             missing = Attempt.objects.filter(connection=connection_id, missed_since__isnull=False)
             missing.update(misses=0, missed_since=None)
+            soon = Attempt.objects.filter(connection=connection_id, state=AttemptState.UNCONFIRMED)
+            soon.filter(rule_due_at__lt=Now() + TOLD_WITHIN).update(rule_due_at=Now() + TOLD_WITHIN)
             ring("send")
         if resumed and was_restored:
             # Each was looked at in vain a moment ago.

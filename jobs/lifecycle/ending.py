@@ -110,13 +110,15 @@ def prove(attempt_id: int, response_id: str, body: dict[str, Any]) -> bool:
 def disown(job: Job, attempt: Attempt, message: str, *, heir: Attempt | None = None) -> None:
     """Give a response that is not this attempt's up again: nothing of it is shown or booked here.
 
-    Needs the job's lock. The attempt is unconfirmed as before, with its hold. Where another send of the job
-    may be the one that the response belongs to, its `heir`, that one is asked for under the same id.
+    Needs the job's lock. The attempt is unconfirmed as before, with its hold, and left to people. Where
+    another send of the job may be the one that the response belongs to, its `heir`, that one is asked for
+    under the same id.
     """
     step(
         attempt.pk,
         of=[AttemptState.KNOWN],
         to=AttemptState.UNCONFIRMED,
+        rule_due_at=None,
         response_id="",
         is_unproven=False,
         misses=0,

@@ -17,8 +17,9 @@ PERHAPS_SENT = "It waited when the backup was made, and may have been sent since
 def hold_restored(made_at: str) -> tuple[int, int]:
     """Send and ask for nothing through any connection until someone resumes it.
 
-    What waited to be sent is unconfirmed: the original may have sent it after the backup. `made_at` is when
-    that was, in words. Returns how many connections are held, and how many jobs need a choice.
+    What waited to be sent is unconfirmed: the original may have sent it after the backup. No rule decides
+    about what is unconfirmed, for the original may have done so already. `made_at` says when it was made.
+    Returns how many connections are held, and how many jobs need a choice.
     """
     reason = (
         f"{RESTORED} This is a copy, restored from a backup of {made_at}. Resume once the original is off"
@@ -32,6 +33,8 @@ def hold_restored(made_at: str) -> tuple[int, int]:
     for job in waiting.select_related("model"):
         for attempt in Attempt.objects.filter(job=job, state=AttemptState.PLANNED):
             doubtful += _lose_sight(job, attempt)
+    unconfirmed = Attempt.objects.filter(state=AttemptState.UNCONFIRMED, rule_due_at__isnull=False)
+    unconfirmed.update(rule_due_at=None)
     if doubtful:
         alarm("restored", f"{doubtful} jobs waited when the backup was made: were they sent since?")
     return held, doubtful

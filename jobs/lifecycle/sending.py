@@ -22,6 +22,7 @@ from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
+from jobs.models.attempt import TOLD_WITHIN
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -124,11 +125,18 @@ def end_unsent(
 
 
 def lose_sight(job: Job, attempt: Attempt, *, code: str, message: str, request_id: str = "") -> bool:
-    """Note that a send may have been accepted: keep its hold, send nothing, ask. Needs the job's lock."""
+    """Note that a send may have been accepted: keep its hold, send nothing, ask. Needs the job's lock.
+
+    A rule of the project may decide about it in time, unless its job was unconfirmed before, or this is a
+    copy from a backup, whose original knows what became of it.
+    """
+    was_before = Event.objects.filter(job=job, kind="unconfirmed").exists()
+    is_left = was_before or attempt.connection.is_restored
     if not step(
         attempt.pk,
         of=[AttemptState.SENDING],
         to=AttemptState.UNCONFIRMED,
+        rule_due_at=None if is_left else Now() + TOLD_WITHIN,
         lease_expires_at=None,
         error_code=code[:80],
         error_message=message[:600],

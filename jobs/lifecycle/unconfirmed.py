@@ -1,4 +1,4 @@
-"""Decides about a job of which nobody knows whether it was accepted, with a person's reason."""
+"""Carries out what was decided about a job of which nobody knows whether it was accepted, with its reason."""
 
 from enum import StrEnum
 
@@ -35,8 +35,9 @@ class NotAdoptable(NotUnconfirmed):
 def resolve(
     job_id: int, decision: Decision, *, by: User | None = None, reason: str = "", response_id: str = ""
 ) -> Job:
-    """Carry out a decision about an unconfirmed job.
+    """Carry out a decision about an unconfirmed job: a person's, or without one that of its project's rule.
 
+    Rules decide nothing about a job that was decided about before.
     A response id given by hand is believed once the response under it names this job's send; until then
     nothing of it is shown, booked or cancelled, and if it does not the job is unconfirmed again. Raises
     NotUnconfirmed (NotAdoptable for a response id that cannot be its own), and for a resend
@@ -55,6 +56,7 @@ def resolve(
             )
             if job.status != Status.UNCONFIRMED or attempt is None:
                 raise NotUnconfirmed
+            Attempt.objects.filter(job=job, rule_due_at__isnull=False).update(rule_due_at=None)
             tell(job_id, f"decided_{decision}", attempt_id=attempt.pk, actor=by, note=reason)
             if decision == Decision.ADOPT:
                 if not response_id or not adopt(attempt.pk, response_id, how="by hand", is_unproven=True):
@@ -105,4 +107,5 @@ def _declare(job: Job, attempt: Attempt, decision: Decision, *, by: User | None,
         reason=f"declared paid: {reason}",
         actor=by,
     )
-    alarm("assumed_paid", f"{job.short_id}: its ceiling was booked by hand.", job_id=job.pk)
+    how = "by its project's rule" if by is None else "by hand"
+    alarm("assumed_paid", f"{job.short_id}: its ceiling was booked {how}.", job_id=job.pk)

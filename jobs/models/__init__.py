@@ -22,7 +22,7 @@ from jobs.models.money import (
 )
 from jobs.models.payloads import Answer, Prompt
 from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignInLink, User
-from jobs.models.projects import ApiToken, LastManager, Membership, Project, Workspace
+from jobs.models.projects import ApiToken, LastManager, Membership, Project, UnconfirmedRule, Workspace
 from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.replies import SavedReplies
@@ -84,6 +84,7 @@ __all__ = [
     "SignInLink",
     "Status",
     "Tally",
+    "UnconfirmedRule",
     "User",
     "Verdict",
     "VerdictValue",

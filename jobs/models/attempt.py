@@ -8,7 +8,9 @@ from django.db import models
 from django.db.models.functions import Now
 
 from jobs.models.catalogue import Price
+from jobs.models.projects import UnconfirmedRule
 from jobs.models.questions import Blank
+from jobs.models.status import Status
 
 
 class AttemptState(models.TextChoices):
@@ -25,6 +27,9 @@ class AttemptState(models.TextChoices):
 DECLARED = ("lost", "assumed_paid")
 # A response ends within days, and its event is tried for three more (OpenAI's webhooks guide).
 TURNS_UP_WITHIN = dt.timedelta(days=7)
+# By then a machine that was started again has read its journal, and a webhook that was late, or tried again,
+# has told of the response. Before that no rule decides about a send.
+TOLD_WITHIN = dt.timedelta(minutes=15)
 
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
@@ -63,6 +68,16 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         declared &= models.Q(sent_at__gte=Now() - TURNS_UP_WITHIN)
         return self.filter(on_the_way | declared, sent_at__lte=by)
 
+    def due_by_rule(self) -> "AttemptQuerySet":
+        """The unconfirmed about which a project's rule decides now; nothing of theirs is paused."""
+        return self.filter(
+            state=AttemptState.UNCONFIRMED,
+            rule_due_at__lte=Now(),
+            job__status=Status.UNCONFIRMED,
+            connection__paused_at=None,
+            job__project__connection__paused_at=None,
+        ).exclude(job__project__unconfirmed_rule=UnconfirmedRule.ASK)
+
     def left_to_webhooks(self) -> "AttemptQuerySet":
         """Of the unheard, those that no pump is about to hear of."""
         return self.exclude(state=AttemptState.SENDING, lease_expires_at__gt=Now())
@@ -88,6 +103,11 @@ class Attempt(models.Model):
     misses = models.PositiveIntegerField(default=0, help_text="Polls in a row answered with 404.")
     missed_since = models.DateTimeField(null=True, blank=True, help_text="When that row began.")
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    rule_due_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When its project's rule decides about it, while it is unconfirmed; empty where people do.",
+    )
     response_id = models.CharField(max_length=255, blank=True)
     is_unproven = models.BooleanField(
         default=False, help_text="Its response id was given by hand, and no response has named it yet."
@@ -128,6 +148,12 @@ class Attempt(models.Model):
         indexes = [
             models.Index(
                 fields=["connection", "state"], name="attempt_open", condition=~models.Q(state="ended")
+            ),
+            # The few about which a rule will decide: every beat looks for one.
+            models.Index(
+                fields=["rule_due_at"],
+                name="attempt_rule_due",
+                condition=models.Q(state="unconfirmed", rule_due_at__isnull=False),
             ),
             # Whether the ends of a connection's responses were announced (see `relaxing`).
             models.Index(

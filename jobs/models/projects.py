@@ -27,6 +27,15 @@ type Someone = "User | AnonymousUser | Anyone"
 RESERVED = frozenset({"new"})
 
 
+class UnconfirmedRule(models.TextChoices):
+    """What a project does about a job that was sent perhaps, once nothing has told of it in time."""
+
+    ASK = "ask", "Ask: it stays unconfirmed until someone decides"
+    RESEND = "resend", "Send it again: both sends may be charged, twice its ceiling at most"
+    LOST = "lost", "Take it for lost: its hold is released, and it is charged if it turns up"
+    PAID = "paid", "Count it as paid: its ceiling is booked, and adjusted if its usage turns up"
+
+
 class LastManager(Exception):
     """A project would be left without anyone who may manage it."""
 
@@ -160,6 +169,9 @@ class Project(models.Model):
         blank=True,
         help_text="USD; a job whose ceiling is above it is refused.",
     )
+    unconfirmed_rule = models.CharField(
+        "rule for unconfirmed jobs", max_length=8, choices=UnconfirmedRule, default=UnconfirmedRule.ASK
+    )
     retention_days = models.PositiveIntegerField(
         null=True, blank=True, help_text="Empty keeps prompts and answers."
     )
@@ -170,6 +182,11 @@ class Project(models.Model):
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(unconfirmed_rule__in=UnconfirmedRule.values), name="project_rule_known"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -46,7 +46,7 @@ from jobs.views.timeline import lines_of
 
 # What the card of a thread shows of each job.
 TURN_FIELDS = ("short_id", "status", "model", "cost", "previous", "created_at", "prompt__title")
-ACTS = (Act.SUBMIT, Act.CANCEL, Act.RERUN, Act.RESOLVE, Act.JUDGE, Act.TAG)
+ACTS = (Act.SUBMIT, Act.CANCEL, Act.RERUN, Act.RESOLVE, Act.JUDGE, Act.TAG, Act.CHANGE_PROJECT)
 # What the first tab shows, where that is no answer.
 FIRST_TABS = {
     Status.AWAITING_APPROVAL: "Status",
@@ -157,6 +157,7 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
         "may_cancel": Act.CANCEL in acts and job.can_be_cancelled,
         "may_rerun": Act.RERUN in acts,
         "may_resolve": Act.RESOLVE in acts,
+        "may_change_rule": Act.CHANGE_PROJECT in acts,
         "acts": acts,
         "page_url": request.build_absolute_uri(job.get_absolute_url()),
         "now": now,

@@ -18,6 +18,7 @@ from jobs.models import (
     LedgerEntry,
     Scope,
     Status,
+    UnconfirmedRule,
     turns,
 )
 from jobs.models.job_queries import MOST_AHEAD
@@ -152,7 +153,7 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     doubtful = next(
         (one for one in reversed(story.attempts) if one.state == AttemptState.UNCONFIRMED), attempt
     )
-    lost = story.happened("unconfirmed")
+    lost, refused = story.happened("unconfirmed"), story.happened("rule_refused")
     since = lost.at if lost else job.created_at
     held = held_by(story.rows, doubtful)
     budgets = Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id)
@@ -164,6 +165,8 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     if left is not None and job.worst_case > left:
         short = f"Send again needs {ui.ceiling(job.worst_case)} more; {ui.money(left)} is left."
     project = by_scope.get(Scope.PROJECT)
+    rule = UnconfirmedRule(job.project.unconfirmed_rule)
+    rule_at = None if rule == UnconfirmedRule.ASK else doubtful.rule_due_at
     return {
         "attempt": doubtful,
         "listens": doubtful.connection.takes_webhooks and doubtful.connection.has_webhook_secret,
@@ -177,6 +180,12 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
         "is_twice": story.bill.most == job.worst_case,
         "left": max(project.left, Decimal(0)) if project else None,
         "short": short,
+        "rule": words.RULES[rule],
+        "rule_leaves": rule != UnconfirmedRule.ASK and doubtful.rule_due_at is None,
+        "rule_refused": refused.note if refused else "",
+        "rule_at": rule_at,
+        "rule_rests": any(one.paused_at for one in (doubtful.connection, job.project.connection)),
+        "resends": rule_at is not None and rule == UnconfirmedRule.RESEND,
         "form": form or ResolveForm(),
     }
 

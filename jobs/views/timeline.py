@@ -30,6 +30,7 @@ WORDS = {
     "decided_adopt": "Response id given by hand",
     "decided_lost": "Declared lost",
     "decided_paid": "Counted as paid",
+    "rule_refused": "Left to people: the project's rule was not carried out",
     "cancel_requested": "Asked to stop",
     "poll_asked": "Asked for its state",
     "deadline": "Deadline passed, asked to stop",
@@ -48,9 +49,16 @@ WORDS = {
     "note_removed": "Note removed",
     "tagged": "Tags changed",
 }
+# Without anyone who decided, the project's rule did.
+BY_RULE = {
+    "decided_resend": "Sent again by the project's rule",
+    "decided_lost": "Taken for lost by the project's rule",
+    "decided_paid": "Counted as paid by the project's rule",
+}
 STOPS = {
     "put_off", "tried_again", "no_budget", "unconfirmed", "deadline", "unknown_status", "rejected",
     "unsendable", "price_changed", "incomplete", "failed", "expired", "stuck", "disowned",
+    "rule_refused",
 }  # fmt: skip
 
 
@@ -98,7 +106,9 @@ def lines_of(job: Job, events: Sequence[Event], api: str, now: dt.datetime) -> l
 def _words(event: Event, api: str, *, took: float = 0.0, thought: float | None = None) -> str:
     """Say an event: `took` seconds after the one before, at the end of `thought` seconds of work."""
     words = WORDS.get(event.kind, event.kind.replace("_", " ")).format(api=api)
-    if event.kind == "incomplete" and event.note == "max_output_tokens":
+    if event.actor_id is None and event.kind in BY_RULE:
+        words = BY_RULE[event.kind]
+    elif event.kind == "incomplete" and event.note == "max_output_tokens":
         words = "Hit the output limit"
     elif event.kind == "completed" and thought is not None:
         words = f"Thought for {ui.duration(thought)}"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
-from jobs.models import Connection, Job, Status
+from jobs.models import Connection, Job, Status, UnconfirmedRule
 from jobs.templatetags import ui
 
 # An end that needs a sentence of ours, shorter than the job's own page has.
@@ -46,6 +46,14 @@ PAUSES = {
     "PermissionDenied": "its identity has no leave to do this there",
     "token_address": "its address is none of Azure, so no token is sent to it",
     "token_command": "PONDER_AZURE_TOKEN_COMMAND gave no token",
+}
+
+# A project's rule for jobs that were sent perhaps.
+RULES = {
+    UnconfirmedRule.ASK: "ask",
+    UnconfirmedRule.RESEND: "send again",
+    UnconfirmedRule.LOST: "it was lost",
+    UnconfirmedRule.PAID: "count it as paid",
 }
 
 

@@ -570,7 +570,7 @@ def test_a_new_connection_is_real(client: Client, operator: User) -> None:
 
 
 def project_form(project: Project, **changed: Any) -> dict[str, Any]:
-    names = ("name", "slug", "default_max_output_tokens")
+    names = ("name", "slug", "default_max_output_tokens", "unconfirmed_rule")
     given = {name: getattr(project, name) for name in names}
     return {**given, "connection": project.connection_id, **no_members(), **changed}
 

@@ -593,6 +593,63 @@ def test_only_those_who_may_decide_see_the_choices(project: Project, mira: User)
     assert 'name="decision"' in approver.get(job.get_absolute_url()).content.decode()
 
 
+def test_an_unconfirmed_job_names_the_projects_rule_and_managers_may_change_it(
+    project: Project, mira: User
+) -> None:
+    path = doubtful(project, mira).get_absolute_url()
+    page = as_member(project, Role.MANAGER).get(path).content.decode()
+    assert "The project’s rule is <b>ask</b>." in page
+    assert '<a class="lk" href="/projects/proofs/settings/">Change the rule</a>' in page
+    assert "rule decides" not in page
+    approvers = as_member(project, Role.APPROVER).get(path).content.decode()
+    assert "The project’s rule is <b>ask</b>." in approvers
+    assert "Change the rule" not in approvers
+
+
+@pytest.mark.parametrize(
+    ("rule", "words", "cost"),
+    [("resend", "send again", True), ("lost", "it was lost", False), ("paid", "count it as paid", False)],
+)
+def test_an_unconfirmed_job_says_when_its_projects_rule_decides_and_what_that_costs(
+    signed_in: Client, project: Project, mira: User, rule: str, words: str, cost: bool
+) -> None:
+    job = doubtful(project, mira)
+    Project.objects.update(unconfirmed_rule=rule)
+    Attempt.objects.update(rule_due_at=timezone.now() + dt.timedelta(minutes=15))
+    page = signed_in.get(job.get_absolute_url()).content.decode()
+    assert f"Then the project’s rule decides: {words}" in page
+    assert (f"Both sends may be charged, {ui.ceiling(2 * job.worst_case)} at most." in page) == cost
+    assert "Until the project’s rule decides." in page
+    assert "Nothing more is spent, and nothing is sent." not in page
+    assert "is paused" not in page
+    lifecycle.pause(project.connection_id, "By hand.")
+    assert "Not while its connection is paused." in signed_in.get(job.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize("why", ["", "The project is archived."])
+def test_an_unconfirmed_job_says_that_its_projects_rule_leaves_it_to_people(
+    signed_in: Client, project: Project, mira: User, why: str
+) -> None:
+    events = [("unconfirmed", "timeout"), *([("rule_refused", why)] if why else [])]
+    job = a_job(project, mira, Status.UNCONFIRMED, events=events)
+    Project.objects.update(unconfirmed_rule="resend")
+    page = signed_in.get(job.get_absolute_url()).content.decode()
+    assert "The project’s rule does not decide this one" in page
+    assert (why or "It decides once about a job, and not after a person.") in page
+    assert "Nothing more is spent, and nothing is sent." in page
+
+
+def test_the_timeline_tells_a_rules_decision_from_a_persons(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    jobs = [doubtful(project, mira) for _ in range(2)]
+    lifecycle.resolve(jobs[0].pk, lifecycle.Decision.LOST, reason="the project's rule")
+    lifecycle.resolve(jobs[1].pk, lifecycle.Decision.LOST, by=mira, reason="Not in their log")
+    by_rule, by_person = (text_of(signed_in, f"{job.get_absolute_url()}activity/") for job in jobs)
+    assert "Taken for lost by the project's rule" in by_rule.replace("&#x27;", "'")
+    assert "Declared lost by Mira" in by_person
+
+
 def test_a_job_that_waits_for_answers_can_be_finished_without_them(
     signed_in: Client, project: Project, mira: User
 ) -> None:

@@ -1,5 +1,6 @@
 """Projects: what is spent, held and left, for members; cap, settings and archive, for managers."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -157,6 +158,7 @@ SETTINGS = {
     "allowed_models": ["gpt-6-sol", "gpt-6-luna"],
     "allowed_efforts": ["low", "high"],
     "job_limit": "5",
+    "unconfirmed_rule": "ask",
 }
 
 
@@ -192,6 +194,21 @@ def test_a_manager_changes_the_settings_and_each_change_is_kept(project: Project
     assert len(said(project)) == 1, "what stays as it is makes no line"
     client.post("/projects/proofs/settings/", {**SETTINGS, "job_limit": "", "allowed_models": []})
     assert said(project)[0] == "Allowed models: gpt-6-luna, gpt-6-sol → all; Limit per job: 5 → none"
+
+
+def test_a_manager_sets_the_rule_for_unconfirmed_jobs(project: Project, mira: User) -> None:
+    client = signed_in(mira)
+    page = client.get("/projects/proofs/settings/").content.decode()
+    assert re.search(r'value="ask"[^>]*checked', page)
+    assert "Send it again: both sends may be charged, twice its ceiling at most" in page
+    client.post("/projects/proofs/settings/", {**SETTINGS, "unconfirmed_rule": "resend"})
+    project.refresh_from_db()
+    assert project.unconfirmed_rule == "resend"
+    assert "Rule for unconfirmed jobs: ask → resend" in said(project)[0]
+    answer = client.post("/projects/proofs/settings/", {**SETTINGS, "unconfirmed_rule": "always"})
+    assert answer.status_code == 422
+    project.refresh_from_db()
+    assert project.unconfirmed_rule == "resend"
 
 
 @pytest.mark.parametrize(
