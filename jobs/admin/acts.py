@@ -24,6 +24,7 @@ GONE = (
     lifecycle.NothingToRender,
     lifecycle.NotUnconfirmed,
     spend.BudgetRefused,
+    spend.NoCap,
     lifecycle.OverJobLimit,
     lifecycle.PromptGone,
 )

@@ -32,7 +32,8 @@ def hold_restored(made_at: str) -> tuple[int, int]:
     doubtful = 0
     for job in waiting.select_related("model"):
         for attempt in Attempt.objects.filter(job=job, state=AttemptState.PLANNED):
-            doubtful += _lose_sight(job, attempt)
+            _lose_sight(job, attempt)
+            doubtful += 1
     unconfirmed = Attempt.objects.filter(state=AttemptState.UNCONFIRMED, rule_due_at__isnull=False)
     unconfirmed.update(rule_due_at=None)
     if doubtful:
@@ -40,8 +41,8 @@ def hold_restored(made_at: str) -> tuple[int, int]:
     return held, doubtful
 
 
-def _lose_sight(job: Job, attempt: Attempt) -> bool:
-    if not step(
+def _lose_sight(job: Job, attempt: Attempt) -> None:
+    step(
         attempt.pk,
         of=[AttemptState.PLANNED],
         to=AttemptState.UNCONFIRMED,
@@ -49,8 +50,6 @@ def _lose_sight(job: Job, attempt: Attempt) -> bool:
         instance=settings.INSTANCE,
         error_code="restored",
         error_message=PERHAPS_SENT,
-    ):
-        return False
+    )
     tell(job.pk, "unconfirmed", attempt_id=attempt.pk, note=f"restored: {PERHAPS_SENT}")
     go_on(job, end=Status.FAILED)
-    return True

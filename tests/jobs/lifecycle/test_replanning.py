@@ -271,3 +271,12 @@ def test_the_pump_sends_nothing_at_a_price_that_is_no_longer_in_force(api: FakeA
     assert (the(job).state, the(job, 2).state) == (AttemptState.ENDED, AttemptState.KNOWN)
     assert api.posts[0]["metadata"]["ponder_attempt"] == str(the(job, 2).nonce)
     assert held() == the(job, 2).worst_case
+
+
+def test_a_job_whose_prompt_goes_before_it_is_held_anew_fails_with_its_cause(submit: Submit) -> None:
+    job = submit()
+    succeed()
+    job.prompt.delete()
+    assert replanning.replan(job.pk)
+    assert (the(job).state, the(job).error_code) == (AttemptState.ENDED, "prompt_missing")
+    assert (job.status, held()) == (Status.FAILED, 0)
