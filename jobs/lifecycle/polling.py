@@ -183,7 +183,7 @@ def _wait(poll: Poll, *, stretched: float, is_rare: bool = False) -> float:
     if poll.status not in IN_FLIGHT:
         return ending.WATCH_EVERY.total_seconds()
     if is_rare:
-        return rare_interval(stretch=stretched)
+        return rare_interval(poll.age, stretch=stretched)
     return interval(poll.age, stretch=stretched)
 
 
