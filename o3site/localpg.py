@@ -107,15 +107,15 @@ def runs(data_dir: Path) -> bool:
         pid = int((_home(data_dir) / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(pid, 0)
     except PermissionError:
-        return True
+        pass  # somebody has it
     except (OSError, ValueError):
         return False
     try:
-        # One that was killed stays a zombie until somebody reaps it.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
     except OSError:
         return not Path("/proc/self").exists()  # not Linux: nothing more is known
-    return state not in "ZX"
+    # One that was killed stays a zombie until somebody reaps it, and then its number is another's.
+    return name.endswith("(postgres") and rest[:1] not in "ZX"
 
 
 def program(name: str) -> str:

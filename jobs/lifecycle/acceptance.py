@@ -70,13 +70,17 @@ def _taken(outcomes: "Sequence[Outcome[Send]]") -> set[tuple[int, str]]:
 def _note_on_connections(outcomes: "Sequence[Outcome[Send]]") -> None:
     ids = sorted({one.key.connection_id for one in outcomes})
     stale = Q(accepted_at=None) | Q(accepted_at__lte=Now() - NOTE_ACCEPTED) | Q(unknown_in_a_row__gt=0)
+    rests: dict[int, float] = {}
+    for one in outcomes:
+        if one.rest is not None:
+            rests[one.key.connection_id] = max(one.rest, rests.get(one.key.connection_id, 0))
+    if len(ids) > 1:
+        # In the order in which everything is paused and resumed: an UPDATE takes rows as they happen to lie.
+        written = Connection.objects.filter(stale | Q(pk__in=rests), pk__in=ids).order_by("pk")
+        list(written.select_for_update(no_key=True).values_list("pk"))
     Connection.objects.filter(stale, pk__in=ids).update(accepted_at=Now(), unknown_in_a_row=0)
-    for connection_id in ids:
-        rests = [
-            one.rest for one in outcomes if one.key.connection_id == connection_id and one.rest is not None
-        ]
-        if rests:
-            hold_back(connection_id, max(rests))
+    for connection_id in sorted(rests):
+        hold_back(connection_id, rests[connection_id])
 
 
 def _keep(outcomes: "Sequence[Outcome[Send]]") -> None:

@@ -99,7 +99,9 @@ def refuse(connection_id: int, reason: str) -> None:
         connection=connection_id, state=DeliveryState.REFUSED, note=reason, received_at__gte=hour
     )
     with transaction.atomic():
-        if not counted.update(repeats=F("repeats") + 1, handled_at=Now()):
+        # Two that come first at once make a row each: the next count in one of them, not in both.
+        one = WebhookDelivery.objects.filter(pk=counted.order_by("pk").values("pk")[:1])
+        if not one.update(repeats=F("repeats") + 1, handled_at=Now()):
             WebhookDelivery.objects.create(
                 connection_id=connection_id, state=DeliveryState.REFUSED, note=reason, handled_at=Now()
             )
@@ -128,7 +130,7 @@ def claim_lookups(room: int) -> list[Lookup]:
         claimed = list(due.select_related("connection").order_by("next_look_at")[:room])
         pushed = WebhookDelivery.objects.filter(pk__in=[one.pk for one in claimed])
         if claimed:
-            pushed.update(next_look_at=Now() + VISIBILITY, looks=F("looks") + 1)
+            pushed.update(next_look_at=Now() + VISIBILITY)
     found = [_lookup(delivery) for delivery in claimed]
     return [lookup for lookup in found if lookup is not None]
 
@@ -251,6 +253,8 @@ def _lookup(delivery: WebhookDelivery) -> Lookup | None:
     except Blocked as error:
         pause_for(delivery.connection_id, error)
         return None
+    # Only what is asked counts: waits are no misses, and for weeks they would not fit the column.
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(looks=F("looks") + 1)
     return Lookup(
         delivery_id=delivery.pk,
         connection_id=delivery.connection_id,

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,14 +73,23 @@ def stretch() -> float:
     return max(1.0, float(rate) / FLEET_BUDGET)
 
 
-def claim_polls(room: int) -> list[Poll]:
-    """Claim up to `room` due jobs by pushing their clock, and return what to ask for."""
-    claim = uuid.uuid4()
+def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
+    """Claim due jobs for up to `room` free slots by pushing their clock, and return what to ask for.
+
+    `busy` has the slots that connections hold already. Where it is given none gets more than it leaves free:
+    an API that hangs keeps nobody from being asked for what runs elsewhere.
+    """
+    claim, most, full = uuid.uuid4(), room, []
+    if busy is not None:
+        full = [connection_id for connection_id, held in busy.items() if held >= room]
+        most = (room - max((held for held in busy.values() if held < room), default=0) + 1) // 2
     with transaction.atomic():
-        due = (
-            Job.objects.to_poll().order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
-        )
-        ids = list(due.values_list("pk", flat=True)[:room])
+        asked = Job.objects.to_poll()
+        if full:
+            theirs = Attempt.objects.filter(job=OuterRef("pk"), state=AttemptState.KNOWN)
+            asked = asked.exclude(Exists(theirs.filter(connection__in=full)))
+        due = asked.order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
+        ids = list(due.values_list("pk", flat=True)[:most])
         if not ids:
             return []
         Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)
@@ -183,7 +192,7 @@ def _wait(poll: Poll, *, stretched: float, is_rare: bool = False) -> float:
     if poll.status not in IN_FLIGHT:
         return ending.WATCH_EVERY.total_seconds()
     if is_rare:
-        return rare_interval(stretch=stretched)
+        return rare_interval(poll.age, stretch=stretched)
     return interval(poll.age, stretch=stretched)
 
 

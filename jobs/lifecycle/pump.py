@@ -29,9 +29,10 @@ CLAIM_BESIDE = 120.0
 ROUND = 0.2  # seconds between looks for due rows
 LEASE = dt.timedelta(seconds=10)  # renewed as it runs: a killed pump is replaced soon
 RENEW_EVERY = 2.0  # seconds
-# A connection may hold as many as it leaves free, 32 if it is alone: one that hangs leaves the others room.
+# A connection may hold as many as it leaves free, 32 and 100 if it is alone: one that hangs leaves the others
+# room.
 SENDS_AT_ONCE = 64
-POLLS_AT_ONCE = 100
+POLLS_AT_ONCE = 200
 WRITE_AGAIN = 1.0  # seconds until what could not be written down is tried again
 CHORES_EVERY = 5.0  # seconds
 
@@ -220,20 +221,25 @@ def _journal(send: sending.Send, response_id: str, request_id: str) -> None:
 
 def _poll(lease: _Lease) -> None:
     stretched, measured = polling.stretch(), time.monotonic()
+    busy: Counter[int] = Counter()  # slots, by connection
     with Session[Asked](concurrency=POLLS_AT_ONCE) as session:
         while lease.goes_on():
             if time.monotonic() - measured > 5:
                 stretched, measured = polling.stretch(), time.monotonic()
-            room = 2 * POLLS_AT_ONCE - session.in_progress
-            for poll in polling.claim_polls(room) if room > 0 else ():
+            room = POLLS_AT_ONCE - session.in_progress
+            for poll in polling.claim_polls(room, busy) if room > 0 else ():
+                busy[poll.connection_id] += 1
                 if poll.asks_cancel:
                     session.cancel(poll, poll.endpoint, poll.response_id)
                 else:
                     session.retrieve(poll, poll.endpoint, poll.response_id)
-            room = 2 * POLLS_AT_ONCE - session.in_progress
+            room = POLLS_AT_ONCE - session.in_progress
             for lookup in deliveries.claim_lookups(room) if room > 0 else ():
+                busy[lookup.connection_id] += 1
                 session.retrieve(lookup, lookup.endpoint, lookup.response_id)
-            _write_down(session.outcomes(ROUND), stretched=stretched)
+            outcomes = session.outcomes(ROUND)
+            busy.subtract(outcome.key.connection_id for outcome in outcomes)
+            _write_down(outcomes, stretched=stretched)
         # What was claimed is answered or comes back after its visibility; when stopping, it is cut off.
         until = time.monotonic() + 12
         while session.in_progress and time.monotonic() < until and not is_stopping():

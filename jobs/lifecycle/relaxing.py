@@ -27,9 +27,12 @@ def interval(age: float, *, stretch: float = 1.0) -> float:
     return base * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
 
 
-def rare_interval(*, stretch: float = 1.0) -> float:
-    """Return the seconds until the next poll of a response whose end a webhook is expected to tell."""
-    return random.uniform(LEAST, MOST) * max(stretch, 1.0)  # noqa: S311 - jitter
+def rare_interval(age: float, *, stretch: float = 1.0) -> float:
+    """Return the seconds until the next poll of a response whose end a webhook is expected to tell.
+
+    60 to 120 s also while the fleet's budget stretches other polls, unless a usual one is rarer still.
+    """
+    return max(random.uniform(LEAST, MOST), interval(age, stretch=stretch))  # noqa: S311 - jitter
 
 
 def relaxed() -> set[int]:

@@ -178,8 +178,12 @@ class Connection(models.Model):
         super().save(*args, **kwargs)
 
     def name_of(self, model: str) -> str:
-        """Return the name under which a model of the catalogue is asked for there."""
-        return str(self.deployments.get(model, model))
+        """Return the name under which a model of the catalogue is asked for there.
+
+        At OpenAI that is always its own, whatever the connection was before: any other is another model's,
+        and costs what that one does.
+        """
+        return model if self.kind == Kind.OPENAI else str(self.deployments.get(model, model))
 
     def set_key(self, plain: str, *, by: "User") -> None:
         """Keep a key, encrypted, and who set it; what an earlier one was told in a test holds no more."""

@@ -237,16 +237,17 @@ class Session[K]:
         running.add_done_callback(self._end)
 
     async def _work(self, task: _Task[K]) -> Outcome[K]:
-        async with self._slots:
-            task.began = time.monotonic()
-            try:
-                if tokens := self._tokens_of(task.endpoint):
-                    # Before the time limit of any request, and before a byte of a create.
-                    await tokens.get()
+        try:
+            if tokens := self._tokens_of(task.endpoint):
+                # Before the time limit of any request, and before a byte of a create. And before a slot, or
+                # a command that hangs would keep all other connections waiting.
+                await tokens.get()
+            async with self._slots:
+                task.began = time.monotonic()
                 return await task.work(task)
-            except Exception as exc:
-                error = classify(exc, sending=task.is_posting)
-            return _outcome(task, error=error)
+        except Exception as exc:
+            error = classify(exc, sending=task.is_posting)
+        return _outcome(task, error=error)
 
     def _end(self, running: asyncio.Task[Outcome[K]]) -> None:
         task = self._running.pop(running)

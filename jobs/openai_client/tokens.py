@@ -22,6 +22,7 @@ UNKNOWN_LIFE = 600.0  # seconds, where nothing says when a token ends
 PATIENCE = 30.0
 
 _SIZE_LIMIT = 16_384  # characters of a token
+_OUTPUT_LIMIT = 65_536  # bytes that the command may print, with what it says beside the token
 _WORD = re.compile(r"[!-~]+")
 # The command is the operators' own, and needs nothing of what only Ponder should know.
 _OURS = re.compile(r"PONDER_.*|OPENAI_.*|DATABASE_URL|SECRET_KEY")
@@ -109,9 +110,12 @@ async def _said_by(command: tuple[str, ...]) -> bytes:
         raise _blocked(f"cannot be run ({error.strerror})") from None
     try:
         async with asyncio.timeout(TIME_LIMIT):
-            said, _ = await process.communicate()
+            said = await _all_of(process.stdout)
+            await process.wait()
     except TimeoutError:
         raise _blocked(f"took longer than {TIME_LIMIT:.0f} s") from None
+    except OverflowError:
+        raise _blocked("printed no token") from None
     finally:
         # With all that it has started: a script may leave the real work, and the pipe, to a child.
         with contextlib.suppress(ProcessLookupError):
@@ -122,6 +126,16 @@ async def _said_by(command: tuple[str, ...]) -> bytes:
     return said
 
 
+async def _all_of(pipe: asyncio.StreamReader | None) -> bytes:
+    """Read a pipe to its end. Raises OverflowError where that is not near: it would fill the memory."""
+    said = b""
+    while pipe and (more := await pipe.read(_OUTPUT_LIMIT)):
+        said += more
+        if len(said) > _OUTPUT_LIMIT:
+            raise OverflowError
+    return said
+
+
 def _read(said: bytes, now: float) -> _Token:
     """Read a token from what was printed: the token alone, or JSON as `az` and `azd` write it."""
     text = said.decode(errors="replace").strip()
@@ -129,7 +143,7 @@ def _read(said: bytes, now: float) -> _Token:
     if text.startswith("{"):
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = {}
     values = (found.get(name) for name in ("accessToken", "access_token", "token"))
     value = next((one for one in values if isinstance(one, str)), "")

@@ -94,7 +94,10 @@ def test_a_time_without_a_zone_is_the_machines_own() -> None:
 
 @pytest.mark.parametrize(
     "printed",
-    ["", "two words", f"WARNING: {SECRET}", "{", '{"accessToken": 7}', "{}", "x" * 20_000, "clé"],
+    [
+        *("", "two words", f"WARNING: {SECRET}", "{", '{"accessToken": 7}', "{}", "x" * 20_000, "clé"),
+        '{"token":' * 100_000,
+    ],
 )
 def test_what_is_no_token_is_refused_without_being_repeated(printed: str) -> None:
     with pytest.raises(Blocked) as caught:
@@ -306,3 +309,25 @@ def test_a_server_without_a_count_is_asked_for_it_once(wire: Wire, at: Endpoint)
     assert [outcome.error for outcome in found] == [None] * 3
     asked = [path for _, path, _, _ in wire.requests if path.endswith("input_tokens")]
     assert len(asked) == 1
+
+
+def test_a_command_that_never_stops_printing_is_not_listened_to_until_the_memory_is_full(
+    script: Script,
+) -> None:
+    began = time.monotonic()
+    error = refusal(script("while True: sys.stdout.write('x' * 65536)"))
+    assert error.message == "PONDER_AZURE_TOKEN_COMMAND printed no token."
+    assert time.monotonic() - began < tokens.TIME_LIMIT / 2
+
+
+def test_a_command_that_hangs_takes_no_slot_of_other_connections(
+    wire: Wire, script: Script, tmp_path: Path
+) -> None:
+    slow = Endpoint("azure", wire.url, "", token_command=script("time.sleep(30)"))
+    with Session[int](concurrency=1) as pump:
+        pump.retrieve(1, slow, "resp_1")
+        while not (tmp_path / "runs").exists():
+            time.sleep(0.02)
+        pump.retrieve(2, Endpoint("azure", wire.url, "sk-1"), "resp_1")
+        (outcome,) = pump.outcomes(5)
+    assert (outcome.key, outcome.error) == (2, None)

@@ -89,6 +89,13 @@ def test_a_killed_server_comes_back_with_what_was_committed(used: Path) -> None:
     assert not localpg.runs(used)
 
 
+def test_a_process_that_has_the_number_of_a_killed_server_is_none(tmp_path: Path) -> None:
+    data = tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    assert not localpg.runs(tmp_path)
+
+
 def test_stopping_ends_open_connections_and_may_be_repeated(used: Path) -> None:
     localpg.start(used, FAST)
     connection = connect(used)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.access import Role
-from jobs.lifecycle import Announcement, polling
+from jobs.lifecycle import Announcement, deliveries, polling
 from jobs.models import Attempt, AttemptState, Connection, Event, Job, Project, Status, User, WebhookDelivery
 from jobs.openai_client import Outcome, OutcomeUnknown
 from tests.factories import a_project, a_spec
@@ -105,3 +105,9 @@ def test_polls_become_rare_and_usual_again_once_each(api: FakeApi, person: User,
     assert at_once([lifecycle.wake] * 4) == [None] * 4
     assert not Connection.objects.filter(relaxed_at__isnull=False).exists()
     assert Job.objects.get().status == Status.COMPLETED
+
+
+def test_refusals_are_counted_once_each_also_those_that_come_first_at_once(project: Project) -> None:
+    for _ in range(2):
+        at_once([lambda: deliveries.refuse(project.connection_id, "Message timestamp too old")] * 8)
+    assert sum(one.times for one in WebhookDelivery.objects.all()) == 16

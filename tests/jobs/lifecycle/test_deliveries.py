@@ -342,7 +342,7 @@ def test_a_look_up_that_fails_is_tried_again_later_each_time(
     Connection.objects.update(not_before=None)
     api.responses["resp_9"] = OutcomeUnknown("Reset.", code="connection_lost")
     look(found)
-    assert 15 < wait_of(found) <= 20
+    assert 5 < wait_of(found) <= 10
     assert found.state == DeliveryState.PENDING
     WebhookDelivery.objects.update(looks=900)
     look(found)
@@ -492,3 +492,24 @@ def test_forgetting_ends_when_its_time_is_up(project: Project, monkeypatch: pyte
     announce(project.connection, "", kind="batch.completed")
     WebhookDelivery.objects.update(received_at=Now() - dt.timedelta(days=31))
     assert lifecycle.forget_deliveries() == 0
+
+
+def test_a_look_up_that_had_to_wait_is_not_counted_as_one(
+    api: FakeApi, unsure: Job, project: Project
+) -> None:
+    api.responses["resp_9"] = NotFound("No such response.", code="not_found")
+    found = announce(project.connection, "resp_9")
+    Connection.objects.update(not_before=Now() + dt.timedelta(seconds=50))
+    for _ in range(3):
+        look(found)
+    Connection.objects.update(not_before=None)
+    assert [look(found).state for _ in range(3)] == ["pending", "pending", "foreign"]
+
+
+def test_a_key_that_cannot_be_read_for_weeks_does_not_stop_the_polls(
+    api: FakeApi, unsure: Job, project: Project
+) -> None:
+    found = announce(project.connection, "resp_9")
+    Connection.objects.update(key=Secret("garbage"))
+    WebhookDelivery.objects.update(looks=2**15 - 1)  # the column's most, reached in eleven days of waits
+    assert look(found).state == DeliveryState.PENDING

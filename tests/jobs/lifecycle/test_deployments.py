@@ -65,3 +65,13 @@ def test_a_send_that_was_put_off_goes_out_under_the_name_of_now(api: FakeApi, su
     api.run("send")
     assert Attempt.objects.get(job=job).sent_as == ""
     assert [post["model"] for post in api.posts] == ["gpt-6-luna", "gpt-6-sol"]
+
+
+def test_at_openai_a_model_goes_by_its_own_name_whatever_the_connection_was_before(
+    api: FakeApi, submit: Submit
+) -> None:
+    Connection.objects.update(kind=Kind.OPENAI)
+    submit()
+    api.run("send")
+    assert api.posts[-1]["model"] == "gpt-6-sol"
+    assert Attempt.objects.get().sent_as == ""

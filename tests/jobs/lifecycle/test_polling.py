@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs import lifecycle
+from jobs.access import Role
 from jobs.lifecycle import ending, polling
-from jobs.models import Attempt, AttemptState, Connection, Event, Job, Notice, Secret, Status
+from jobs.models import Attempt, AttemptState, Connection, Event, Job, Notice, Secret, Status, User
 from jobs.openai_client import Blocked, BorderError, NotFound, Outcome, Rejected, Retryable
+from tests.factories import a_project
 from tests.fake_api import FakeApi, age
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -117,6 +120,24 @@ def test_a_claim_takes_no_more_than_its_room(api: FakeApi, submit: Submit) -> No
     api.make_due()
     assert len(polling.claim_polls(2)) == 2
     assert len(polling.claim_polls(2)) == 1
+
+
+def test_a_connection_that_hangs_leaves_room_to_ask_for_what_runs_elsewhere(
+    api: FakeApi, submit: Submit, person: User
+) -> None:
+    other = a_project("other", is_practice=False, members={person: Role.MANAGER})
+    for _ in range(12):
+        submit()
+    one = submit(to=other)
+    Connection.objects.update(accepted_at=Now())
+    api.run("send")
+    due = Job.objects.exclude(pk=one.pk)
+    due.update(next_action_at=Now() - dt.timedelta(seconds=2))
+    Job.objects.filter(pk=one.pk).update(next_action_at=Now())
+    first = polling.claim_polls(10, {})
+    busy = Counter(poll.connection_id for poll in first)
+    assert list(busy.values()) == [5], "the rest of its jobs were due before the other's"
+    assert [poll.job_id for poll in polling.claim_polls(5, busy)] == [one.pk]
 
 
 def test_a_write_back_without_the_claim_changes_nothing(api: FakeApi, job: Job) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 import inspect
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from django.conf import settings
@@ -16,7 +16,7 @@ from jobs import lifecycle, tasks
 from jobs.access import Role
 from jobs.lifecycle import doorbell, polling, pump, sending
 from jobs.lifecycle.doorbell import PumpKind
-from jobs.models import Answer, Attempt, AttemptState, Connection, Job, PumpLease, Status, User
+from jobs.models import Answer, Attempt, AttemptState, Connection, Job, Project, PumpLease, Status, User
 from jobs.openai_client import Outcome, Retryable
 from tests.factories import a_project
 from tests.fake_api import FakeApi
@@ -567,3 +567,23 @@ def test_the_watchdog_and_the_sweep_are_installed_once() -> None:
     found = Schedule.objects.order_by("minutes").values_list("func", "schedule_type", "minutes")
     assert list(found) == [("jobs.tasks.watchdog", "I", 1), ("jobs.tasks.sweep", "I", 60)]
     assert set(Schedule.objects.values_list("cluster", "repeats")) == {(settings.CLUSTER_NAME, -1)}
+
+
+def test_a_claim_of_polls_knows_what_each_connection_holds(
+    api: FakeApi, submit: Submit, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = polling.claim_polls, []
+
+    def claim(room: int, busy: Mapping[int, int]) -> list[polling.Poll]:
+        seen.append((room, busy.get(project.connection_id, 0)))
+        return real(room, busy)
+
+    monkeypatch.setattr(polling, "claim_polls", claim)
+    submit()
+    submit()
+    api.run("send")
+    api.make_due()
+    api.step, api.slow, api.while_waiting = 0.1, 1, api.make_due
+    lifecycle.run_pump("poll")
+    assert seen[:2] == [(200, 0), (198, 2)]
+    assert all(room + held == 200 for room, held in seen)
