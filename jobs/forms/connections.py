@@ -130,10 +130,10 @@ class ConnectionForm(ModelForm):
         used: dict[str, str] = {}
         for model in ModelSpec.objects.values_list("pk", flat=True):
             name = found.get(model, model)
-            if name in used:
-                both = " and ".join(sorted([model, used[name]]))
+            if name.lower() in used:  # whether case counts there is the server's affair
+                both = " and ".join(sorted([model, used[name.lower()]]))
                 raise forms.ValidationError(f"“{name}” would be both {both}, which cost differently.")
-            used[name] = model
+            used[name.lower()] = model
         return {model: name for model, name in found.items() if name != model}
 
     def clean_max_in_flight(self) -> int:

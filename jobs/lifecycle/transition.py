@@ -21,14 +21,12 @@ ENDS = (*FINAL, Status.REQUIRES_ACTION)
 logger = logging.getLogger(__name__)
 
 
-def move(job_id: int, *, of: Iterable[Status], to: Status, claim: Any = None, **fields: Any) -> bool:
+def move(job_id: int, *, of: Iterable[Status], to: Status, **fields: Any) -> bool:
     """Move a job from one of the statuses `of` to `to`; True if this call did it.
 
-    `claim` makes it conditional on the claim token too; `fields` are set along with the status.
+    `fields` are set along with the status.
     """
     rows = Job.objects.filter(pk=job_id, status__in=list(of))
-    if claim is not None:
-        rows = rows.filter(claim_token=claim)
     is_moved = rows.update(status=to, version=F("version") + 1, **fields) == 1
     if is_moved and to in ENDS:
         _announce(job_id)

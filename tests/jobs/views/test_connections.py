@@ -407,6 +407,7 @@ def test_models_may_go_by_other_names_there(client: Client, operator: User, real
         ("azure", "gone-1 = x", "There is no model “gone-1” in the catalogue."),
         ("azure", "o3-pro = x\no3-pro = y", "o3-pro has two names here."),
         ("azure", "o3-pro = x\no3 = x", "“x” would be both o3 and o3-pro, which cost differently."),
+        ("azure", "o3-pro = Think\no3 = think", "would be both o3 and o3-pro, which cost differently."),
         ("azure", "o3-pro = o3", "“o3” would be both o3 and o3-pro"),
         ("openai", "o3-pro = x", "At OpenAI models go by their own names."),
     ],
