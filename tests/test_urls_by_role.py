@@ -273,6 +273,7 @@ class World:
             "projects/new/": {"name": "Tilings", "cap": "50", "connection": self.project.connection_id},
             "projects/<slug:slug>/settings/": {
                 "name": self.project.name,
+                "unconfirmed_rule": "ask",
                 "connection": self.project.connection_id,
                 "default_mode": "standard",
                 "default_max_output_tokens": "20,000",

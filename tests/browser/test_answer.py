@@ -15,7 +15,7 @@ from tests.browser.looks import complaints, look_at
 from tests.browser.watch import Watch
 from tests.jobs.views.states import a_job
 
-pytestmark = pytest.mark.looks
+pytestmark = [pytest.mark.looks, pytest.mark.thorough]
 ESSAY = (Path(__file__).parents[2] / "jobs/sandbox/answers/2-primes.md").read_text()
 RENDERED = {"renderer_version": RENDERER_VERSION}
 ROWS = [{"party": f"Party {n}", "on": "2024-01-08", "cap": n * 10_000, "renews": n < 5} for n in range(12)]

@@ -18,7 +18,7 @@ from tests.browser.watch import Watch
 from tests.hostile import CORPUS
 from tests.jobs.views.states import a_job
 
-pytestmark = pytest.mark.looks
+pytestmark = [pytest.mark.looks, pytest.mark.thorough]
 OURS = ("/live/", "/follow-up/price/", "/replies/price/")
 BATCH = 98  # answers on one page: a page load costs more than what is on it
 RENDERED = {"renderer_version": RENDERER_VERSION}

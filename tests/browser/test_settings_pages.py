@@ -13,7 +13,7 @@ from tests.browser.conftest import Browse
 from tests.browser.looks import complaints
 from tests.factories import a_person, a_project, a_spec
 
-pytestmark = pytest.mark.looks
+pytestmark = [pytest.mark.looks, pytest.mark.thorough]
 
 
 def look(page: Page, paths: dict[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from tests.browser.installation import Installation
 from tests.browser.test_readable import ESSAY
 from tests.jobs.views.states import a_job
 
-pytestmark = pytest.mark.looks
+pytestmark = [pytest.mark.looks, pytest.mark.thorough]
 KILOBYTE = 1000
 LIGHT, CHARTS, MATHS = 100 * KILOBYTE, 170 * KILOBYTE, 250 * KILOBYTE
 SHEETS, SCRIPTS = 14 * KILOBYTE, 8 * KILOBYTE

@@ -74,6 +74,7 @@ def await_that(is_so: Callable[[], bool], what: str, within: float = 30.0) -> No
 
 
 @pytest.mark.cluster
+@pytest.mark.thorough
 @pytest.mark.django_db(transaction=True)
 def test_a_restored_copy_waits_until_it_is_resumed_and_then_follows_a_job_in_flight(
     upstream: SandboxProcess, places: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings

@@ -56,6 +56,7 @@ print(json.dumps({
 
 
 @pytest.mark.cluster
+@pytest.mark.thorough
 def test_jobs_end_the_moment_the_sandbox_ends_them_whatever_befalls_its_events(ponder: Ponder) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STORY],

@@ -70,6 +70,7 @@ def test_two_installations_never_have_more_open_than_allowed(
     Attempt.objects.update(state=AttemptState.KNOWN, end_seen_at=None)
 
 
+@pytest.mark.thorough
 def test_a_job_is_sent_within_two_seconds_while_a_thousand_of_another_project_wait(
     sandbox: SandboxProcess, person: User
 ) -> None:
