@@ -83,15 +83,13 @@ class Drill:
         self._start()
         projects, by = self._prepare()
         victims = Victims(self._pid, settings.DATA_DIR)
-        began = time.monotonic()
-        beginning = {"jobs": 0, "kills": 0}
-        while beginning["jobs"] < jobs or beginning["kills"] < kills:
+        began, killed = time.monotonic(), 0
+        while len(self.submitted) < jobs or killed < kills:
             share = (time.monotonic() - began) / seconds
-            if beginning["jobs"] < min(jobs, share * jobs):
-                self._submit(self._rng.choice(projects), by, beginning["jobs"])
-                beginning["jobs"] += 1
-            elif beginning["kills"] < min(kills, share * kills):
-                beginning["kills"] += self._kill(victims)
+            if len(self.submitted) < min(jobs, share * jobs):
+                self._submit(self._rng.choice(projects), by, len(self.submitted))
+            elif killed < min(kills, share * kills):
+                killed += self._kill(victims)
             else:
                 self._meddle()
                 time.sleep(0.05)
