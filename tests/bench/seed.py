@@ -71,6 +71,8 @@ def seeded(count: int, home: Path | None = None) -> Iterator[Path]:
             (folder / "seeded").touch()
         localpg.start(data)
         django.setup()
+        # A kept one may be older than the tables of today.
+        importlib.import_module("django.core.management").call_command("migrate", verbosity=0)
         yield data
     finally:
         localpg.stop(data)

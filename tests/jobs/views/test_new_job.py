@@ -268,7 +268,7 @@ def test_an_undocumented_effort_needs_a_tick(signed_in: Client) -> None:
 def test_the_likely_cost_rests_on_history_once_there_is_enough(
     signed_in: Client, project: Project, mira: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.forecast.ENOUGH", 2)
+    monkeypatch.setattr("jobs.forecast.likely.ENOUGH", 2)
     for _ in range(2):
         a_job(project, mira, "completed", spec={"effort": "high"})
     assert "8 in 10 of 2 similar jobs cost this." in price(signed_in)

@@ -1,0 +1,27 @@
+"""Says what will likely come: what a job costs, and whether less would do."""
+
+from jobs.forecast.likely import (
+    ENOUGH,
+    RAN_OUT,
+    Experience,
+    Likely,
+    experience,
+    guess_carried,
+    guess_input_tokens,
+    likely_cost,
+    odds_of,
+    quantile,
+)
+
+__all__ = [
+    "ENOUGH",
+    "RAN_OUT",
+    "Experience",
+    "Likely",
+    "experience",
+    "guess_carried",
+    "guess_input_tokens",
+    "likely_cost",
+    "odds_of",
+    "quantile",
+]
