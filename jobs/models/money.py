@@ -30,15 +30,21 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
     """Budgets, read as phrases."""
 
     def applying_to(self, project: Project, user_id: int, token_id: int | None) -> "BudgetQuerySet":
-        """Every budget that a job of this project, person and token counts in, in id order.
+        """Every budget that a job of this project, person and token counts in, in id order."""
+        return self.counting(project.pk, user_id, token_id, is_practice=project.is_practice)
+
+    def counting(
+        self, project: int | Blank, user: int | Blank, token: int | Blank | None, *, is_practice: bool
+    ) -> "BudgetQuerySet":
+        """The same by their ids, any of which may be asked for later.
 
         A practice project counts in its own budget only: nothing of it enters anyone's totals.
         """
         match = models.Q(scope=Scope.PROJECT, project=project)
-        if not project.is_practice:
-            match |= models.Q(scope=Scope.WORKSPACE) | models.Q(scope=Scope.MEMBER, user=user_id)
-            if token_id is not None:
-                match |= models.Q(scope=Scope.TOKEN, token=token_id)
+        if not is_practice:
+            match |= models.Q(scope=Scope.WORKSPACE) | models.Q(scope=Scope.MEMBER, user=user)
+            if token is not None:
+                match |= models.Q(scope=Scope.TOKEN, token=token)
         return self.filter(match).order_by("pk")
 
     def of_projects(self, projects: Sequence[int]) -> "BudgetQuerySet":

@@ -122,6 +122,17 @@ class Statement:
         return _answer(self.sql, self.params, values, self.hint)
 
 
+def ask_in_turn(statements: Sequence[Statement], **values: Any) -> list[list[tuple[Any, ...]]]:
+    """Return the rows of statements sent all at once; each sees what is committed when its turn comes."""
+    with connection.cursor() as cursor:
+        params = [param for statement in statements for param in _filled(statement.params, values)]
+        cursor.execute("; ".join(statement.sql for statement in statements), params)
+        found = [list(cursor.fetchall())]
+        while cursor.nextset():
+            found.append(list(cursor.fetchall()))
+    return found
+
+
 def hinted(sql: str, hint: Hint) -> str:
     """Return a question between its settings: sent at once they are one transaction, and nothing stays."""
     given = "".join(f"SET LOCAL {name} = {value}; " for name, value in hint)
@@ -129,12 +140,15 @@ def hinted(sql: str, hint: Hint) -> str:
 
 
 def _answer(sql: str, params: Iterable[Any], values: Mapping[str, Any], hint: Hint) -> list[tuple[Any, ...]]:
-    filled = [values[param.name] if isinstance(param, Blank) else param for param in params]
     with connection.cursor() as cursor:
-        cursor.execute(hinted(sql, hint), filled)
+        cursor.execute(hinted(sql, hint), _filled(params, values))
         for _ in hint:
             cursor.nextset()
         return list(cursor.fetchall())
+
+
+def _filled(params: Iterable[Any], values: Mapping[str, Any]) -> list[Any]:
+    return [values[param.name] if isinstance(param, Blank) else param for param in params]
 
 
 def _written(part: models.QuerySet[Any, Any] | Blank | Statement) -> tuple[str, Sequence[Any]]:

@@ -1,33 +1,34 @@
 """Admits an attempt: holds its worst case in every budget that applies, or refuses with the shortfall."""
 
-import datetime as dt
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
 from django.db import connection
-from django.db.models import F, Q
 
 from jobs import clock
-from jobs.models import Attempt, Budget, BudgetPeriod, EntryKind, Job, LedgerEntry, Refusal, Workspace
-from jobs.spend.caps import lock_money_shared, open_periods
+from jobs.models import Attempt, Budget, BudgetPeriod, Job, Refusal, Workspace
+from jobs.models.money import period_of
+from jobs.models.questions import Among, Blank, Question, Statement, ask_in_turn
+from jobs.spend.caps import SHARED_LOCK, open_periods
 
 
 class BudgetRefused(Exception):
     """A cap leaves no room for the ceiling; all amounts in USD."""
 
-    def __init__(self, *, budget: Budget, month: dt.date, ceiling: Decimal, left: Decimal) -> None:
-        self.budget = budget
-        self.month = month
+    def __init__(self, period: BudgetPeriod, *, ceiling: Decimal) -> None:
+        self.budget, self.month, self.left = period.budget, period.month, period.left
         self.ceiling = ceiling
-        self.left = left
-        self.shortfall = ceiling - left
-        super().__init__(f"{budget}: {left:f} USD left, {ceiling:f} needed")
+        self.shortfall = ceiling - self.left
+        super().__init__(f"{self.budget}: {self.left:f} USD left, {ceiling:f} needed")
 
 
 class NoCap(Exception):
     """The project has no cap yet, so nothing may be admitted to it."""
 
 
-def admit(job: Job, attempt: Attempt) -> LedgerEntry:
+def admit(job: Job, attempt: Attempt) -> None:
     """Hold `attempt.worst_case` USD in every budget that applies, in the caller's transaction.
 
     Call it last before the commit: it locks the rows of the budgets, in id order. Fixes the month and the day
@@ -36,37 +37,81 @@ def admit(job: Job, attempt: Attempt) -> LedgerEntry:
     """
     if not connection.in_atomic_block:
         raise RuntimeError("admission belongs to the transaction that makes the attempt")
-    lock_money_shared()
-    spent_on = Workspace.objects.the().today()
-    month = clock.month_of(spent_on)
-    amount = attempt.worst_case
-    budgets = list(Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id))
-    if not any(budget.project_id == job.project_id for budget in budgets):
+    whose = {"project": job.project_id, "user": job.submitted_by_id, "token": job.token_id}
+    asked = _standing(is_practice=job.project.is_practice, has_token=job.token_id is not None)
+    _, zone, budgets = ask_in_turn(asked, **whose)
+    workspace = Workspace(**dict(zip(_ZONE, zone[0], strict=True))) if zone else Workspace.objects.the()
+    spent_on = workspace.today()
+    if all(project != job.project_id for _, _, project in budgets):
         raise NoCap
-    hold = LedgerEntry.objects.create(
-        kind=EntryKind.HOLD,
-        project_id=job.project_id,
-        user_id=job.submitted_by_id,
-        token_id=job.token_id,
-        job=job,
-        attempt=attempt,
-        month=month,
-        spent_on=spent_on,
-        amount=amount,
-        price_id=attempt.price_id,
-        idempotency_key=f"hold:{attempt.pk}",
+    month, which = clock.month_of(spent_on), [pk for pk, *_ in budgets]
+    hold = {
+        **whose,
+        "job": job.pk,
+        "attempt": attempt.pk,
+        "month": month,
+        "spent_on": spent_on,
+        "amount": attempt.worst_case,
+        "price": attempt.price_id,
+        "key": f"hold:{attempt.pk}",
+    }
+    while not _hold_at_once(hold, [(pk, is_hard) for pk, is_hard, _ in budgets]):
+        # A month is not open yet, or there is no room; what another transaction has given back since is room.
+        periods = [period_of(budget, month) for budget in _periods().ask(budgets=which, month=month)]
+        for period in periods:
+            if period.budget.is_hard and period.left < attempt.worst_case:
+                raise BudgetRefused(period, ceiling=attempt.worst_case)
+        open_periods([period.budget for period in periods], month)
+
+
+_ZONE = ("time_zone", "next_time_zone", "next_time_zone_on")
+
+
+@lru_cache
+def _standing(*, is_practice: bool, has_token: bool) -> tuple[Statement, ...]:
+    """The lock, then the zone, for a month may begin while it is waited for, then the budgets that apply."""
+    budgets = Budget.objects.counting(
+        Blank("project"), Blank("user"), Blank("token") if has_token else None, is_practice=is_practice
     )
-    open_periods(budgets, month)
-    for budget in budgets:
-        periods = BudgetPeriod.objects.filter(budget=budget, month=month)
-        room = Q(spent__lte=F("cap") + F("granted") - F("held") - amount)
-        fits = periods.filter(room) if budget.is_hard else periods
-        while not fits.update(held=F("held") + amount):
-            left = periods.get().left
-            # Room that another transaction made between the two statements is room.
-            if left < amount:
-                raise BudgetRefused(budget=budget, month=month, ceiling=amount, left=left)
-    return hold
+    return (
+        SHARED_LOCK,
+        Statement("{}", Workspace.objects.filter(pk=1).values_list(*_ZONE)),
+        Statement("{}", budgets.values_list("pk", "is_hard", "project_id")),
+    )
+
+
+@lru_cache
+def _periods() -> Question[Any]:
+    budgets = Budget.objects.filter(Among("pk", Blank("budgets"))).with_period(Blank("month"))
+    return Question(budgets.select_related("project", "user", "token").order_by("pk"))
+
+
+_HOLD = """
+INSERT INTO jobs_ledgerentry
+  (kind, project_id, user_id, token_id, job_id, attempt_id, month, spent_on, amount, price_id,
+   idempotency_key, basis, reason, input_tokens, cached_tokens, output_tokens, reasoning_tokens)
+VALUES
+  ('hold', %(project)s, %(user)s, %(token)s, %(job)s, %(attempt)s, %(month)s, %(spent_on)s, %(amount)s,
+   %(price)s, %(key)s, '', '', 0, 0, 0, 0)"""
+_MOVE = """
+UPDATE jobs_budgetperiod SET held = held + %(amount)s
+WHERE budget_id = {budget} AND month = %(month)s"""
+_ROOM = " AND spent + held + %(amount)s <= cap + granted"
+
+
+def _hold_at_once(hold: Mapping[str, Any], budgets: Sequence[tuple[int, bool]]) -> bool:
+    """Write the hold and move every budget in one trip; False, with nothing done, where one did not move."""
+    moves = [_MOVE.format(budget=pk) + (_ROOM if is_hard else "") for pk, is_hard in budgets]
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(["SAVEPOINT admission", _HOLD, *moves]), hold)
+        cursor.nextset()
+        moved = []
+        while cursor.nextset():
+            moved.append(cursor.rowcount == 1)
+        if not all(moved):
+            # It also gives back the locks of budgets behind the one that stands.
+            cursor.execute("ROLLBACK TO SAVEPOINT admission")
+    return all(moved)
 
 
 def record_refusal(refused: BudgetRefused, job: Job) -> None:

@@ -9,15 +9,17 @@ from django.db.models import Q
 
 from jobs import clock
 from jobs.models import Budget, BudgetPeriod, EntryKind, Project, Scope, User, Workspace
+from jobs.models.questions import Statement
 
 # One number for the whole installation: shared by every movement of money, exclusive to a new budget.
 _MONEY_LOCK = 7_066_371
+# Lets no budget be made until the transaction ends; movements of money do not hinder each other.
+SHARED_LOCK = Statement(f"SELECT pg_advisory_xact_lock_shared({_MONEY_LOCK})")
 
 
 def lock_money_shared() -> None:
-    """Let no budget be made until this transaction ends; movements of money do not hinder each other."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_MONEY_LOCK])
+    """Let no budget be made until this transaction ends."""
+    SHARED_LOCK.ask()
 
 
 def lock_money() -> None:
