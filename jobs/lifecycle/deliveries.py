@@ -20,6 +20,7 @@ from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.doorbell import ring
 from jobs.models import UNASKABLE, Attempt, AttemptState, DeliveryState, Job, User, WebhookDelivery
+from jobs.models.connections import sources_here
 from jobs.models.questions import Blank, Statement
 from jobs.models.trail import note
 from jobs.notify import alarm
@@ -126,13 +127,19 @@ def handle_again(delivery_id: int, *, by: User) -> bool:
 def claim_lookups(room: int) -> list[Lookup]:
     """Claim up to `room` due deliveries, settle what needs no question, and return what is to be asked."""
     with transaction.atomic():
-        due = WebhookDelivery.objects.due().select_for_update(skip_locked=True, of=("self",))
-        claimed = list(due.select_related("connection").order_by("next_look_at")[:room])
-        pushed = WebhookDelivery.objects.filter(pk__in=[one.pk for one in claimed])
-        if claimed:
-            pushed.update(next_look_at=Now() + VISIBILITY)
+        if not (ids := [pk for (pk,) in _due(tuple(sources_here())).ask(most=room)]):
+            return []
+        due = WebhookDelivery.objects.filter(pk__in=ids)
+        claimed = list(due.select_related("connection").order_by("next_look_at"))
+        due.update(next_look_at=Now() + VISIBILITY)
     found = [_lookup(delivery) for delivery in claimed]
     return [lookup for lookup in found if lookup is not None]
+
+
+@lru_cache
+def _due(here: tuple[str, ...]) -> Statement:  # noqa: ARG001 - what is due depends on it
+    due = WebhookDelivery.objects.due().select_for_update(skip_locked=True, of=("self",))
+    return Statement("{} LIMIT {}", due.order_by("next_look_at").values("pk"), Blank("most"))
 
 
 def write_back(outcome: Outcome[Lookup]) -> None:

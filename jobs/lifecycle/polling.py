@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
@@ -26,7 +27,8 @@ from jobs.lifecycle.relaxing import (
 )
 from jobs.lifecycle.transition import tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
-from jobs.models.connections import RESTORED
+from jobs.models.connections import RESTORED, sources_here
+from jobs.models.questions import Among, Blank, Statement
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
 
@@ -73,6 +75,17 @@ def stretch() -> float:
     return max(1.0, float(rate) / FLEET_BUDGET)
 
 
+@lru_cache
+def _due(here: tuple[str, ...], *, is_full: bool) -> Statement:  # noqa: ARG001 - what is due depends on it
+    """The jobs to be asked for, locked; but for those of connections that are full."""
+    asked = Job.objects.to_poll()
+    if is_full:
+        theirs = Attempt.objects.filter(Among("connection", Blank("full")), job=OuterRef("pk"))
+        asked = asked.exclude(Exists(theirs.filter(state=AttemptState.KNOWN)))
+    due = asked.order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
+    return Statement("{} LIMIT {}", due.values("pk"), Blank("most"))
+
+
 def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
     """Claim due jobs for up to `room` free slots by pushing their clock, and return what to ask for.
 
@@ -84,12 +97,8 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
         full = [connection_id for connection_id, held in busy.items() if held >= room]
         most = (room - max((held for held in busy.values() if held < room), default=0) + 1) // 2
     with transaction.atomic():
-        asked = Job.objects.to_poll()
-        if full:
-            theirs = Attempt.objects.filter(job=OuterRef("pk"), state=AttemptState.KNOWN)
-            asked = asked.exclude(Exists(theirs.filter(connection__in=full)))
-        due = asked.order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
-        ids = list(due.values_list("pk", flat=True)[:most])
+        due = _due(tuple(sources_here()), is_full=bool(full)).ask(most=max(most, 0), full=full)
+        ids = [job_id for (job_id,) in due]
         if not ids:
             return []
         Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)

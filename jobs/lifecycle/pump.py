@@ -7,11 +7,12 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import Error, OperationalError, connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.lifecycle import claiming, deliveries, polling, replanning, sending
@@ -19,6 +20,8 @@ from jobs.lifecycle.connections import is_stopping
 from jobs.lifecycle.doorbell import PumpKind, ring
 from jobs.lifecycle.journal import replay, write
 from jobs.models import Job, PumpLease, WebhookDelivery
+from jobs.models.connections import sources_here
+from jobs.models.questions import Blank, Statement
 from jobs.openai_client import Outcome, Session
 
 CLAIM_FOR = {"send": 15.0, "poll": 20.0}  # seconds a pump claims
@@ -81,10 +84,19 @@ class _Lease:
 
 def falls_due(kind: PumpKind, *, within: float) -> bool:
     """Tell whether a row of this kind falls due within some seconds."""
-    span = dt.timedelta(seconds=within)
+    [(is_due,)] = _due(kind, tuple(sources_here())).ask(within=dt.timedelta(seconds=within))
+    return bool(is_due)
+
+
+@lru_cache
+def _due(kind: PumpKind, here: tuple[str, ...]) -> Statement:  # noqa: ARG001 - what is due depends on it
+    span = Blank("within")
+    rows: list[QuerySet[Any]]
     if kind == "send":
-        return Job.objects.to_send(span).exists() or Job.objects.to_reap(span).exists()
-    return Job.objects.to_poll(span).exists() or WebhookDelivery.objects.due(span).exists()
+        rows = [Job.objects.to_send(span), Job.objects.to_reap(span)]
+    else:
+        rows = [Job.objects.to_poll(span), WebhookDelivery.objects.due(span)]
+    return Statement("SELECT EXISTS ({}) OR EXISTS ({})", *(one.order_by().values("pk") for one in rows))
 
 
 @contextmanager

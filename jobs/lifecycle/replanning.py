@@ -2,6 +2,7 @@
 
 import logging
 from decimal import Decimal
+from functools import lru_cache
 
 from django.db import OperationalError, transaction
 from django.db.models import Exists, F, OuterRef
@@ -12,6 +13,8 @@ from jobs.lifecycle.sending import end_unsent
 from jobs.lifecycle.submission import PROMPT_GONE, OverJobLimit, plan_attempt, worst_case
 from jobs.lifecycle.transition import step, tell
 from jobs.models import Attempt, AttemptState, EntryKind, Job, LedgerEntry, Price, Status, Workspace
+from jobs.models.connections import sources_here
+from jobs.models.questions import Blank, Question
 from jobs.openai_client import Rejected
 
 MOST_AT_ONCE = 100
@@ -21,11 +24,9 @@ logger = logging.getLogger(__name__)
 
 def replan_due() -> int:
     """Replan the jobs due to be sent whose price was succeeded while they waited; return how many."""
-    outdated = Attempt.objects.outdated(Workspace.objects.the().today()).filter(job=OuterRef("pk"))
-    due = Job.objects.to_send().filter(Exists(outdated)).values_list("pk", flat=True)
     replanned = 0
     # One transaction each, for each locks budgets of its own.
-    for job_id in list(due[:MOST_AT_ONCE]):
+    for job_id in _outdated(tuple(sources_here())).ask(day=Workspace.objects.the().today()):
         try:
             replanned += replan(job_id)
         except OperationalError:  # the database's trouble, not a job's
@@ -34,6 +35,14 @@ def replan_due() -> int:
             # It keeps no other from being sent. Only the kind of error: its text could hold a row.
             logger.error("replanning job %d failed (%s)", job_id, type(error).__name__)
     return replanned
+
+
+@lru_cache
+def _outdated(here: tuple[str, ...]) -> Question[int]:  # noqa: ARG001 - what is due depends on it
+    outdated = Attempt.objects.outdated(Blank("day")).filter(job=OuterRef("pk"))
+    return Question(
+        Job.objects.to_send().filter(Exists(outdated)).values_list("pk", flat=True)[:MOST_AT_ONCE]
+    )
 
 
 def replan(job_id: int) -> bool:

@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -23,6 +24,7 @@ from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.models.attempt import TOLD_WITHIN
+from jobs.models.questions import Question
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -154,7 +156,7 @@ def reap() -> int:
 
     Another installation's sends become unconfirmed only; its own journal still adopts them when it is back.
     """
-    if not Job.objects.to_reap().exists():
+    if not _to_reap().ask():
         return 0
     replay()
     reaped = 0
@@ -168,6 +170,11 @@ def reap() -> int:
                 message="The process that was sending it ended before the answer came.",
             )
     return reaped
+
+
+@lru_cache
+def _to_reap() -> Question[int]:
+    return Question(Job.objects.to_reap().order_by().values_list("pk", flat=True)[:1])
 
 
 def sends_in_progress() -> int:

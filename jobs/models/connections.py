@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from jobs.models.questions import Blank
 from jobs.models.secret import Secret, SecretField, SecretUnreadable
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def make_slug() -> str:
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     """Connections, read as phrases."""
 
-    def open(self, within: dt.timedelta = dt.timedelta(0)) -> "ConnectionQuerySet":
+    def open(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "ConnectionQuerySet":
         """Those that may be sent to within a time, whichever installation has the key."""
         rested = models.Q(not_before=None) | models.Q(not_before__lte=Now() + within)
         return self.filter(rested, paused_at=None)
 
-    def open_here(self, within: dt.timedelta = dt.timedelta(0)) -> "ConnectionQuerySet":
+    def open_here(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "ConnectionQuerySet":
         """Those that may be sent to within a time, and from here."""
         return self.open(within).filter(key_source__in=sources_here())
 

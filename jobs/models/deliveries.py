@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from jobs.models.attempt import Attempt
 from jobs.models.connections import KeySource
+from jobs.models.questions import Blank
 
 
 class DeliveryState(models.TextChoices):
@@ -33,7 +34,7 @@ class Shown(StrEnum):
 class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
     """Deliveries, read as phrases."""
 
-    def due(self, within: dt.timedelta = dt.timedelta(0)) -> "WebhookDeliveryQuerySet":
+    def due(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "WebhookDeliveryQuerySet":
         """Those whose response is to be looked up from here within a time."""
         found = self.filter(next_look_at__lte=Now() + within)
         if settings.OPENAI_API_KEY:

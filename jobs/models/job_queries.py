@@ -86,32 +86,32 @@ class JobQuerySet(models.QuerySet["Job"]):
     def final(self) -> "JobQuerySet":
         return self.filter(status__in=FINAL)
 
-    def to_send(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+    def to_send(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent from here within a time, whose connection may be sent to."""
         # Another installation may have the key that this one lacks.
         return self._to_send(Connection.objects.open_here(within), within)
 
-    def to_send_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+    def to_send_anywhere(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be sent within a time, whichever installation has the key."""
         return self._to_send(Connection.objects.open(within), within)
 
-    def _to_send(self, through: ConnectionQuerySet, within: dt.timedelta) -> "JobQuerySet":
+    def _to_send(self, through: ConnectionQuerySet, within: dt.timedelta | Blank) -> "JobQuerySet":
         return self.filter(
             status=Status.WAITING, next_action_at__lte=Now() + within, project__connection__in=through
         )
 
-    def to_poll(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+    def to_poll(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for from here within a time: in flight, or final and still watched."""
         elsewhere = Attempt.objects.filter(job=models.OuterRef("pk"), state=AttemptState.KNOWN).exclude(
             connection__key_source__in=sources_here()
         )
         return self.to_poll_anywhere(within).exclude(models.Exists(elsewhere))
 
-    def to_poll_anywhere(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+    def to_poll_anywhere(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "JobQuerySet":
         """Those due to be asked for within a time, whichever installation has the key."""
         return self.filter(next_action_at__lte=Now() + within).exclude(status__in=UNASKABLE)
 
-    def to_reap(self, within: dt.timedelta = dt.timedelta(0)) -> "JobQuerySet":
+    def to_reap(self, within: dt.timedelta | Blank = dt.timedelta(0)) -> "JobQuerySet":
         """Those whose send has outlived its lease: nobody is sending them any more."""
         return self.filter(attempt__state=AttemptState.SENDING, attempt__lease_expires_at__lte=Now() + within)
 

@@ -9,10 +9,10 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from jobs.models.attempt import Attempt
-from jobs.models.connections import Connection
+from jobs.models.connections import Connection, sources_here
 from jobs.models.job import Job
 from jobs.models.projects import Project
-from jobs.models.questions import BY_INDEX, Blank, Statement
+from jobs.models.questions import BY_INDEX, Blank, Question, Statement
 from jobs.models.status import Status
 
 # Of so many slots one is kept for a project that has none of them, where several projects send.
@@ -43,12 +43,8 @@ def waiting_since() -> list[tuple[int, dt.datetime]]:
     """Return the connections that can be sent to from here and have due jobs, each with when its first fell
     due.
     """
-    first = _in_line().filter(project=models.OuterRef("pk")).order_by("next_action_at")
-    waiting = Project.objects.filter(connection__in=Connection.objects.open_here()).annotate(
-        since=models.Subquery(first.values("next_action_at")[:1])
-    )
     since: dict[int, dt.datetime] = {}
-    for connection_id, at in waiting.exclude(since=None).values_list("connection", "since"):
+    for connection_id, at in _waiting_since(tuple(sources_here())).ask():
         since[connection_id] = min(at, since.get(connection_id, at))
     return list(since.items())
 
@@ -65,6 +61,15 @@ def kept_slots(connection_id: int, max_in_flight: int) -> int:
 def most_kept(max_in_flight: int) -> int:
     """Return how many of so many slots are kept for projects that have none, where there are several."""
     return max(1, max_in_flight // KEPT_OF) if max_in_flight > 1 else 0
+
+
+@lru_cache
+def _waiting_since(here: tuple[str, ...]) -> Question[tuple[int, dt.datetime]]:  # noqa: ARG001 - they decide
+    first = _in_line().filter(project=models.OuterRef("pk")).order_by("next_action_at")
+    waiting = Project.objects.filter(connection__in=Connection.objects.open_here()).annotate(
+        since=models.Subquery(first.values("next_action_at")[:1])
+    )
+    return Question(waiting.exclude(since=None).values_list("connection", "since"))
 
 
 @lru_cache
