@@ -1,5 +1,6 @@
-"""Speak the Responses API on the wire: create, retrieve, cancel, count, models; alone imports openai."""
+"""Speak with the API on the wire: create, retrieve, cancel, count, models, costs; alone imports openai."""
 
+from .bills import Cost, costs
 from .endpoint import Endpoint, models
 from .errors import (
     THREAD_FORGOTTEN,
@@ -20,6 +21,7 @@ __all__ = [
     "THREAD_FORGOTTEN",
     "Blocked",
     "BorderError",
+    "Cost",
     "Endpoint",
     "NotFound",
     "NotSent",
@@ -29,6 +31,7 @@ __all__ = [
     "Retryable",
     "Session",
     "classify",
+    "costs",
     "is_private_host",
     "load",
     "models",
