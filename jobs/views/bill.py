@@ -17,6 +17,7 @@ SHADES = {"reasoning": 3, "answer": 2}
 BASIS_WORDS = {
     Basis.BOUND: "The ceiling was booked, because the usage is not known.",
     Basis.ESTIMATE: "An estimate: the time it ran at the model’s usual speed, because no usage was reported.",
+    Basis.BILL: "What OpenAI’s bill says, booked by hand after a reconciliation.",
     Basis.NONE: "Nothing was charged, because no usage was reported.",
 }
 
