@@ -12,16 +12,19 @@ from jobs.forecast.likely import (
     odds_of,
     quantile,
 )
+from jobs.forecast.waiting import Waiting, waiting_would_have_saved
 
 __all__ = [
     "ENOUGH",
     "RAN_OUT",
     "Experience",
     "Likely",
+    "Waiting",
     "experience",
     "guess_carried",
     "guess_input_tokens",
     "likely_cost",
     "odds_of",
     "quantile",
+    "waiting_would_have_saved",
 ]

@@ -52,6 +52,7 @@ def likely_cost(
     input_tokens: int,
     max_output_tokens: int,
     mode: str = "standard",
+    window: str = "soonest",
 ) -> Likely:
     """Return the likely cost of a job: P10 to P90 of past output tokens in this project, else the prior."""
     past = _past_output(project, spec, effort, mode)
@@ -66,6 +67,7 @@ def likely_cost(
         output_low=int(low),
         output_high=int(high),
         max_output_tokens=max_output_tokens,
+        window=window,
         mode_factor=spec.mode_factor(mode),
     )
     return Likely(lowest, highest, n)

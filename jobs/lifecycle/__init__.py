@@ -34,7 +34,7 @@ from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
 from jobs.lifecycle.restoring import hold_restored
 from jobs.lifecycle.sending import sends_in_progress
-from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
+from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of, windows_of
 from jobs.lifecycle.submission import (
     OverJobLimit,
     PromptGone,
@@ -126,5 +126,6 @@ __all__ = [
     "used_by",
     "usual_seconds",
     "wake",
+    "windows_of",
     "worst_case",
 ]

@@ -4,6 +4,7 @@ from .bills import Cost, costs
 from .endpoint import Endpoint, models
 from .errors import (
     THREAD_FORGOTTEN,
+    WINDOW_REFUSED,
     Blocked,
     BorderError,
     NotFound,
@@ -19,6 +20,7 @@ from .session import Outcome, Session
 
 __all__ = [
     "THREAD_FORGOTTEN",
+    "WINDOW_REFUSED",
     "Blocked",
     "BorderError",
     "Cost",

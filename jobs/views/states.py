@@ -82,11 +82,18 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
         return {
             "cause": causes.cause_of(job, story.attempt, kinds, story.api),
             "no_budget": refused.note if refused else "",
+            "at_once": _at_once(story),
         }
     if job.status == Status.CANCELLED:
         by_deadline = story.happened("deadline") is not None
         return {"by_deadline": by_deadline, "ran": job.seconds_taken(story.now)}
     return {}
+
+
+def _at_once(story: Story) -> ways.Way | None:
+    """Return the way on for a job that was refused because it would wait, for who may run it again."""
+    is_open = story.may_rerun and hasattr(story.job, "prompt")
+    return ways.way_at_once(story.job, story.frame.today) if is_open else None
 
 
 def asked(job: Job, cards: Sequence[lifecycle.Card], errors: Mapping[str, str]) -> dict[str, Any]:
@@ -145,6 +152,7 @@ def _likely(story: Story, attempt: Attempt) -> forecast.Likely:
         input_tokens=tokens,
         max_output_tokens=job.max_output_tokens,
         mode=job.mode,
+        window=job.window,
     )
 
 
