@@ -13,7 +13,7 @@ from jobs.lifecycle.tools import BUILT_IN, withheld
 from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope, Workspace
 from jobs.models.catalogue import SOONEST
 from jobs.templatetags import ui
-from jobs.views.frame import Frame, swatch_of
+from jobs.views.frame import Frame, SeenProject, swatch_of
 from jobs.views.words import usually
 
 NO_CAP = "This project has no monthly cap yet, so nothing can be sent. A manager sets one on its page."
@@ -29,6 +29,7 @@ class Offer:
     projects: dict[str, Project]
     prices: dict[str, Price]
     workspace: Workspace
+    visible: list[SeenProject]
 
     @classmethod
     def to(cls, person: Frame) -> "Offer":
@@ -45,12 +46,18 @@ class Offer:
             {project.slug: project for project in projects},
             {price.model_id: price for price in in_order},
             person.workspace,
+            person.visible,
         )
 
     @property
     def first_project(self) -> Project:
         """Where a job belongs until another project is chosen."""
         return next(iter(self.projects.values()))
+
+    def beside(self, project: Project) -> list[int]:
+        """The other projects that the person sees, by id, on the side of this one: real or practice."""
+        side = (one for one in self.visible if one.is_practice == project.is_practice)
+        return [one.pk for one in side if one.pk != project.pk]
 
     def models_of(self, project: Project) -> dict[str, Price]:
         """Today's prices of the models that a project uses, cheapest rung first."""
@@ -137,6 +144,7 @@ class Panel:
             max_output_tokens=self.wanted.max_output_tokens,
             mode=self.wanted.mode,
             window=self.wanted.window,
+            others=self.offer.beside(self.wanted.project),
         )
 
     @cached_property

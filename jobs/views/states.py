@@ -153,6 +153,7 @@ def _likely(story: Story, attempt: Attempt) -> forecast.Likely:
         max_output_tokens=job.max_output_tokens,
         mode=job.mode,
         window=job.window,
+        others=[pk for pk in _seen_with(story) if pk != job.project_id],
     )
 
 
@@ -198,6 +199,12 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     }
 
 
+def _seen_with(story: Story) -> list[int]:
+    """Return the projects on the job's side that the person sees, by id."""
+    is_practice = story.job.project.is_practice
+    return [project.pk for project in story.frame.visible if project.is_practice == is_practice]
+
+
 def _incomplete(story: Story) -> dict[str, Any]:
     usage = Usage.reported(story.attempt.usage) if story.attempt else None
     found: dict[str, Any] = {"usage": usage}
@@ -205,7 +212,5 @@ def _incomplete(story: Story) -> dict[str, Any]:
         found["thought"] = usage.reasoning_tokens / usage.output_tokens * 100
     if story.may_rerun and hasattr(story.job, "prompt"):
         ways_on = ways.ways_on(story.job, usage, story.frame.today)
-        is_practice = story.job.project.is_practice
-        seen = [project.pk for project in story.frame.visible if project.is_practice == is_practice]
-        found["ways"] = ways.with_odds(story.job, ways_on, usage, seen)
+        found["ways"] = ways.with_odds(story.job, ways_on, usage, _seen_with(story))
     return found

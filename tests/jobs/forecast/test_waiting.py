@@ -5,23 +5,11 @@ from decimal import Decimal
 import pytest
 
 from jobs import clock, forecast
-from jobs.access import Role
 from jobs.forecast import Waiting
 from jobs.models import Job, ModelSpec, Project, Status, User, Workspace
-from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def mira() -> User:
-    return a_person()
-
-
-@pytest.fixture
-def project(mira: User) -> Project:
-    return a_project(members={mira: Role.SUBMITTER})
 
 
 def done(project: Project, by: User, model: str = "gpt-6-sol", **spec: str) -> Job:
