@@ -16,6 +16,12 @@ def now() -> dt.datetime:
     return moment if day is None else dt.datetime.combine(day, moment.time(), tzinfo=dt.UTC)
 
 
+def shift() -> dt.timedelta:
+    """Return by how many whole days the clock here stands from the database's."""
+    day: dt.date | None = settings.PONDER_TODAY
+    return dt.timedelta(0) if day is None else day - dt.datetime.now(dt.UTC).date()
+
+
 def today(zone: ZoneInfo) -> dt.date:
     """Return the day in `zone`. A shifted date is that date in every zone."""
     if settings.PONDER_TODAY is not None:

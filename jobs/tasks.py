@@ -1,6 +1,6 @@
 """The functions that Django-Q2's workers run; each is safe to run twice or late."""
 
-from jobs import lifecycle, notify
+from jobs import lifecycle, notify, reconcile
 from jobs.models import Tally
 
 
@@ -26,10 +26,14 @@ def watchdog() -> None:
 
 
 def sweep() -> None:
-    """Forget old uploads that no job was given, old webhook deliveries, and machines that are gone."""
+    """Forget old uploads that no job was given, old webhook deliveries, and machines that are gone.
+
+    And reconcile with the bill, once a day.
+    """
     lifecycle.forget_unused()
     lifecycle.forget_deliveries()
     lifecycle.forget_silent()
+    reconcile.ask_daily()
 
 
 def test_connection(connection_id: int) -> None:
@@ -45,3 +49,8 @@ def mail_sign_in_link(user_id: int) -> None:
 def mail_job_end(job_id: int) -> None:
     """Mail whoever asked for it that a job of theirs has ended."""
     notify.mail_job_end(job_id)
+
+
+def reconcile_bill(reconciliation_id: int) -> None:
+    """Compare our charges with what was billed."""
+    reconcile.run(reconciliation_id)

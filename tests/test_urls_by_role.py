@@ -26,6 +26,8 @@ from jobs.models import (
     Job,
     Project,
     Prompt,
+    Reconciliation,
+    ReconciliationLine,
     SignInLink,
     Status,
     User,
@@ -143,6 +145,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "settings/connections/<int:pk>/resume/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/connections/<int:pk>/webhook/": (NOT_ASKED_SO, OPERATORS + "wrong"),
     "settings/connections/<int:pk>/webhook/drop/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "settings/reconciliation/": (OPERATORS + "ok", OPERATORS + "go"),
+    "settings/reconciliation/live/": ("reload lost lost lost lost lost lost ok", NEVER_ASKED_SO),
+    "settings/reconciliation/<int:pk>/book/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/webhooks/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/webhooks/<int:pk>/again/": (NOT_ASKED_SO, OPERATORS + "go"),
     # The API's, which has no session: whoever does not know the connection's address finds nothing.
@@ -201,6 +206,9 @@ RECORDS: dict[str, str] = {
     "jobs.installation": "d",
     "jobs.pumplease": "",
     "jobs.rawresponse": "",
+    "jobs.reconciliation": "",
+    "jobs.reconciliationline": "",
+    "jobs.reconciliationpart": "",
     "jobs.refusal": "",
     "jobs.savedreplies": "",
     "jobs.signinfailure": "",
@@ -240,6 +248,8 @@ class World:
         """Return the row that a route is about: a connection, a person, or an invitation."""
         if "/invitations/" in route:
             return Invitation.objects.get(project=self.project).pk
+        if "/reconciliation/" in route:
+            return ReconciliationLine.objects.get().pk
         if "/webhooks/" in route:
             return WebhookDelivery.objects.get().pk
         if "/members/" in route or "/people/" in route:
@@ -320,6 +330,8 @@ def world(db: None) -> World:
     unsure = a_job(project, owner, Status.UNCONFIRMED, spec=spec)
     Prompt.objects.filter(job=done).update(schema_name="terms")
     WebhookDelivery.objects.create(connection=project.connection, response_id="resp_zephyr", state="foreign")
+    run = Reconciliation.objects.create(is_practice=True, since="2026-10-20", until="2026-11-23")
+    ReconciliationLine.objects.create(reconciliation=run, cause="price", model="zephyr")
     return World(project, [a_job(project, owner, spec=spec), done, unsure], people)
 
 

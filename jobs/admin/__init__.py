@@ -1,6 +1,18 @@
 """The admin console: every record for staff to look at, and the few that are theirs to change."""
 
-from jobs.admin import catalogue, connections, content, money, people, projects, queue, records, site, trail
+from jobs.admin import (
+    catalogue,
+    connections,
+    content,
+    money,
+    people,
+    projects,
+    queue,
+    reconciliation,
+    records,
+    site,
+    trail,
+)
 
 __all__ = [
     "catalogue",
@@ -10,6 +22,7 @@ __all__ = [
     "people",
     "projects",
     "queue",
+    "reconciliation",
     "records",
     "site",
     "trail",

@@ -20,6 +20,7 @@ from jobs.templatetags import ui
 STATE = (
     "sandbox_of",
     "deployments",
+    "bill_keys",
     "paused_at",
     "paused_reason",
     "paused_by",

@@ -5,8 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any
+from enum import Enum
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import CharField, Subquery, Sum
@@ -20,27 +19,50 @@ from jobs.models import (
     ModelSpec,
     Price,
     Project,
-    Status,
     Verdict,
     VerdictValue,
 )
 from jobs.models.outcomes import Kind, Odds, Run, outcomes
-from jobs.models.questions import Blank, Question
+from jobs.models.past import past_outputs
 
 RAN_OUT = "max_output_tokens"  # why a job is incomplete that used up its output limit
 ENOUGH = 20  # jobs from which history is trusted more than the prior
 LOOK_BACK = 200  # newest jobs that count
 JUDGED_AMONG = 2_000  # newest jobs of a project whose verdicts count: a few milliseconds
+TRIED = 100  # newest jobs that are held against the range the ones before them gave: a millisecond
 TELLING = 10  # jobs from which odds are told
+
+
+class Rests(Enum):
+    """What a likely cost rests on."""
+
+    PROJECT = "project"  # jobs of the project
+    OTHERS = "others"  # jobs of other projects that a person sees
+    PRIOR = "prior"  # the catalogue's usual use
 
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """A range in USD that 8 in 10 jobs like this fall into; it rests on `n` jobs, or on the prior (0)."""
+    """A range in USD that 8 in 10 jobs like this fall into; it rests on `n` jobs, or on the prior (0).
+
+    `tried` of these jobs were held against the range that the ones before them give; `within` fell into it.
+    """
 
     low: Decimal
     high: Decimal
     n: int
+    rests: Rests = Rests.PRIOR
+    tried: int = 0
+    within: int = 0
+
+    @property
+    def is_of_others(self) -> bool:
+        return self.rests == Rests.OTHERS
+
+    @property
+    def percent_within(self) -> int:
+        """How many of a hundred fell into their range; 80 is what it is meant to be."""
+        return round(self.within * 100 / self.tried) if self.tried else 0
 
 
 def likely_cost(
@@ -52,23 +74,35 @@ def likely_cost(
     input_tokens: int,
     max_output_tokens: int,
     mode: str = "standard",
+    window: str = "soonest",
+    others: Sequence[int] = (),
 ) -> Likely:
-    """Return the likely cost of a job: P10 to P90 of past output tokens in this project, else the prior."""
-    past = _past_output(project, spec, effort, mode)
+    """Return the likely cost of a job: P10 to P90 of what such jobs put out; one query.
+
+    Jobs of its project count; where these are too few, those of `others` (ids of projects); else the prior.
+    """
+    kind = Kind(spec.pk, effort, mode)
+    own, elsewhere = past_outputs(
+        kind, project=project.pk, others=others, enough=ENOUGH, most=LOOK_BACK + TRIED
+    )
+    past, rests = (own, Rests.PROJECT) if len(own) >= ENOUGH else (elsewhere, Rests.OTHERS)
     if len(past) >= ENOUGH:
-        low, high, n = quantile(past, 0.1), quantile(past, 0.9), len(past)
+        low, high = _range(past[:LOOK_BACK])
+        n = min(len(past), LOOK_BACK)
+        tried, within = _tried(past)
     else:
         low, _, high = spec.usual_output(effort, mode)
-        n = 0
+        n, rests, tried, within = 0, Rests.PRIOR, 0, 0
     lowest, highest = pricing.likely(
         rates=price.rates,
         input_tokens=input_tokens,
         output_low=int(low),
         output_high=int(high),
         max_output_tokens=max_output_tokens,
+        window=window,
         mode_factor=spec.mode_factor(mode),
     )
-    return Likely(lowest, highest, n)
+    return Likely(lowest, highest, n, rests, tried, within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +183,21 @@ def quantile(values: Sequence[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, math.ceil(q * len(ordered)) - 1))]
 
 
-def _past_output(project: Project, spec: ModelSpec, effort: str, mode: str) -> list[float]:
-    found = _outputs().ask(project=project.pk, model=spec.pk, effort=effort, mode=mode)
-    return [float(tokens) for tokens in found if isinstance(tokens, int)]
+def _range(past: Sequence[int]) -> tuple[float, float]:
+    return quantile(past, 0.1), quantile(past, 0.9)
 
 
-@lru_cache
-def _outputs() -> Question[Any]:
-    ended = Job.objects.filter(
-        project=Blank("project"),
-        model=Blank("model"),
-        effort=Blank("effort"),
-        mode=Blank("mode"),
-        status__in=[Status.COMPLETED, Status.INCOMPLETE],
-    ).order_by("-created_at", "-id")
-    return Question(ended.values_list("attempt__usage__output_tokens", flat=True)[:LOOK_BACK])
+def _tried(past: Sequence[int]) -> tuple[int, int]:
+    """Hold each of the newest against the range that those before it gave; return how many, and how many fit.
+
+    `past` is newest first. A range that few jobs gave is not held against anything.
+    """
+    tried = within = 0
+    for place, tokens in enumerate(past[:TRIED]):
+        before = past[place + 1 : place + 1 + LOOK_BACK]
+        if len(before) < ENOUGH:
+            break
+        low, high = _range(before)
+        tried += 1
+        within += low <= tokens <= high
+    return tried, within

@@ -5,6 +5,7 @@ from jobs.forms.job import ResolveForm
 from jobs.forms.new_job import NewJobForm
 from jobs.forms.people import InviteForm, InviteToWorkspaceForm, NewPasswordForm, ProfileForm, RoleForm
 from jobs.forms.projects import CapForm, NewProjectForm, ProjectForm
+from jobs.forms.reconciliation import AccountForm, BookForm
 from jobs.forms.sign_in import (
     ChoosePasswordForm,
     ForgotForm,
@@ -17,6 +18,8 @@ from jobs.forms.thread import follow_up_in, limit_in, replies_in, submission_key
 from jobs.forms.webhooks import DeliveryFilter, WebhookSecretForm
 
 __all__ = [
+    "AccountForm",
+    "BookForm",
     "CapForm",
     "ChoosePasswordForm",
     "ConnectionForm",

@@ -20,6 +20,7 @@ LABELS = {
     "base_url": "Address",
     "organization": "Organization",
     "openai_project": "Project at the API",
+    "bill_keys": "Its keys in the bill",
     "max_in_flight": "Most jobs in flight",
 }
 SOURCES = {
@@ -78,6 +79,8 @@ class ConnectionForm(ModelForm):
             "https://NAME.openai.azure.com/openai/v1.",
             "organization": "Sent along where it is set.",
             "openai_project": "Sent along where it is set.",
+            "bill_keys": "Ids such as key_abc, with commas; those of keys it had before too. By them a "
+            "reconciliation tells what was used here.",
             "max_in_flight": "More wait here until one has ended.",
         }
 

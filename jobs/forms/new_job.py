@@ -14,6 +14,7 @@ from jobs.forms.files import files_in, not_here_in
 from jobs.lifecycle import JobSpec
 from jobs.lifecycle.tools import BUILT_IN, built_in
 from jobs.models import Job, Project, User
+from jobs.models.catalogue import SOONEST
 
 MOST_TAGS = 20
 USUAL_TOOL_CALLS = 3
@@ -29,6 +30,7 @@ UNREAD: dict[str, Any] = {
     "model": "",
     "mode": "",
     "effort": "",
+    "window": "",
     "accepts_undocumented": False,
     "max_output_tokens": 0,
     "submission_key": "",
@@ -72,6 +74,7 @@ class NewJobForm(forms.Form):
     model = forms.CharField(max_length=80, required=False)
     mode = forms.CharField(max_length=16, required=False)
     effort = forms.CharField(max_length=16, required=False)
+    window = forms.CharField(max_length=16, required=False)
     accepts_undocumented = forms.BooleanField(required=False)
     max_output_tokens = TokensField(required=False)
     submission_key = forms.UUIDField(required=False)
@@ -172,6 +175,7 @@ class NewJobForm(forms.Form):
             model=found["model"],
             mode=found["mode"] or "standard",
             effort=found["effort"],
+            window=found["window"] or SOONEST,
             accepts_undocumented=found["accepts_undocumented"],
             max_output_tokens=found["max_output_tokens"],
             submission_key=found["submission_key"],

@@ -16,6 +16,7 @@ from jobs.lifecycle.connections import (
     TEST_PATIENCE,
     ask_for_test,
     drop_previous_webhook_secret,
+    models_at,
     pause,
     pause_all,
     relieve,
@@ -34,7 +35,7 @@ from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
 from jobs.lifecycle.restoring import hold_restored
 from jobs.lifecycle.sending import sends_in_progress
-from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of
+from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of, windows_of
 from jobs.lifecycle.submission import (
     OverJobLimit,
     PromptGone,
@@ -92,6 +93,7 @@ __all__ = [
     "judge",
     "keep_file",
     "last_watch",
+    "models_at",
     "note_beat",
     "note_stop",
     "outline",
@@ -126,5 +128,6 @@ __all__ = [
     "used_by",
     "usual_seconds",
     "wake",
+    "windows_of",
     "worst_case",
 ]

@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from jobs import pricing, spend
-from jobs.lifecycle.adoption import DEADLINE
+from jobs.lifecycle.adoption import DEADLINE_AT
 from jobs.lifecycle.connections import hold_back
 from jobs.lifecycle.counting import count_accepted
 from jobs.lifecycle.doorbell import ring
@@ -97,7 +97,7 @@ def _keep(outcomes: "Sequence[Outcome[Send]]") -> None:
                 claim_token=None,
                 next_action_at=Now() + FIRST_POLL,
                 sent_at=Coalesce("sent_at", Now()),
-                deadline_at=Now() + DEADLINE,
+                deadline_at=DEADLINE_AT,
             )
     with connection.cursor() as cursor:
         # A bulk_update puts a CASE together for each column and row, which took longer than all else here.

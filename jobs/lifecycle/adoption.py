@@ -2,15 +2,23 @@
 
 import datetime as dt
 
+from django.db.models import Case, DurationField, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from jobs.lifecycle import twins
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import DECLARED, Attempt, AttemptState, Job, Status
+from jobs.models.catalogue import WINDOWS
 
 # Upstream is asked to stop after this long; until then slow is shown, not punished.
 DEADLINE = dt.timedelta(hours=24)
+# When a job that is accepted now is asked to stop: after a day, and after its completion window.
+DEADLINE_AT = Now() + Case(
+    *(When(window=name, then=Value(DEADLINE + length)) for name, length in WINDOWS.items()),
+    default=Value(DEADLINE),
+    output_field=DurationField(),
+)
 
 
 def adopt(
@@ -48,7 +56,7 @@ def adopt(
         next_action_at=Now(),
         claim_token=None,
         sent_at=Coalesce("sent_at", Now()),
-        deadline_at=Now() + DEADLINE,
+        deadline_at=DEADLINE_AT,
         error_code="",
     ):
         Job.objects.filter(pk=job.pk).update(next_action_at=Now())

@@ -217,8 +217,8 @@ def test(connection_id: int) -> None:
     if connection is None:
         return
     try:
-        endpoint, began = endpoint_of(connection), time.monotonic()
-        models = openai_client.models(endpoint)
+        began = time.monotonic()
+        models = models_at(connection)
     except BorderError as error:
         is_good, result = False, f"{error.code}: {error.message}"
     else:
@@ -226,6 +226,11 @@ def test(connection_id: int) -> None:
     Connection.objects.filter(pk=connection_id, test_asked_at=connection.test_asked_at).update(
         last_test_at=Now(), last_test_result=result[:600], is_last_test_good=is_good
     )
+
+
+def models_at(connection: Connection) -> list[dict[str, str | None]]:
+    """Return the models that a connection lists, each with `id` and `shutdown_date`. Raises BorderError."""
+    return openai_client.models(endpoint_of(connection))
 
 
 def _seen(models: list[dict[str, str | None]], *, seconds: float) -> str:

@@ -19,6 +19,8 @@ _OVERDUE = dt.timedelta(seconds=2)
 # Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
 # message is then delivered a second time meanwhile; that one finds the lease taken.
 SEND_TIMEOUT = 240
+# A month of a million sends takes a minute to add up.
+BILL_TIMEOUT = 600
 
 
 def ring(kind: Literal["send", "poll", "render"]) -> None:
@@ -28,9 +30,12 @@ def ring(kind: Literal["send", "poll", "render"]) -> None:
     async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
 
 
-def ring_for(task: Literal["test_connection", "mail_sign_in_link", "mail_job_end"], row_id: int) -> None:
+def ring_for(
+    task: Literal["test_connection", "mail_sign_in_link", "mail_job_end", "reconcile_bill"], row_id: int
+) -> None:
     """Ask the cluster to do something for one row, in the caller's transaction."""
-    async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME)
+    options = {"timeout": BILL_TIMEOUT} if task == "reconcile_bill" else {}
+    async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME, **options)
 
 
 def ring_overdue() -> None:

@@ -11,11 +11,13 @@ from jobs import pricing, schemas
 from jobs.access import Act
 from jobs.lifecycle import attaching, calls, threads, tools
 from jobs.lifecycle.calls import Reply
-from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, User, Workspace
+from jobs.models import ApiToken, Connection, Given, Job, Kind, ModelSpec, Price, Project, User, Workspace
+from jobs.models.catalogue import SOONEST
 from jobs.schemas.reading import UNSTORABLE
 
 PROMPT_LIMIT = 4_000_000  # characters; far above any context window, so that the refusal can name the window
 TITLE_LIMIT = 120
+NO_DISCOUNT = "This model has no waiting discount. Run it as soon as possible?"
 MIN_OUTPUT_TOKENS = 16  # the API's own minimum for max_output_tokens
 
 
@@ -38,6 +40,7 @@ class JobSpec:
     effort: str
     max_output_tokens: int
     mode: str = "standard"
+    window: str = SOONEST
     title: str = field(default="", repr=False)
     instructions: str = field(default="", repr=False)
     schema_name: str = ""
@@ -147,6 +150,7 @@ def ceiling_at(wanted: JobSpec, spec: ModelSpec, price: Price) -> Ceiling | None
         price.rates,
         input_tokens=bound,
         max_output_tokens=wanted.max_output_tokens,
+        window=wanted.window,
         mode_factor=spec.mode_factor(wanted.mode),
         tool_calls=billed,
     )
@@ -270,6 +274,8 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
             f"{MIN_OUTPUT_TOKENS} to {spec.max_output_tokens:,} tokens for {spec.pk}."
         )
     connection = wanted.project.connection
+    if wanted.window not in windows_of(price, connection):
+        found["window"] = NO_DISCOUNT
     found |= tools.problems(wanted.tools, wanted.max_tool_calls, spec=spec, price=price, kind=connection.kind)
     if any(reply.files for reply in wanted.replies) and not calls.takes_files(connection):
         return {
@@ -277,6 +283,11 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
             "attachments": f"{connection.name} is not known to take files in the output of a call.",
         }
     return found | attaching.problems(wanted.files, by=wanted.by, spec=spec)
+
+
+def windows_of(price: Price, connection: Connection) -> list[str]:
+    """Return the completion windows that a job may have; only OpenAI documents any but the soonest."""
+    return price.windows_offered if connection.kind == Kind.OPENAI else [SOONEST]
 
 
 def _digests(given: Iterable[Given]) -> list[str]:
@@ -303,6 +314,8 @@ def request_body(job: Job, nonce: Any, connection: Connection) -> dict[str, Any]
         "service_tier": job.service_tier,
         "metadata": {"ponder_job": str(job.uuid), "ponder_attempt": str(nonce)},
     }
+    if job.window != SOONEST:
+        body["background_options"] = {"completion_window": job.window}
     if prompt.instructions:
         body["instructions"] = prompt.instructions
     if prompt.schema is not None:

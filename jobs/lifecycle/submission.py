@@ -16,7 +16,20 @@ from jobs.lifecycle.calls import replies_in
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check, over_limit
 from jobs.lifecycle.transition import tell
-from jobs.models import Attempt, Job, JobText, ModelSpec, Price, Project, Prompt, Status, User, Workspace
+from jobs.models import (
+    Attempt,
+    Job,
+    JobText,
+    Kind,
+    ModelSpec,
+    Price,
+    Project,
+    Prompt,
+    Status,
+    User,
+    Workspace,
+)
+from jobs.models.catalogue import SOONEST
 
 PROMPT_GONE = "What it asks is no longer stored."
 
@@ -92,14 +105,19 @@ def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
     return attempt
 
 
-def worst_case(job: Job, price: Price, *, max_output_tokens: int | None = None) -> Decimal:
-    """Return the most one send of a job can cost at a price row, in USD; by its own limit unless given."""
+def worst_case(
+    job: Job, price: Price, *, max_output_tokens: int | None = None, window: str | None = None
+) -> Decimal:
+    """Return the most one send of a job can cost at a price row, in USD.
+
+    By its own output limit and completion window, unless others are given.
+    """
     return pricing.worst_case(
         price.rates,
         input_tokens=job.input_bound,
         max_output_tokens=job.max_output_tokens if max_output_tokens is None else max_output_tokens,
         service_tier=job.service_tier,
-        window=job.window,
+        window=job.window if window is None else window,
         mode_factor=job.model.mode_factor(job.mode),
         tool_calls=tools.billed_calls(
             job.prompt.tools or [] if job.max_tool_calls else [], job.max_tool_calls, price.rates.tool_fees
@@ -144,6 +162,8 @@ def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
         tags=tuple(job.tags),
         model=job.model_id,
         mode=job.mode,
+        # A project that sends through another connection since has no discount there.
+        window=job.window if (project or job.project).connection.kind == Kind.OPENAI else SOONEST,
         effort=job.effort,
         max_output_tokens=job.max_output_tokens,
         tools=tuple(prompt.tools or ()),
@@ -187,6 +207,7 @@ def successor_spec(wanted: JobSpec, spec: ModelSpec, day: dt.date) -> JobSpec:
         wanted,
         model=successor.pk,
         mode=mode,
+        window=wanted.window if wanted.window in successor.completion_windows else SOONEST,
         effort=wanted.effort if wanted.effort in successor.efforts else successor.default_effort,
         max_output_tokens=min(wanted.max_output_tokens, successor.max_output_tokens),
     )
@@ -215,6 +236,7 @@ def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
         model=ceiling.spec,
         effort=wanted.effort,
         mode=wanted.mode,
+        window=wanted.window,
         max_output_tokens=wanted.max_output_tokens,
         max_tool_calls=wanted.max_tool_calls,
         tags=sorted({tag.strip() for tag in wanted.tags}),
@@ -240,5 +262,5 @@ def _key(wanted: JobSpec) -> str | None:
     """Return what a repeated send of the same form shares; a changed one, or another person's, does not."""
     if not wanted.submission_key:
         return None
-    parts = (wanted.by.pk, wanted.submission_key, wanted.fingerprint, wanted.max_output_tokens)
+    parts = (wanted.by.pk, wanted.submission_key, wanted.fingerprint, wanted.max_output_tokens, wanted.window)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -25,6 +25,7 @@ from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignIn
 from jobs.models.projects import ApiToken, LastManager, Membership, Project, UnconfirmedRule, Workspace
 from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, Verdict, VerdictValue
+from jobs.models.reconciliation import Cause, Reconciliation, ReconciliationLine, ReconciliationPart
 from jobs.models.replies import SavedReplies
 from jobs.models.secret import Secret, SecretUnreadable
 from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
@@ -46,6 +47,7 @@ __all__ = [
     "Basis",
     "Budget",
     "BudgetPeriod",
+    "Cause",
     "Connection",
     "Counted",
     "DailySpend",
@@ -74,6 +76,9 @@ __all__ = [
     "Prompt",
     "PumpLease",
     "RawResponse",
+    "Reconciliation",
+    "ReconciliationLine",
+    "ReconciliationPart",
     "Refusal",
     "SavedReplies",
     "Scope",

@@ -161,6 +161,12 @@ class Attempt(models.Model):
                 name="attempt_end_seen",
                 condition=models.Q(end_seen_at__isnull=False),
             ),
+            # The few whose end nobody has read (see `reconcile`).
+            models.Index(
+                fields=["connection", "ended_at"],
+                name="attempt_end_unseen",
+                condition=models.Q(end_seen_at=None, ended_at__isnull=False),
+            ),
             # The few that were declared lost or paid, and whose response can still turn up.
             models.Index(
                 fields=["connection", "sent_at"],

@@ -15,6 +15,9 @@ from jobs.models.questions import Blank
 from jobs.pricing import Rates
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# Within what time an answer is needed, as in the API (openai-python 3.54, `background_options`).
+SOONEST = "soonest"
+WINDOWS = {SOONEST: dt.timedelta(0), "2h": dt.timedelta(hours=2), "8h": dt.timedelta(hours=8)}
 CATALOGUE = Path(__file__).resolve().parent.parent / "fixtures" / "catalogue.json"
 
 
@@ -187,6 +190,12 @@ class Price(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_id} from {self.valid_from}"
+
+    @property
+    def windows_offered(self) -> list[str]:
+        """The completion windows that its model takes and that have a price here, the soonest first."""
+        taken = (name for name in WINDOWS if name in self.model.completion_windows and name in self.windows)
+        return [SOONEST, *(name for name in taken if name != SOONEST)]
 
     @property
     def rates(self) -> Rates:

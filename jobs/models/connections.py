@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -116,6 +117,12 @@ class Connection(models.Model):
     )
     organization = models.CharField(max_length=100, blank=True)
     openai_project = models.CharField("OpenAI project", max_length=100, blank=True)
+    bill_keys = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="The ids of its keys in the organization's bill, those it had before too.",
+    )
     webhook_slug = models.CharField(max_length=64, unique=True, default=make_slug, editable=False)
     webhook_secret = SecretField()
     previous_webhook_secret = SecretField()

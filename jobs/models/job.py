@@ -117,6 +117,10 @@ class Job(models.Model):
                 condition=models.Q(status__in=[s.value for s in UNFINISHED]),
             ),
             models.Index(fields=["fingerprint", "-created_at"], name="job_fingerprint"),
+            # The few whose answer could wait: what the others could have cost less.
+            models.Index(
+                fields=["project", "created_at"], name="job_waited", condition=~models.Q(window="soonest")
+            ),
             # What a job of a kind has used lately: its likely cost rests on that.
             models.Index(
                 fields=["project", "model", "effort", "mode", "-created_at", "-id"],

@@ -1,6 +1,8 @@
 """Questions about many jobs: who may see them, what is due, and what a list shows of them."""
 
 import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -252,6 +254,16 @@ class JobQuerySet(models.QuerySet["Job"]):
     def asked_with(self, schema_name: str) -> "JobQuerySet":
         """Those that asked for a structured result by a schema of this name."""
         return self.filter(prompt__schema_name=schema_name).exclude(prompt__schema_name="")
+
+    def that_waited(
+        self, projects: Sequence[int], month: dt.date
+    ) -> "models.QuerySet[Job, tuple[str, Decimal, int]]":
+        """Model, USD and number of the jobs of a month (its first day) whose answer could wait."""
+        after = (month + dt.timedelta(days=32)).replace(day=1)
+        begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (month, after))
+        waited = self.filter(~models.Q(window="soonest"), project__in=projects)
+        rows = waited.filter(created_at__gte=begin, created_at__lt=end).order_by()
+        return rows.values_list("model").annotate(models.Sum("cost"), models.Count("pk"))
 
     def for_list(self) -> "JobQuerySet":
         """What a row of a list shows, also of other records, read beside it: no rows of theirs are made."""

@@ -200,6 +200,7 @@ class Basis(models.TextChoices):
     USAGE = "usage", "The response's usage"
     BOUND = "bound", "The ceiling: usage is not known"
     ESTIMATE = "estimate", "Time run × usual speed"
+    BILL = "bill", "What the API billed"
     NONE = "none", "Nothing was reported"
 
 

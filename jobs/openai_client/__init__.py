@@ -1,8 +1,10 @@
-"""Speak the Responses API on the wire: create, retrieve, cancel, count, models; alone imports openai."""
+"""Speak with the API on the wire: create, retrieve, cancel, count, models, costs; alone imports openai."""
 
+from .bills import Cost, costs
 from .endpoint import Endpoint, models
 from .errors import (
     THREAD_FORGOTTEN,
+    WINDOW_REFUSED,
     Blocked,
     BorderError,
     NotFound,
@@ -18,8 +20,10 @@ from .session import Outcome, Session
 
 __all__ = [
     "THREAD_FORGOTTEN",
+    "WINDOW_REFUSED",
     "Blocked",
     "BorderError",
+    "Cost",
     "Endpoint",
     "NotFound",
     "NotSent",
@@ -29,6 +33,7 @@ __all__ = [
     "Retryable",
     "Session",
     "classify",
+    "costs",
     "is_private_host",
     "load",
     "models",

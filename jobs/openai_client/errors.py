@@ -39,6 +39,9 @@ _WRONG_ADDRESS = re.compile(r"^(invalid url|resource not found)", re.IGNORECASE)
 # The response a request goes on from, or a call in it, is not known (any more): all of it can be sent again.
 THREAD_FORGOTTEN = "previous_response_not_found"
 _FORGOTTEN = re.compile(r"^(previous response\b|no tool (call|output) found for )", re.IGNORECASE)
+# A completion window that the model does not take.
+WINDOW_REFUSED = "completion_window_refused"
+_WINDOW = re.compile(r"\bbackground_options\b|\bcompletion[_ ]window\b", re.IGNORECASE)
 # One request above a limit per minute: no waiting helps, though the code is rate_limit_exceeded.
 _NEVER_FITS = re.compile(r"^request too large", re.IGNORECASE)
 
@@ -172,6 +175,8 @@ def _of_status(exc: "openai.APIStatusError", *, sending: bool) -> BorderError:
     retry_after = retry_after_of(headers)
     if sending and status in (400, 404) and (param == "previous_response_id" or _FORGOTTEN.search(text)):
         code, status = THREAD_FORGOTTEN, 400
+    if sending and status == 400 and (_WINDOW.search(param) or _WINDOW.search(text)):
+        code = WINDOW_REFUSED
     if status == 429 and retry_after is None:
         retry_after = _reset_of(headers, text)
     if sending and code == "DeploymentNotFound":

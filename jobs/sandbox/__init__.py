@@ -40,6 +40,7 @@ answer="..."       the answer's text
 calls=N            the response stops for N calls of its functions; approvals=N, for N calls of its MCP
                    server: one that is approved comes back as an mcp_call
 searches=N         web searches, at most max_tool_calls: the input is charged N + 1 times, each has its fee
+window=refused     a completion window other than soonest is refused, as for a model that has none
 webhook=           drop, duplicate, reorder, delay:N; several joined by commas
 ================== =====================================================================================
 
@@ -52,6 +53,8 @@ webhook=           drop, duplicate, reorder, delay:N; several joined by commas
   media_type, detail, bytes and sha256 of each picture and file, status, `posts` = POSTs with the same text,
   `gets`, `cancels`, `bill` or null until it is due) and `posts` (at, result, response_id, metadata; `result`
   is accepted, reset_before or the HTTP status). Both survive a kill, gets and cancels not.
+- POST /sandbox/bill: with `response_id`, what it is billed differs: `factor` times as much, `days` later, or
+  rounded to `places`. With `add` (line_item, quantity, amount, project_id, api_key_id), someone else's line.
 - GET /sandbox/stats: posts, gets, cancels, deletes, counts (input_tokens), others, max_concurrent,
   max_concurrent_posts; since the start or the last reset.
 - POST /sandbox/reset: forget all of it.

@@ -38,6 +38,7 @@ def make(server: Server) -> web.Application:
             web.get("/healthz", control.healthz),
             web.post("/sandbox/faults", control.set_faults),
             web.post("/sandbox/reset", control.reset),
+            web.post("/sandbox/bill", control.change_bill),
             web.get("/sandbox/log", control.log),
             web.get("/sandbox/stats", control.stats),
             web.get("/openai/v1/responses/{id}", responses.retrieve),

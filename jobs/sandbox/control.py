@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import time
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
 
-from jobs.sandbox import errors
+from jobs.sandbox import bill, errors
 from jobs.sandbox.directives import HTTP_ANSWERS
 from jobs.sandbox.server import SERVER, Counters, Faults, answer, body_of
 
@@ -45,6 +46,35 @@ async def reset(request: web.Request) -> web.StreamResponse:
     server.store.reset()
     server.faults, server.counters = Faults(), Counters()
     return answer({"ok": True})
+
+
+async def change_bill(request: web.Request) -> web.StreamResponse:
+    """Let the bill of a response differ (`factor`, `days` later, `places` to round to), or `add` a line.
+
+    A factor multiplies amounts, as a change of price does; what is added was used by someone else.
+    """
+    store = request.app[SERVER].store
+    try:
+        body = await body_of(request)
+        if add := body.get("add"):
+            line = bill.Line(str(add["line_item"]), int(add["quantity"]), Decimal(str(add["amount"])))
+            store.add_bill(
+                line, at=time.time(), project_id=str(add["project_id"]), api_key_id=str(add["api_key_id"])
+            )
+            return answer({"ok": True})
+        places = body.get("places")
+        found = store.change_bill(
+            str(body["response_id"]),
+            factor=Decimal(str(body.get("factor", 1))),
+            seconds=bill.DAY * float(body.get("days", 0)),
+            places=None if places is None else int(places),
+        )
+    except errors.Refused as refused:
+        return answer(refused.body(), refused.status)
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        wrong = errors.bad_request("No such change of a bill.")
+        return answer(wrong.body(), wrong.status)
+    return answer({"ok": found})
 
 
 async def stats(request: web.Request) -> web.StreamResponse:

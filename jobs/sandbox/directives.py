@@ -76,6 +76,7 @@ class Directives:
     approvals: int = 0
     searches: int = 0
     webhook: str | None = None
+    window: str | None = None
 
     def on_post(self, number: int) -> "Directives":
         """Return what holds for the number-th POST (from 1) of the same text.
@@ -105,6 +106,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "fault": FAULTS,
     "cancelled_then": ("completed",),
     "cancel": ("ignored",),
+    "window": ("refused",),
     "tier": ("default", "flex", "priority", "scale"),
 }
 _NUMBERS = ("seconds", "missing", "late_usage", "after", "hang")

@@ -48,6 +48,12 @@ async def create(request: web.Request) -> web.StreamResponse:
             body = azure.model_of(body)
             azure.check_outputs(body)
         ask = asks.check(body, server.calendar_day())
+        if wishes.window == "refused" and ask.window != "soonest":
+            raise errors.bad_request(
+                f"Unsupported value: '{ask.window}' is not supported with the '{ask.model.id}' model.",
+                param="background_options.completion_window",
+                code="unsupported_value",
+            )
         chain = _chain(server, body, ask.items, forgets_calls=is_azure)
         count = _input_tokens(ask.items, body, chain, wishes)
         if count > ask.model.context_window:

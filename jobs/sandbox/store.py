@@ -1,6 +1,7 @@
 """Keeps what was accepted in a sqlite file of the sandbox's own; every acceptance is committed first."""
 
 import json
+import secrets
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -222,6 +223,41 @@ class Store:
                 "api_key_id": row["api_key_id"],
                 "lines": json.loads(row["lines"]),
             }
+
+    def change_bill(self, response_id: str, *, factor: Decimal, seconds: float, places: int | None) -> bool:
+        """Multiply what a response is billed, count it later and round its lines; False if there is none."""
+        row = self._db.execute("SELECT lines FROM bill WHERE response_id = ?", (response_id,)).fetchone()
+        if row is None:
+            return False
+        lines = json.loads(row["lines"])
+        for line in lines:
+            amount = Decimal(line["amount"]) * factor
+            line["amount"] = str(amount if places is None else round(amount, places))
+        self._db.execute(
+            "UPDATE bill SET lines = ?, amount = ?, counts_from = counts_from + ? WHERE response_id = ?",
+            (
+                json.dumps(lines),
+                str(sum(Decimal(line["amount"]) for line in lines)),
+                seconds,
+                response_id,
+            ),
+        )
+        return True
+
+    def add_bill(self, line: Line, *, at: float, project_id: str, api_key_id: str) -> None:
+        """Bill something that no response here has used."""
+        billed = Billed(
+            project_id=project_id,
+            api_key_id=api_key_id,
+            model="",
+            service_tier="default",
+            completion_window="soonest",
+            day="",
+            usage=Usage(input=0, cached=0, output=0, reasoning=0),
+            lines=[line],
+            counts_from=at,
+        )
+        self._write_bill(f"elsewhere_{secrets.token_hex(8)}", billed)
 
     def log(self, now: float) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
         """Return every accepted response with its bill and POSTs, and every POST."""

@@ -3,14 +3,25 @@
 from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
 from jobs.spend.audit import Finding, audit
 from jobs.spend.caps import open_periods, periods_now, set_cap
-from jobs.spend.settlement import Part, held_for, is_charged, release_part, release_parts, settle
+from jobs.spend.settlement import (
+    NotAdjustable,
+    Part,
+    adjust,
+    held_for,
+    is_charged,
+    release_part,
+    release_parts,
+    settle,
+)
 from jobs.spend.tagging import retag
 
 __all__ = [
     "BudgetRefused",
     "Finding",
     "NoCap",
+    "NotAdjustable",
     "Part",
+    "adjust",
     "admit",
     "audit",
     "held_for",

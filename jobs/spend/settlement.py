@@ -29,7 +29,7 @@ def held_for(attempt: Attempt) -> Decimal:
 
 def is_charged(attempt: Attempt) -> bool:
     """Tell whether an attempt has been charged, be it nothing."""
-    return LedgerEntry.objects.filter(attempt=attempt, kind=EntryKind.CHARGE).exists()
+    return LedgerEntry.objects.filter(attempt=attempt, kind__in=_SPENT).exists()
 
 
 def settle(
@@ -60,6 +60,37 @@ def settle(
         account.book(cost, basis=basis, usage=usage, price=price, reason=reason, actor=actor)
     _move_periods([_Movement(account, held=-held, spent=account.spent - before)])
     return held
+
+
+class NotAdjustable(Exception):
+    """An attempt holds money still, or has moved since someone looked at it."""
+
+
+def adjust(
+    attempt: Attempt,
+    *,
+    was: Decimal,
+    to: Decimal,
+    tokens: Mapping[str, int] | None = None,
+    reason: str,
+    actor: User,
+    key: str,
+) -> Decimal:
+    """Book that an attempt cost `to` USD, by the API's bill, where `was` is what is booked for it.
+
+    Return by how much that moves what was spent, USD. `tokens` are those that the bill has beyond what is
+    booked. Month and day are those of the hold. The same `key` books once. Raises NotAdjustable while money
+    is held for the attempt, or where `was` is no longer what is booked. Needs the caller's transaction;
+    locks the job's row.
+    """
+    if to < ZERO:
+        raise ValueError("nothing costs less than nothing")
+    account, key = _Account.of(attempt), f"bill:{key}"
+    if any(row.idempotency_key == key for row in account.rows):
+        return ZERO
+    if account.held != ZERO or account.spent != was:
+        raise NotAdjustable
+    return account.follow_bill(to, tokens=tokens or {}, reason=reason, actor=actor, key=key)
 
 
 def release_part(attempt: Attempt, *, to: Decimal, reason: str) -> None:
@@ -143,6 +174,11 @@ class _Account:
         """What the last charge or adjustment rests on."""
         return next((row.basis for row in reversed(self.rows) if row.kind in _SPENT), "")
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether what was charged rests on something."""
+        return self.has(Basis.USAGE, Basis.BOUND, Basis.ESTIMATE, Basis.BILL)
+
     def has(self, *bases: Basis) -> bool:
         return any(row.basis in bases for row in self.rows if row.kind in _SPENT)
 
@@ -159,28 +195,34 @@ class _Account:
         """Charge, or adjust what was charged, to `cost` USD, and move the rollups with it."""
         cost = pricing.quantise(cost)
         before, by_usage = self.spent, self.has(Basis.USAGE)
-        is_charged = any(row.kind == EntryKind.CHARGE for row in self.rows)
+        is_charged = any(row.kind in _SPENT for row in self.rows)
         if by_usage and basis != Basis.USAGE and actor is None:
             return
         tokens = self._tokens_to(usage if basis == Basis.USAGE else None)
-        if is_charged and cost == before and basis == self.basis and not any(tokens.values()):
+        is_as_it_was = cost == before and basis == self.basis
+        # What the API billed is stronger than what its usage comes to here, until that usage is another one.
+        if is_charged and (is_as_it_was or self.basis == Basis.BILL) and not any(tokens.values()):
             return
-        counted = self.has(Basis.USAGE, Basis.BOUND, Basis.ESTIMATE)
+        counted = self.is_counted
         kind = EntryKind.ADJUST if is_charged else EntryKind.CHARGE
         self.write(kind, cost - before, basis=basis, tokens=tokens, price=price, reason=reason, actor=actor)
-        self._keep_costs(cost)
-        roll_up(
-            self.job,
-            month=self.hold.month,
-            spent_on=self.hold.spent_on,
-            movement=Movement(
-                booked=before,
-                cost=cost,
-                was_counted=counted,
-                is_counted=counted or basis != Basis.NONE,
-                tokens=tokens,
-            ),
+        is_counted = counted or basis != Basis.NONE
+        self._keep(Movement(before, cost, was_counted=counted, is_counted=is_counted, tokens=tokens))
+
+    def follow_bill(
+        self, cost: Decimal, *, tokens: Mapping[str, int], reason: str, actor: User, key: str
+    ) -> Decimal:
+        """Adjust what was charged to `cost` USD, move rollups and budgets, and return by how much."""
+        cost, before, counted = pricing.quantise(cost), self.spent, self.is_counted
+        moved = dict.fromkeys(TOKENS, 0) | dict(tokens)
+        row = self.entry(
+            EntryKind.ADJUST, cost - before, basis=Basis.BILL, tokens=moved, reason=reason, actor=actor
         )
+        row.idempotency_key = key
+        row.save(force_insert=True)
+        self._keep(Movement(before, cost, was_counted=counted, is_counted=True, tokens=moved))
+        _move_periods([_Movement(self, spent=cost - before)])
+        return cost - before
 
     def write(
         self,
@@ -236,11 +278,13 @@ class _Account:
             return dict.fromkeys(TOKENS, 0)
         return {name: getattr(usage, name) - sum(getattr(row, name) for row in self.rows) for name in TOKENS}
 
-    def _keep_costs(self, cost: Decimal) -> None:
-        Attempt.objects.filter(pk=self.attempt.pk).update(cost=cost)
-        self.attempt.cost = cost
+    def _keep(self, movement: Movement) -> None:
+        """Keep the costs of attempt and job, and the rollups, after a row is written."""
+        Attempt.objects.filter(pk=self.attempt.pk).update(cost=movement.cost)
+        self.attempt.cost = movement.cost
         total = self.elsewhere + self.spent
         Job.objects.filter(pk=self.job.pk).update(cost=total, version=F("version") + 1)
+        roll_up(self.job, month=self.hold.month, spent_on=self.hold.spent_on, movement=movement)
 
 
 @dataclass(frozen=True, slots=True)

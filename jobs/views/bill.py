@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs import pricing
 from jobs.models import Attempt, Basis, EntryKind, Job, LedgerEntry, Price
+from jobs.models.catalogue import SOONEST
 from jobs.pricing import Part, Usage
 
 ZERO = Decimal(0)
@@ -17,6 +18,7 @@ SHADES = {"reasoning": 3, "answer": 2}
 BASIS_WORDS = {
     Basis.BOUND: "The ceiling was booked, because the usage is not known.",
     Basis.ESTIMATE: "An estimate: the time it ran at the model’s usual speed, because no usage was reported.",
+    Basis.BILL: "What OpenAI’s bill says, booked by hand after a reconciliation.",
     Basis.NONE: "Nothing was charged, because no usage was reported.",
 }
 
@@ -35,7 +37,8 @@ class Share:
 class Charged:
     """What one attempt was charged, USD; the shares and `rest` add up to `amount`.
 
-    `rest` is what was adjusted by hand, and the fees of tools whose calls are not known any more.
+    `rest` is what was adjusted by hand, and the fees of tools whose calls are not known any more. `saved` is
+    what it cost less because its answer could wait.
     """
 
     attempt: Attempt
@@ -46,6 +49,7 @@ class Charged:
     price: Price | None
     shares: Sequence[Share]
     rest: Decimal
+    saved: Decimal = ZERO
 
     @property
     def basis_words(self) -> str:
@@ -123,7 +127,20 @@ def _charged(
         price=last.price,
         shares=shares,
         rest=amount - sum((share.part.amount for share in shares), ZERO) if shares else ZERO,
+        saved=_saved(job, attempt, last),
     )
+
+
+def _saved(job: Job, attempt: Attempt, row: LedgerEntry) -> Decimal:
+    """Return what a charge that rests on usage would have cost more as soon as possible, USD."""
+    usage = Usage.reported(attempt.usage) if job.window != SOONEST and row.basis == Basis.USAGE else None
+    if usage is None or row.price is None:
+        return ZERO
+    at_once, waited = (
+        pricing.charge(row.price.rates, usage, service_tier=attempt.service_tier or None, window=window).total
+        for window in (SOONEST, job.window)
+    )
+    return at_once - waited
 
 
 def _shares(job: Job, attempt: Attempt, row: LedgerEntry, body: Mapping[str, Any]) -> list[Share]:

@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from jobs import clock
+from jobs import clock, forecast
 from jobs.models import DailySpend
 from jobs.views import month_charts
 from jobs.views.downloads import file, table
@@ -80,6 +80,9 @@ def budget(request: HttpRequest) -> HttpResponse:
             "daily_said": month_charts.daily_said(month),
             "models_said": month_charts.models_said(month),
             "costs_said": month_charts.costs_said(month),
+            "waiting": forecast.waiting_would_have_saved(
+                [project.pk for project in wanted.projects], wanted.month, frame.today
+            ),
             "bars": [(month_charts.span(bar), bar.jobs) for bar in month.costs.bars] if month.costs else [],
         }
     return render(request, "budget.html", context)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from jobs.lifecycle.ending import RETRYABLE_CODES
 from jobs.models import Attempt, Job
+from jobs.openai_client import WINDOW_REFUSED
 
 POLICY_CODES = {
     "invalid_prompt",
@@ -54,6 +55,11 @@ DECIDED = {
         "What this job’s tools cost is not bounded any more",
         "Its connection or its price has changed while it waited, so its ceiling would not hold. It was not "
         "sent and cost nothing. Run it again where its tools have a price, or without them.",
+    ),
+    WINDOW_REFUSED: Cause(
+        "This model has no waiting discount",
+        "{api} refused to answer it later for less. It was not accepted and cost nothing. Run it as soon as "
+        "possible?",
     ),
     "files_refused": Cause(
         "This job’s connection does not take its files",

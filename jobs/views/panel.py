@@ -11,11 +11,13 @@ from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS, Ceiling
 from jobs.lifecycle.tools import BUILT_IN, withheld
 from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope, Workspace
+from jobs.models.catalogue import SOONEST
 from jobs.templatetags import ui
-from jobs.views.frame import Frame, swatch_of
+from jobs.views.frame import Frame, SeenProject, swatch_of
 from jobs.views.words import usually
 
 NO_CAP = "This project has no monthly cap yet, so nothing can be sent. A manager sets one on its page."
+WINDOW_WORDS = {SOONEST: "As soon as possible", "2h": "Within 2 hours", "8h": "Within 8 hours"}
 ZERO = Decimal(0)
 
 
@@ -27,6 +29,7 @@ class Offer:
     projects: dict[str, Project]
     prices: dict[str, Price]
     workspace: Workspace
+    visible: list[SeenProject]
 
     @classmethod
     def to(cls, person: Frame) -> "Offer":
@@ -43,12 +46,18 @@ class Offer:
             {project.slug: project for project in projects},
             {price.model_id: price for price in in_order},
             person.workspace,
+            person.visible,
         )
 
     @property
     def first_project(self) -> Project:
         """Where a job belongs until another project is chosen."""
         return next(iter(self.projects.values()))
+
+    def beside(self, project: Project) -> list[int]:
+        """The other projects that the person sees, by id, on the side of this one: real or practice."""
+        side = (one for one in self.visible if one.is_practice == project.is_practice)
+        return [one.pk for one in side if one.pk != project.pk]
 
     def models_of(self, project: Project) -> dict[str, Price]:
         """Today's prices of the models that a project uses, cheapest rung first."""
@@ -63,6 +72,16 @@ class Card:
     spec: ModelSpec
     likely: forecast.Likely | None
     usual: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WindowChoice:
+    """Within what time an answer may be needed, and what waiting so long likely saves (USD)."""
+
+    name: str
+    words: str
+    saves: tuple[Decimal, Decimal] | None
     is_chosen: bool
 
 
@@ -124,7 +143,31 @@ class Panel:
             input_tokens=self.input_guess,
             max_output_tokens=self.wanted.max_output_tokens,
             mode=self.wanted.mode,
+            window=self.wanted.window,
+            others=self.offer.beside(self.wanted.project),
         )
+
+    @cached_property
+    def windows(self) -> list[WindowChoice]:
+        """The completion windows of the chosen model, where there is a choice, and what each likely saves."""
+        if self.price is None:
+            return []
+        names = lifecycle.windows_of(self.price, self.wanted.project.connection)
+        return [
+            WindowChoice(name, WINDOW_WORDS[name], self._saved_by(name), name == self.wanted.window)
+            for name in names
+            if len(names) > 1
+        ]
+
+    def _saved_by(self, window: str) -> tuple[Decimal, Decimal] | None:
+        """Return what waiting likely saves, USD; None where it saves nothing."""
+        if self.price is None or self.likely is None or window == SOONEST:
+            return None
+        without, chosen, waiting = (
+            self.price.rates.multiplier(None, name) for name in (SOONEST, self.wanted.window, window)
+        )
+        part = (without - waiting) / chosen
+        return self.likely.low * part, self.likely.high * part
 
     @cached_property
     def cards(self) -> list[Card]:
@@ -300,6 +343,7 @@ class Panel:
             room=room,
             input_tokens=self.input_bound,
             maximum=self.wanted.max_output_tokens,
+            window=self.wanted.window,
             mode_factor=self.price.model.mode_factor(self.wanted.mode),
             tool_calls=self._ceiling.tool_calls if self._ceiling else None,
         )
@@ -329,25 +373,28 @@ class Panel:
             output_low=least,
             output_high=most,
             max_output_tokens=limit,
+            window=self.wanted.window if self.wanted.window in price.windows_offered else SOONEST,
             mode_factor=spec.mode_factor(mode),
         )
         return forecast.Likely(low, high, 0)
 
 
 def settled(wanted: JobSpec, offer: Offer) -> JobSpec:
-    """Return `wanted` with an effort and a mode that its model has."""
+    """Return `wanted` with an effort, a mode and a completion window that its model has."""
     price = offer.prices.get(wanted.model)
     if price is None:
         return wanted
     spec = price.model
     allowed = wanted.project.allowed_efforts or spec.efforts_offered()
     efforts = [effort for effort in spec.efforts_offered() if effort in allowed]
-    effort, mode = wanted.effort, wanted.mode
+    effort, mode, window = wanted.effort, wanted.mode, wanted.window
+    if window not in lifecycle.windows_of(price, wanted.project.connection):
+        window = SOONEST
     if effort not in efforts:
         effort = spec.default_effort if spec.default_effort in efforts or not efforts else efforts[-1]
     if mode not in spec.modes:
         mode = spec.modes[0]
-    return dataclasses.replace(wanted, effort=effort, mode=mode)
+    return dataclasses.replace(wanted, effort=effort, mode=mode, window=window)
 
 
 def too_little(ceiling: Decimal, left: Decimal, budget: Budget) -> str:

@@ -82,11 +82,18 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
         return {
             "cause": causes.cause_of(job, story.attempt, kinds, story.api),
             "no_budget": refused.note if refused else "",
+            "at_once": _at_once(story),
         }
     if job.status == Status.CANCELLED:
         by_deadline = story.happened("deadline") is not None
         return {"by_deadline": by_deadline, "ran": job.seconds_taken(story.now)}
     return {}
+
+
+def _at_once(story: Story) -> ways.Way | None:
+    """Return the way on for a job that was refused because it would wait, for who may run it again."""
+    is_open = story.may_rerun and hasattr(story.job, "prompt")
+    return ways.way_at_once(story.job, story.frame.today) if is_open else None
 
 
 def asked(job: Job, cards: Sequence[lifecycle.Card], errors: Mapping[str, str]) -> dict[str, Any]:
@@ -145,6 +152,8 @@ def _likely(story: Story, attempt: Attempt) -> forecast.Likely:
         input_tokens=tokens,
         max_output_tokens=job.max_output_tokens,
         mode=job.mode,
+        window=job.window,
+        others=[pk for pk in _seen_with(story) if pk != job.project_id],
     )
 
 
@@ -190,6 +199,12 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     }
 
 
+def _seen_with(story: Story) -> list[int]:
+    """Return the projects on the job's side that the person sees, by id."""
+    is_practice = story.job.project.is_practice
+    return [project.pk for project in story.frame.visible if project.is_practice == is_practice]
+
+
 def _incomplete(story: Story) -> dict[str, Any]:
     usage = Usage.reported(story.attempt.usage) if story.attempt else None
     found: dict[str, Any] = {"usage": usage}
@@ -197,7 +212,5 @@ def _incomplete(story: Story) -> dict[str, Any]:
         found["thought"] = usage.reasoning_tokens / usage.output_tokens * 100
     if story.may_rerun and hasattr(story.job, "prompt"):
         ways_on = ways.ways_on(story.job, usage, story.frame.today)
-        is_practice = story.job.project.is_practice
-        seen = [project.pk for project in story.frame.visible if project.is_practice == is_practice]
-        found["ways"] = ways.with_odds(story.job, ways_on, usage, seen)
+        found["ways"] = ways.with_odds(story.job, ways_on, usage, _seen_with(story))
     return found

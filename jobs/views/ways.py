@@ -13,8 +13,10 @@ from django.db.models import Exists, Q
 from jobs import forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.models import Job, ModelSpec, Price, Project, User
+from jobs.models.catalogue import SOONEST
 from jobs.models.outcomes import Kind, Odds, Run
 from jobs.models.questions import Blank, Question
+from jobs.openai_client import WINDOW_REFUSED
 from jobs.pricing import Usage
 from jobs.templatetags import ui
 from jobs.views import words
@@ -96,6 +98,8 @@ def way_of(job: Job, key: str, today: dt.date) -> Way | None:
         return None
     beside = way_beside(job, today)
     found = [*ways_on(job, None, today), *([beside] if beside else [])]
+    soonest = way_at_once(job, today)
+    found += [soonest] if soonest else []
     return next((way for way in found if way.key == key), None)
 
 
@@ -105,6 +109,23 @@ def way_beside(job: Job, today: dt.date) -> Way | None:
         return None
     read = forecast.guess_input_tokens(job.prompt.text)
     return _lesser_model(_Ground(job, read, _prices(job.project, today)))
+
+
+def way_at_once(job: Job, today: dt.date) -> Way | None:
+    """Return the way to have a job answered as soon as possible whose completion window was refused."""
+    price = _prices(job.project, today).get(job.model_id) if job.error_code == WINDOW_REFUSED else None
+    if price is None:
+        return None
+    return _way(
+        _Ground(job, forecast.guess_input_tokens(job.prompt.text), {job.model_id: price}),
+        price,
+        key=SOONEST,
+        title="Run it as soon as possible",
+        why="The same job without a discount.",
+        button="Run it as soon as possible",
+        changes={"window": SOONEST},
+        output=job.model.usual_output(job.effort, job.mode)[::2],
+    )
 
 
 def _more_room(ground: _Ground, used: int) -> Way | None:
@@ -173,7 +194,13 @@ def _lesser_model(ground: _Ground) -> Way | None:
             why=f"{'Same' if limit == job.max_output_tokens else 'Its own'} limit. "
             f"Usually takes {words.usually(*usual_seconds(spec, effort))}.",
             button=f"Run on {spec.pk}",
-            changes={"model": spec.pk, "effort": effort, "mode": mode, "max_output_tokens": limit},
+            changes={
+                "model": spec.pk,
+                "effort": effort,
+                "mode": mode,
+                "max_output_tokens": limit,
+                "window": job.window if job.window in price.windows_offered else SOONEST,
+            },
             output=spec.usual_output(effort, mode)[::2],
         )
         if way.ceiling < job.worst_case and (not allowed or effort in allowed):
@@ -211,12 +238,17 @@ def _way(
     job, spec = ground.job, price.model
     limit, mode = changes.get("max_output_tokens", job.max_output_tokens), changes.get("mode", job.mode)
     factor = spec.mode_factor(mode)
+    window = changes.get("window", job.window)
     kind = Kind(spec.pk, changes.get("effort", job.effort), mode)
     if spec.pk == job.model_id:
-        ceiling = lifecycle.worst_case(job, price, max_output_tokens=limit)
+        ceiling = lifecycle.worst_case(job, price, max_output_tokens=limit, window=window)
     else:
         ceiling = pricing.worst_case(
-            price.rates, input_tokens=job.input_bound, max_output_tokens=limit, mode_factor=factor
+            price.rates,
+            input_tokens=job.input_bound,
+            max_output_tokens=limit,
+            window=window,
+            mode_factor=factor,
         )
     low, high = pricing.likely(
         rates=price.rates,
@@ -224,6 +256,7 @@ def _way(
         output_low=output[0],
         output_high=output[1],
         max_output_tokens=limit,
+        window=window,
         mode_factor=factor,
     )
     limit_per_job = job.project.job_limit

@@ -7,7 +7,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from jobs import lifecycle
 from jobs.access import Role
-from jobs.models import Connection, Invitation, Project, Secret
+from jobs.models import Attempt, Cause, Connection, Invitation, Project, Reconciliation, Secret
 from jobs.models.connections import make_webhook_secret
 from tests.browser.conftest import Browse
 from tests.browser.looks import complaints
@@ -50,6 +50,23 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
         lifecycle.receive(hooked.pk, news)
         lifecycle.receive(hooked.pk, news)
     lifecycle.refuse(hooked.pk, "No matching signature found")
+    run = Reconciliation.objects.create(
+        is_practice=True, since="2026-10-20", until="2026-11-23", ended_at=timezone.now(), residual="1.5"
+    )
+    attempt = Attempt.objects.get()
+    for cause in Cause:
+        line = run.lines.create(
+            cause=cause,
+            day="2026-11-20",
+            connection=project.connection,
+            model="gpt-6-sol",
+            billed="1234.5",
+            booked="12",
+            jobs=4,
+            api_key="key_1234567890abcdef1234567890abcdef",
+            note="1,234 input and 5,678 output tokens were billed that no response here has told of.",
+        )
+        line.parts.create(attempt=attempt, was="12", should_be="1234.5")
 
     found = look(browse(), {"forgot": "/login/forgot/", "join": "/join/"})
     manager = browse(mira)
@@ -77,6 +94,7 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
             "deliveries": "/settings/webhooks/",
             "people": "/settings/people/",
             "status": "/settings/status/",
+            "reconciliation": "/settings/reconciliation/?practice=on",
             "guide": "/help/operations/",
             "new project": "/projects/new/",
         },
@@ -87,6 +105,9 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
     operator.get_by_label("Key", exact=True).fill("x y")
     operator.get_by_role("button", name="Add and test").click()
     found += complaints({"new connection with errors": operator})
+    operator.goto("/settings/reconciliation/?practice=on")
+    operator.get_by_role("button", name="Book").first.click()
+    found += complaints({"booking": operator})
     operator.goto("/settings/connections/")
     operator.get_by_role("button", name="Pause Azure").click()
     found += complaints({"pause": operator})

@@ -48,6 +48,9 @@ from jobs.models import (
     Prompt,
     PumpLease,
     RawResponse,
+    Reconciliation,
+    ReconciliationLine,
+    ReconciliationPart,
     SavedReplies,
     Secret,
     SignInFailure,
@@ -123,6 +126,9 @@ def world(operator: User, project: Project) -> Job:
     WebhookDelivery.objects.create(
         connection=connection, webhook_id="wh_1", response_id="resp_9", state="done"
     )
+    run = Reconciliation.objects.create(is_practice=True, since="2026-10-20", until="2026-11-23")
+    line = ReconciliationLine.objects.create(reconciliation=run, cause="price", model="gpt-6-sol")
+    ReconciliationPart.objects.create(line=line, attempt=job.attempt_set.first())
     ApiToken.objects.create(name="night", project=project, user=operator, prefix="pk_1", digest="d1g357" * 8)
     SignInLink.objects.make_for(operator)
     SignInFailure.objects.create(key="5a1t" * 8)

@@ -561,6 +561,24 @@ def test_an_error_keeps_the_status_it_came_with(status: int) -> None:
     assert classify(TimeoutError(), sending=False).status == 0
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"param": "background_options.completion_window", "code": "unsupported_value"},
+        {"param": "background_options", "code": "unknown_parameter"},
+        {"message": "The completion window '2h' is not supported with this model."},
+    ],
+)
+def test_a_refused_completion_window_is_called_so(fields: dict[str, str]) -> None:
+    body = wire_error(**fields)
+    error = classify(raised((400, body, {}), sending=True), sending=True)
+    assert (type(error), error.code) == (Rejected, "completion_window_refused")
+    other = classify(
+        raised((400, wire_error("Your context window is full."), {}), sending=True), sending=True
+    )
+    assert other.code != "completion_window_refused"
+
+
 def test_azures_request_id_is_used_when_there_is_no_other() -> None:
     assert errors.request_id_of({"apim-request-id": "a" * 200}) == "a" * 100
 

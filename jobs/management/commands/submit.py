@@ -16,6 +16,7 @@ from jobs import attachments, lifecycle, pricing, schemas, spend
 from jobs.access import Act
 from jobs.lifecycle import JobSpec, SpecError
 from jobs.models import FINAL, Answer, Attempt, Given, Job, ModelSpec, Project, Status, User, Workspace
+from jobs.models.catalogue import SOONEST, WINDOWS
 
 ENDED_OTHERWISE, REFUSED, INTERRUPTED = 2, 3, 130  # and 1 for wrong use, as CommandError has it
 LOOK_EVERY = 0.5  # seconds
@@ -27,6 +28,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 NAMED = {
     "model": ("model", "mode", "effort", "max_output_tokens"),
     "effort": ("effort",),
+    "window": ("window",),
     "max_output_tokens": ("max_output_tokens",),
     "schema": ("schema_name", "schema"),
     "attach": ("attachments",),
@@ -58,6 +60,11 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--model", metavar="M", help="default: the project's")
         parser.add_argument("--effort", metavar="E", help="default: the project's, else the model's")
+        parser.add_argument(
+            "--window",
+            choices=list(WINDOWS),
+            help="within what time an answer is needed: later costs less where the model allows it",
+        )
         parser.add_argument("--max-output-tokens", type=int, metavar="N", help="default: the project's")
         parser.add_argument(
             "--schema", type=Path, metavar="FILE", help="a JSON schema the answer must follow"
@@ -157,6 +164,7 @@ def _wanted(options: dict[str, Any]) -> JobSpec:
         model=spec.pk,
         mode=mode,
         effort=options["effort"] or effort,
+        window=options["window"] or SOONEST,
         max_output_tokens=limit if options["max_output_tokens"] is None else options["max_output_tokens"],
         title=_text("title", options["title"]),
         tags=tuple(_text("tag", tag) for tag in options["tag"]),
@@ -286,6 +294,7 @@ def _what_fits(wanted: JobSpec) -> str:
         room=min(period.left for period in periods if period.budget.is_hard),
         input_tokens=ceiling.input_bound,
         maximum=wanted.max_output_tokens,
+        window=wanted.window,
         mode_factor=ceiling.spec.mode_factor(wanted.mode),
         tool_calls=ceiling.tool_calls,
     )

@@ -100,6 +100,16 @@ def test_a_job_starts_from_the_projects_defaults(project: Project, operator: Use
     assert done.out.strip().endswith(f"/jobs/{job.short_id}/")
 
 
+def test_an_answer_can_wait(project: Project) -> None:
+    assert run("--model", "gpt-6-sol", "--window", "8h", "Is 91 prime?").code == 0
+    first = Job.objects.get()
+    assert first.window == "8h"
+    ModelSpec.objects.update(completion_windows=["soonest"])
+    refused = run("--model", "gpt-6-sol", "--window", "2h", "Is 91 prime?")
+    assert refused.code == 1
+    assert "window: This model has no waiting discount." in refused.err
+
+
 def test_everything_can_be_chosen(project: Project, tmp_path: Path) -> None:
     person = User.objects.create_user("mira@example.com")
     project.membership_set.create(user=person, role=Role.SUBMITTER)

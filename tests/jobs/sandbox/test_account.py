@@ -1,6 +1,7 @@
 """Models and costs over HTTP, and the bill behind them."""
 
 import time
+import urllib.error
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -140,3 +141,20 @@ def test_asked_tiers_and_windows_are_served_where_they_are_sold(sandbox: Sandbox
     assert served("o3-pro", "priority") == served("o3-pro", "auto") == "default"
     assert served("gpt-5.6-sol", "fast") == "priority"
     assert served("gpt-5.6-sol", "flex") == "flex"
+
+
+def test_a_bill_can_be_made_to_differ(sandbox: SandboxProcess) -> None:
+    response = sandbox.create("[[sandbox: seconds=0 input=1000 reasoning=0 answer_tokens=1000]]").json["id"]
+    sandbox.wait_for(response)
+    before = Decimal(sandbox.log()["responses"][0]["bill"]["amount"])
+    assert sandbox._call("POST", "/sandbox/bill", {"response_id": response, "factor": "1.5"}) == {"ok": True}
+    assert Decimal(sandbox.log()["responses"][0]["bill"]["amount"]) == before * Decimal("1.5")
+    sandbox._call("POST", "/sandbox/bill", {"response_id": response, "places": 1})
+    assert Decimal(sandbox.log()["responses"][0]["bill"]["amount"]) == Decimal("0.1")
+    sandbox._call("POST", "/sandbox/bill", {"response_id": response, "days": 1})
+    assert sandbox.log()["responses"][0]["bill"] is None
+    line = {"line_item": "x", "quantity": 1, "amount": "2", "project_id": "p", "api_key_id": "k"}
+    assert sandbox._call("POST", "/sandbox/bill", {"add": line}) == {"ok": True}
+    assert sandbox._call("POST", "/sandbox/bill", {"response_id": "resp_none"}) == {"ok": False}
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        sandbox._call("POST", "/sandbox/bill", {"add": {}})

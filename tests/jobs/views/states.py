@@ -64,7 +64,7 @@ def a_job(
     if status in _SETTLED:
         usage = Usage.from_wire({"usage": USAGE}) if basis == Basis.USAGE else None
         if usage is not None and cost is None:
-            cost = charge(first.price.rates, usage, service_tier="default", window="soonest").total
+            cost = charge(first.price.rates, usage, service_tier="default", window=job.window).total
         with transaction.atomic():
             spend.settle(first, cost=cost, basis=basis, usage=usage, price=first.price, reason="test")
     state = AttemptState.ENDED if status in _SETTLED else AttemptState(_UNSENT.get(status, "known"))

@@ -268,3 +268,43 @@ def test_a_slow_job_can_be_run_on_a_smaller_model_beside_it(
     assert (beside.rerun_of, beside.model_id) == (job, "gpt-5.6-sol")
     job.refresh_from_db()
     assert job.status == Status.IN_PROGRESS
+
+
+def refused_window(project: Project, by: User) -> Job:
+    spec = {"model": "gpt-6-astra", "mode": "standard", "window": "8h"}
+    return a_job(
+        project, by, Status.FAILED, error_code="completion_window_refused", spec=spec, cost=Decimal(0)
+    )
+
+
+def test_a_refused_window_is_one_click_from_being_answered_at_once(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = refused_window(project, mira)
+    shown = signed_in.get(job.get_absolute_url())
+    assert "This model has no waiting discount" in shown.text
+    way = shown.context["at_once"]
+    assert way.ceiling * Decimal("0.6") == job.worst_case
+    take(signed_in, job, "soonest")
+    new = Job.objects.latest("pk")
+    assert (new.window, new.rerun_of, new.worst_case) == ("soonest", job, way.ceiling)
+
+
+def test_only_a_refused_window_is_run_at_once(signed_in: Client, project: Project, mira: User) -> None:
+    job = refused_window(project, mira)
+    Job.objects.update(error_code="invalid_prompt")
+    assert signed_in.get(job.get_absolute_url()).context["at_once"] is None
+    take(signed_in, job, "soonest")
+    assert Job.objects.count() == 1
+
+
+def test_what_waiting_saved_stands_with_the_charge(signed_in: Client, project: Project, mira: User) -> None:
+    spec = {"model": "gpt-6-astra", "mode": "standard", "window": "8h"}
+    job = a_job(project, mira, Status.COMPLETED, answer={"text": "Yes."}, spec=spec)
+    shown = signed_in.get(job.get_absolute_url())
+    (line,) = shown.context["bill"].lines
+    assert line.saved == line.amount * Decimal("0.4") / Decimal("0.6")
+    assert "Waiting saved $" in shown.text
+    assert "within 8 hours" in shown.text
+    Job.objects.update(window="soonest")
+    assert "Waiting saved" not in signed_in.get(job.get_absolute_url()).text

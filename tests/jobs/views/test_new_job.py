@@ -521,7 +521,7 @@ def test_the_page_takes_at_most_12_queries_and_the_estimate_10(
 def test_the_estimate_writes_nothing(signed_in: Client) -> None:
     with CaptureQueriesContext(connection) as asked:
         price(signed_in)
-    assert all(query["sql"].startswith("SELECT") for query in asked)
+    assert all(re.match(r"(SET LOCAL [^;]*; )*(SELECT|WITH) ", query["sql"]) for query in asked)
 
 
 def test_the_panels_ceiling_is_the_one_that_is_held_for_every_model(
@@ -551,3 +551,45 @@ def test_a_job_whose_prompt_is_no_longer_kept_is_no_start(
     job = a_job(project, mira, "failed")
     Prompt.objects.filter(job=job).delete()
     assert signed_in.get(f"/jobs/new/?from={job.short_id}").status_code == 404
+
+
+def test_an_answer_may_wait_where_the_model_allows_it(signed_in: Client) -> None:
+    text = html(signed_in)
+    assert offered(text, "window") == ["soonest", "2h", "8h"]
+    assert chosen(text, "window") == ["soonest"]
+    assert "Within 2 hours" in text
+    assert text.count("no discount") == 1
+    ModelSpec.objects.update(completion_windows=["soonest"])
+    assert "Answer needed" not in html(signed_in)
+
+
+def test_what_waiting_saves_is_a_part_of_what_it_likely_costs(signed_in: Client) -> None:
+    def likely(text: str) -> list[Decimal]:
+        (found,) = re.findall(r"<span>Likely</span> <b class=\"num\">([^<]*)", text)
+        return [Decimal(part[1:]) for part in found.split("–")]
+
+    now, later = price(signed_in), price(signed_in, window="8h")
+    assert chosen(later, "window") == ["8h"]
+    assert [round(one * Decimal("0.6"), 1) for one in likely(now)] == [round(one, 1) for one in likely(later)]
+    # What it saves is said against an answer as soon as possible, whatever is chosen.
+    saved = [re.findall(r"saves ([^<]*)<", text) for text in (now, later)]
+    assert saved[0] == saved[1]
+    assert len(saved[0]) == 2
+
+
+def test_a_job_that_can_wait_is_sent_with_its_window(signed_in: Client) -> None:
+    assert send(signed_in, window="8h").status_code == 302
+    job = Job.objects.get()
+    assert job.window == "8h"
+    again = html(signed_in, f"?from={job.short_id}")
+    assert chosen(again, "window") == ["8h"]
+
+
+def test_a_window_that_the_model_lacks_is_one_click_from_being_sent(signed_in: Client) -> None:
+    ModelSpec.objects.filter(pk="o3-pro").update(completion_windows=["soonest"])
+    refused = send(signed_in, window="8h")
+    assert refused.status_code == 422
+    text = refused.content.decode()
+    assert "This model has no waiting discount. Run it as soon as possible?" in text
+    assert '<button type="submit" class="lk" name="window" value="soonest">' in text
+    assert send(signed_in, window="soonest").status_code == 302

@@ -1,0 +1,108 @@
+"""Compares our price rows with those that genai-prices records, and says what a successor would change."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
+from typing import Any
+
+from genai_prices import data
+from genai_prices.types import ModelInfo, StartDateConstraint, TieredPrices
+
+from jobs.models import ModelSpec, Price
+
+# Their names by ours, and how much of ours one of theirs is: they price tools for a thousand calls.
+_RATES = {
+    "input": "input_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write_30m": "cache_write_mtok",
+    "output": "output_mtok",
+}
+_TOOLS = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+_THOUSAND = Decimal(1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """What differs from a day on: the row in force then, and by field what theirs says instead."""
+
+    row: Price
+    valid_from: dt.date
+    changes: Mapping[str, Any]
+
+    def price(self) -> Price:
+        """Return the row that succeeds; what they do not record is taken over from the one before."""
+        columns = {field.attname: getattr(self.row, field.attname) for field in Price._meta.concrete_fields}
+        fees = {**self.row.tool_fees, **self.changes.get("tool_fees", {})}
+        told = {**columns, **self.changes, "tool_fees": fees, "valid_from": self.valid_from, "id": None}
+        return Price(**told | {"source": f"OpenAI pricing page as recorded by {SOURCE}"})
+
+
+SOURCE = f"genai-prices {version('genai-prices')}"
+
+
+def known() -> dict[str, ModelInfo]:
+    """Return the models that they have of OpenAI, by id."""
+    openai = next(provider for provider in data.providers if provider.id == "openai")
+    return {model.id: model for model in openai.models}
+
+
+def successors(spec: ModelSpec, theirs: ModelInfo, day: dt.date) -> Iterator[Successor]:
+    """Yield what theirs says otherwise of a model, on `day` and on each later one on which a price begins."""
+    row = spec.price_on(day)
+    for begins in [day, *_starts_after(theirs, day)]:
+        row = spec.price_on(begins) or row
+        if row is None:
+            return
+        changes = dict(_changes(row, theirs, begins))
+        if changes:
+            found = Successor(row, begins, changes)
+            yield found
+            row = found.price()
+
+
+def _starts_after(theirs: ModelInfo, day: dt.date) -> list[dt.date]:
+    if not isinstance(theirs.prices, list):
+        return []
+    limits = (price.constraint for price in theirs.prices)
+    starts = {limit.start_date for limit in limits if isinstance(limit, StartDateConstraint)}
+    return sorted(start for start in starts if start > day)
+
+
+def _changes(row: Price, theirs: ModelInfo, day: dt.date) -> Iterator[tuple[str, Any]]:
+    """Yield the fields that theirs has and says otherwise; a rate that it does not record is no change."""
+    prices = theirs.get_prices(dt.datetime.combine(day, dt.time(12), dt.UTC))
+    for ours, name in _RATES.items():
+        found = getattr(prices, name)
+        if found is not None and _base(found) != getattr(row, ours):
+            yield ours, _base(found)
+    over, factors = _long_context(prices.input_mtok, prices.output_mtok)
+    if over != row.long_context_over:
+        yield "long_context_over", over
+    for field, factor in zip(("long_context_input", "long_context_output"), factors, strict=True):
+        if factor != getattr(row, field):
+            yield field, factor
+    fees = {tool: getattr(prices, name) for tool, name in _TOOLS.items()}
+    told = {tool: _base(fee) / _THOUSAND for tool, fee in fees.items() if fee is not None}
+    charged = {tool: Decimal(str(fee)) for tool, fee in row.tool_fees.items()}
+    if other := {tool: str(fee.normalize()) for tool, fee in told.items() if fee != charged.get(tool)}:
+        yield "tool_fees", other
+
+
+def _base(price: Decimal | TieredPrices) -> Decimal:
+    return price.base if isinstance(price, TieredPrices) else price
+
+
+def _long_context(
+    read: Decimal | TieredPrices | None, written: Decimal | TieredPrices | None
+) -> tuple[int | None, tuple[Decimal, Decimal]]:
+    """Return above how many input tokens a request costs more, and how many times: input, then output."""
+    if not isinstance(read, TieredPrices):
+        return None, (Decimal(1), Decimal(1))
+    factors = (
+        price.tiers[0].price / price.base if isinstance(price, TieredPrices) else Decimal(1)
+        for price in (read, written)
+    )
+    first, second = factors
+    return read.tiers[0].start, (first, second)

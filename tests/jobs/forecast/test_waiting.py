@@ -1,0 +1,39 @@
+"""What waiting would have saved, from the sums of a month."""
+
+from decimal import Decimal
+
+import pytest
+
+from jobs import clock, forecast
+from jobs.forecast import Waiting
+from jobs.models import Job, ModelSpec, Project, Status, User, Workspace
+from tests.jobs.views.states import a_job
+
+pytestmark = pytest.mark.django_db
+
+
+def done(project: Project, by: User, model: str = "gpt-6-sol", **spec: str) -> Job:
+    return a_job(project, by, Status.COMPLETED, spec={"model": model, "mode": "standard", **spec})
+
+
+def waiting(*projects: Project) -> Waiting | None:
+    today = Workspace.objects.the().today()
+    return forecast.waiting_would_have_saved([one.pk for one in projects], clock.month_of(today), today)
+
+
+def test_jobs_answered_at_once_could_have_cost_less(project: Project, mira: User) -> None:
+    at_once = [done(project, mira), done(project, mira, "gpt-6-luna")]
+    done(project, mira, window="8h")
+    done(project, mira, window="2h")
+    whole = sum(Job.objects.get(pk=job.pk).cost for job in at_once)
+    assert waiting(project) == Waiting(whole * Decimal("0.4"), 2, 8)
+
+
+def test_nothing_could_have_been_saved(project: Project, mira: User) -> None:
+    assert waiting(project) is None
+    done(project, mira, window="8h")
+    assert waiting(project) is None
+    done(project, mira, "gpt-6-luna")
+    assert waiting() is None
+    ModelSpec.objects.update(completion_windows=["soonest"])
+    assert waiting(project) is None
