@@ -7,6 +7,7 @@ viewer, submitter, the submitter of the job in question, approver, manager; last
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -17,15 +18,18 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from jobs import spend
 from jobs.access import Role
 from jobs.attachments import Found
 from jobs.models import (
     Attachment,
+    Budget,
     Given,
     Invitation,
     Job,
     Project,
     Prompt,
+    Scope,
     SignInLink,
     Status,
     User,
@@ -121,6 +125,11 @@ TABLE: dict[str, tuple[str, str]] = {
     "projects/<slug:slug>/invitations/<int:pk>/withdraw/": (NOT_ASKED_SO, MANAGERS_DO),
     "projects/<slug:slug>/cap/": (NOT_ASKED_SO, "login lost no no no no go go"),
     "budget/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/rules/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/rules/workspace/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "budget/rules/members/": (OPERATORS + "ok", OPERATORS + "go"),
+    # A project's cap is never lifted.
+    "budget/rules/caps/<int:pk>/lift/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/": ("login go go go go go go go", NOT_ASKED_SO),
     "settings/status/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/profile/": (SIGNED_IN_READ, "login " + "wrong " * 7),
@@ -242,6 +251,8 @@ class World:
             return Invitation.objects.get(project=self.project).pk
         if "/webhooks/" in route:
             return WebhookDelivery.objects.get().pk
+        if "/caps/" in route:
+            return Budget.objects.get(scope=Scope.MEMBER).pk
         if "/members/" in route or "/people/" in route:
             return self.job.submitted_by_id
         return self.project.connection_id
@@ -270,6 +281,8 @@ class World:
             "jobs/<str:short_id>/notes/": {"note": "Read it."},
             "jobs/<str:short_id>/tags/": {"tags": "checked"},
             "projects/<slug:slug>/cap/": {"cap": "50"},
+            "budget/rules/workspace/": {"cap": "50"},
+            "budget/rules/members/": {"email": "viewer@example.com", "cap": "50"},
             "projects/new/": {"name": "Tilings", "cap": "50", "connection": self.project.connection_id},
             "projects/<slug:slug>/settings/": {
                 "name": self.project.name,
@@ -310,6 +323,7 @@ def world(db: None) -> World:
     assert outsider
     assert owner
     Invitation.objects.make("invited@example.com", project=project, role=Role.VIEWER, by=people["manager"])
+    spend.set_cap(Decimal(70), user=people["viewer"])
     mine = a_project("mine", members={outsider: Role.MANAGER})
     a_job(mine, outsider, Status.COMPLETED, answer={"text": "my own"})
     a_job(mine, outsider)

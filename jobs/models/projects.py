@@ -280,6 +280,10 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
             return self.none().values("project")
         return self.filter(user=user.pk, role__gte=access.LOWEST_ROLE[Act.SEE]).values("project")
 
+    def that_may(self, act: Act) -> "MembershipQuerySet":
+        """Those whose role allows an act to anything in the project, of people who can sign in."""
+        return self.filter(role__gte=access.LOWEST_ROLE[act], user__is_active=True)
+
 
 class Membership(models.Model):
     """A person's role in a project."""

@@ -60,7 +60,7 @@ def admit(job: Job, attempt: Attempt) -> LedgerEntry:
     for budget in budgets:
         periods = BudgetPeriod.objects.filter(budget=budget, month=month)
         room = Q(spent__lte=F("cap") + F("granted") - F("held") - amount)
-        fits = periods.filter(room) if budget.is_hard else periods
+        fits = periods.filter(room) if budget.refuses else periods
         while not fits.update(held=F("held") + amount):
             left = periods.get().left
             # Room that another transaction made between the two statements is room.

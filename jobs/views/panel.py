@@ -235,6 +235,12 @@ class Panel:
         return self.tightest.room if self.tightest else ZERO
 
     @property
+    def over_soft(self) -> Decimal:
+        """USD by which the job may go over a soft cap that admits it all the same."""
+        soft = [period.left for period in self._periods if not period.budget.is_hard]
+        return max((self.ceiling or ZERO) - min(soft), ZERO) if soft else ZERO
+
+    @property
     def left_at_worst(self) -> Decimal:
         """USD left if it costs the most."""
         return max(self.left - (self.ceiling or ZERO), ZERO)
@@ -286,7 +292,7 @@ class Panel:
     @cached_property
     def _periods(self) -> list[BudgetPeriod]:
         budgets = Budget.objects.applying_to(self.wanted.project, self.wanted.by.pk, None)
-        return budgets.select_related("project").periods_in(clock.month_of(self.offer.today))
+        return budgets.standing().select_related("project").periods_in(clock.month_of(self.offer.today))
 
     @property
     def _has_cap(self) -> bool:

@@ -157,7 +157,7 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     since = lost.at if lost else job.created_at
     held = held_by(story.rows, doubtful)
     budgets = Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id)
-    periods = budgets.periods_in(clock.month_of(story.frame.today))
+    periods = budgets.standing().periods_in(clock.month_of(story.frame.today))
     by_scope = {period.budget.scope: period for period in periods}
     hard = [period.left for period in by_scope.values() if period.budget.is_hard]
     left = max(min(hard), Decimal(0)) if hard else None
