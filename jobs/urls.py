@@ -5,6 +5,7 @@ from django.urls import URLPattern, path
 from jobs import webhooks
 from jobs.views import (
     action,
+    approval,
     attachments,
     budget,
     connections,
@@ -64,6 +65,9 @@ urlpatterns: list[URLPattern] = [
     path("jobs/<str:short_id>/cancel/price/", job.job_stop, name="job_stop"),
     path("jobs/<str:short_id>/rerun/", job.job_rerun, name="job_rerun"),
     path("jobs/<str:short_id>/again/", job.job_again, name="job_again"),
+    path("jobs/<str:short_id>/approve/", approval.job_approve, name="job_approve"),
+    path("jobs/<str:short_id>/reject/", approval.job_reject, name="job_reject"),
+    path("jobs/<str:short_id>/cheaper/", approval.job_cheaper, name="job_cheaper"),
     path("jobs/<str:short_id>/resolve/", job.job_resolve, name="job_resolve"),
     path("jobs/<str:short_id>/finish/", job.job_finish, name="job_finish"),
     path("jobs/<str:short_id>/follow-up/", thread.follow_up, name="follow_up"),

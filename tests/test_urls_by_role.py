@@ -55,6 +55,7 @@ NEVER_ASKED_SO = "method " * 8
 OPERATORS = "login lost lost lost lost lost lost "
 NOT_WITHOUT_SESSION = "reload " + "method " * 7
 SUBMITTERS_DO = "reload lost no go go go go go"
+APPROVERS_DO = "login lost no no no go go go"
 MANAGERS_READ = "login lost no no no no ok ok"
 MANAGERS_DO = "login lost no no no no go go"
 
@@ -99,6 +100,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "jobs/<str:short_id>/replies/": ("login lost no no go go go go", "login lost no no go go go go"),
     "jobs/<str:short_id>/replies/price/": (NOT_WITHOUT_SESSION, "reload lost no no none none none none"),
     "jobs/<str:short_id>/rerun/": ("login lost no go go go go go", "login lost no go go go go go"),
+    # None of the jobs waits for approval: approvers are told so.
+    "jobs/<str:short_id>/approve/": (NOT_ASKED_SO, APPROVERS_DO),
+    "jobs/<str:short_id>/reject/": (NOT_ASKED_SO, APPROVERS_DO),
+    "jobs/<str:short_id>/cheaper/": (NOT_ASKED_SO, APPROVERS_DO),
     "jobs/<str:short_id>/resolve/": (NOT_ASKED_SO, "login lost no no go go go go"),
     "jobs/<str:short_id>/finish/": (NOT_ASKED_SO, "login lost no no go go go go"),
     "jobs/<str:short_id>/answer/rest/": ("reload lost " + "reload " * 6, NEVER_ASKED_SO),
@@ -186,6 +191,7 @@ RECORDS: dict[str, str] = {
     "django_q.schedule": "",
     "django_q.success": "",
     "jobs.answer": "",
+    "jobs.approval": "",
     "jobs.apitoken": "",
     "jobs.attachment": "",
     "jobs.attempt": "",
@@ -277,6 +283,7 @@ class World:
             "jobs/estimate/": new,
             "attachments/": {"project": self.project.slug},
             "jobs/<str:short_id>/resolve/": {"decision": "wait"},
+            "jobs/<str:short_id>/reject/": {"note": "Too dear."},
             "jobs/<str:short_id>/verdict/": {"value": "right"},
             "jobs/<str:short_id>/notes/": {"note": "Read it."},
             "jobs/<str:short_id>/tags/": {"tags": "checked"},

@@ -2,7 +2,7 @@
 
 from jobs.forms.caps import CapForm, MemberCapForm
 from jobs.forms.connections import ConnectionForm, PauseForm, RelieveForm
-from jobs.forms.job import ResolveForm
+from jobs.forms.job import DecisionForm, ResolveForm
 from jobs.forms.new_job import NewJobForm
 from jobs.forms.people import InviteForm, InviteToWorkspaceForm, NewPasswordForm, ProfileForm, RoleForm
 from jobs.forms.projects import NewProjectForm, ProjectForm
@@ -21,6 +21,7 @@ __all__ = [
     "CapForm",
     "ChoosePasswordForm",
     "ConnectionForm",
+    "DecisionForm",
     "DeliveryFilter",
     "ForgotForm",
     "InviteForm",

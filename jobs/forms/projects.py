@@ -83,7 +83,7 @@ class ProjectForm(ModelForm):
         max_digits=12,
         decimal_places=2,
         widget=forms.NumberInput(attrs={"step": "0.01"}),
-        help_text="A job whose ceiling is above it is refused. Empty: no limit but the cap.",
+        help_text="A job whose ceiling is above it needs an approver. Empty: no limit but the cap.",
     )
     unconfirmed_rule = forms.ChoiceField(
         label="What is done then",

@@ -1,5 +1,6 @@
 """The records, their QuerySets and what the database itself enforces."""
 
+from jobs.models.approval import Approval, AskedBecause, Ruling
 from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAttachment
 from jobs.models.attempt import DECLARED, Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
@@ -39,6 +40,8 @@ __all__ = [
     "UNFINISHED",
     "Answer",
     "ApiToken",
+    "Approval",
+    "AskedBecause",
     "Attachment",
     "AttachmentContent",
     "Attempt",
@@ -75,6 +78,7 @@ __all__ = [
     "PumpLease",
     "RawResponse",
     "Refusal",
+    "Ruling",
     "SavedReplies",
     "Scope",
     "Secret",

@@ -167,7 +167,7 @@ class Project(models.Model):
         decimal_places=10,
         null=True,
         blank=True,
-        help_text="USD; a job whose ceiling is above it is refused.",
+        help_text="USD; a job whose ceiling is above it needs approval.",
     )
     unconfirmed_rule = models.CharField(
         "rule for unconfirmed jobs", max_length=8, choices=UnconfirmedRule, default=UnconfirmedRule.ASK
