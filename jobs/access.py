@@ -20,6 +20,7 @@ class Act(StrEnum):
     CANCEL = "cancel"
     RERUN = "rerun"
     RESOLVE = "resolve"  # decide about an unconfirmed job, or end one that waits for an answer
+    APPROVE = "approve"  # let a job above the limit or without budget go, or refuse it
     JUDGE = "judge"  # say whether an answer is right, or write a note beside a job
     TAG = "tag"  # change a job's tags, and with them what its cost counts for
     SET_CAP = "set_cap"
@@ -34,6 +35,7 @@ LOWEST_ROLE: dict[Act, Role] = {
     Act.CANCEL: Role.APPROVER,
     Act.RERUN: Role.SUBMITTER,
     Act.RESOLVE: Role.APPROVER,
+    Act.APPROVE: Role.APPROVER,  # also of one's own
     Act.JUDGE: Role.SUBMITTER,
     Act.TAG: Role.SUBMITTER,
     Act.SET_CAP: Role.MANAGER,

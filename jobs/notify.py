@@ -8,8 +8,10 @@ from django.core.mail import EmailMessage
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from jobs import pricing
 from jobs.access import Act
-from jobs.models import Invitation, Job, Notice, SignInLink, User
+from jobs.models import Approval, Invitation, Job, Membership, Notice, Ruling, SignInLink, User
+from jobs.models.approval import ApprovalQuerySet
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def mail_job_end(job_id: int) -> None:
     # Before it is sent: a message that is delivered twice, or a mail server that fails, tells nobody twice.
     if not Job.objects.filter(pk=job_id, mailed_at=None).update(mailed_at=Now()):
         return
-    title = job.prompt.title if hasattr(job, "prompt") else job.short_id
+    title = _title(job)
     minutes = job.seconds_taken(timezone.now()) // 60
     mail(
         job.submitted_by.email,
@@ -80,3 +82,59 @@ def mail_job_end(job_id: int) -> None:
         f"{settings.PONDER_URL}{job.get_absolute_url()}\n\n"
         f"You asked for these mails: {settings.PONDER_URL}/settings/profile/\n",
     )
+
+
+def mail_approvers(job_id: int) -> None:
+    """Mail those who may approve a job that it waits for them: once, and not whoever asks.
+
+    In a project without any these are the operators.
+    """
+    asked = _asked(job_id).undecided().filter(mailed_at=None).first()
+    if asked is None or not Approval.objects.filter(pk=job_id, mailed_at=None).update(mailed_at=Now()):
+        return
+    job = asked.job
+    why = f"{asked.why}\n\n" if asked.why else ""
+    for person in _approvers(job):
+        mail(
+            person.email,
+            f"{job.submitted_by} asks for up to ${pricing.ceil_cent(job.worst_case):,.2f}: {_title(job)}",
+            f"{_title(job)}\n\n{why}"
+            f"{asked.get_reason_display()}, in {job.project.name}. It can cost up to "
+            f"${pricing.ceil_cent(job.worst_case):,.2f}. Nothing is held and nothing is sent until someone "
+            f"agrees:\n\n{settings.PONDER_URL}{job.get_absolute_url()}\n",
+        )
+
+
+def mail_decision(job_id: int) -> None:
+    """Mail whoever asked for approval of a job what was decided: once, if they may still see it."""
+    asked = _asked(job_id).exclude(decision="").filter(told_at=None).first()
+    if asked is None or not asked.job.may(asked.job.submitted_by, Act.SEE):
+        return
+    if not Approval.objects.filter(pk=job_id, told_at=None).update(told_at=Now()):
+        return
+    job, note = asked.job, f"{asked.note}\n\n" if asked.note else ""
+    became = "It is sent now." if asked.decision == Ruling.APPROVED else "It was not sent, and costs nothing."
+    mail(
+        job.submitted_by.email,
+        f"{asked.get_decision_display()}: {_title(job)}",
+        f"{_title(job)}\n\n{asked.get_decision_display()} by {asked.decided_by}. {became}\n\n{note}"
+        f"{settings.PONDER_URL}{job.get_absolute_url()}\n",
+    )
+
+
+def _asked(job_id: int) -> ApprovalQuerySet:
+    beside = ("job__submitted_by", "job__project", "job__prompt", "decided_by")
+    return Approval.objects.filter(pk=job_id).select_related(*beside)
+
+
+def _approvers(job: Job) -> list[User]:
+    """Return who is to be told that a job waits for approval."""
+    members = Membership.objects.that_may(Act.APPROVE).filter(project=job.project).select_related("user")
+    people = [member.user for member in members]
+    if not people:
+        people = list(User.objects.filter(is_superuser=True, is_active=True))
+    return [person for person in people if person.pk != job.submitted_by_id]
+
+
+def _title(job: Job) -> str:
+    return job.prompt.title if hasattr(job, "prompt") else job.short_id

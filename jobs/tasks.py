@@ -46,6 +46,16 @@ def mail_sign_in_link(user_id: int) -> None:
     notify.mail_sign_in_link(user_id)
 
 
+def mail_approvers(job_id: int) -> None:
+    """Mail those who may approve a job that it waits for them."""
+    notify.mail_approvers(job_id)
+
+
+def mail_decision(job_id: int) -> None:
+    """Mail whoever asked what was decided about a job."""
+    notify.mail_decision(job_id)
+
+
 def mail_job_end(job_id: int) -> None:
     """Mail whoever asked for it that a job of theirs has ended."""
     notify.mail_job_end(job_id)

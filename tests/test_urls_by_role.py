@@ -7,6 +7,7 @@ viewer, submitter, the submitter of the job in question, approver, manager; last
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -17,10 +18,12 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from jobs import spend
 from jobs.access import Role
 from jobs.attachments import Found
 from jobs.models import (
     Attachment,
+    Budget,
     Given,
     Invitation,
     Job,
@@ -28,6 +31,7 @@ from jobs.models import (
     Prompt,
     Reconciliation,
     ReconciliationLine,
+    Scope,
     SignInLink,
     Status,
     User,
@@ -53,6 +57,7 @@ NEVER_ASKED_SO = "method " * 8
 OPERATORS = "login lost lost lost lost lost lost "
 NOT_WITHOUT_SESSION = "reload " + "method " * 7
 SUBMITTERS_DO = "reload lost no go go go go go"
+APPROVERS_DO = "login lost no no no go go go"
 MANAGERS_READ = "login lost no no no no ok ok"
 MANAGERS_DO = "login lost no no no no go go"
 
@@ -97,6 +102,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "jobs/<str:short_id>/replies/": ("login lost no no go go go go", "login lost no no go go go go"),
     "jobs/<str:short_id>/replies/price/": (NOT_WITHOUT_SESSION, "reload lost no no none none none none"),
     "jobs/<str:short_id>/rerun/": ("login lost no go go go go go", "login lost no go go go go go"),
+    # None of the jobs waits for approval: approvers are told so.
+    "jobs/<str:short_id>/approve/": (NOT_ASKED_SO, APPROVERS_DO),
+    "jobs/<str:short_id>/reject/": (NOT_ASKED_SO, APPROVERS_DO),
+    "jobs/<str:short_id>/cheaper/": (NOT_ASKED_SO, APPROVERS_DO),
     "jobs/<str:short_id>/resolve/": (NOT_ASKED_SO, "login lost no no go go go go"),
     "jobs/<str:short_id>/finish/": (NOT_ASKED_SO, "login lost no no go go go go"),
     "jobs/<str:short_id>/answer/rest/": ("reload lost " + "reload " * 6, NEVER_ASKED_SO),
@@ -123,6 +132,11 @@ TABLE: dict[str, tuple[str, str]] = {
     "projects/<slug:slug>/invitations/<int:pk>/withdraw/": (NOT_ASKED_SO, MANAGERS_DO),
     "projects/<slug:slug>/cap/": (NOT_ASKED_SO, "login lost no no no no go go"),
     "budget/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/rules/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/rules/workspace/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "budget/rules/members/": (OPERATORS + "ok", OPERATORS + "go"),
+    # A project's cap is never lifted.
+    "budget/rules/caps/<int:pk>/lift/": (NOT_ASKED_SO, OPERATORS + "go"),
     "settings/": ("login go go go go go go go", NOT_ASKED_SO),
     "settings/status/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/profile/": (SIGNED_IN_READ, "login " + "wrong " * 7),
@@ -182,6 +196,7 @@ RECORDS: dict[str, str] = {
     "django_q.schedule": "",
     "django_q.success": "",
     "jobs.answer": "",
+    "jobs.approval": "",
     "jobs.apitoken": "",
     "jobs.attachment": "",
     "jobs.attempt": "",
@@ -252,6 +267,8 @@ class World:
             return ReconciliationLine.objects.get().pk
         if "/webhooks/" in route:
             return WebhookDelivery.objects.get().pk
+        if "/caps/" in route:
+            return Budget.objects.get(scope=Scope.MEMBER).pk
         if "/members/" in route or "/people/" in route:
             return self.job.submitted_by_id
         return self.project.connection_id
@@ -276,10 +293,13 @@ class World:
             "jobs/estimate/": new,
             "attachments/": {"project": self.project.slug},
             "jobs/<str:short_id>/resolve/": {"decision": "wait"},
+            "jobs/<str:short_id>/reject/": {"note": "Too dear."},
             "jobs/<str:short_id>/verdict/": {"value": "right"},
             "jobs/<str:short_id>/notes/": {"note": "Read it."},
             "jobs/<str:short_id>/tags/": {"tags": "checked"},
             "projects/<slug:slug>/cap/": {"cap": "50"},
+            "budget/rules/workspace/": {"cap": "50"},
+            "budget/rules/members/": {"email": "viewer@example.com", "cap": "50"},
             "projects/new/": {"name": "Tilings", "cap": "50", "connection": self.project.connection_id},
             "projects/<slug:slug>/settings/": {
                 "name": self.project.name,
@@ -320,6 +340,7 @@ def world(db: None) -> World:
     assert outsider
     assert owner
     Invitation.objects.make("invited@example.com", project=project, role=Role.VIEWER, by=people["manager"])
+    spend.set_cap(Decimal(70), user=people["viewer"])
     mine = a_project("mine", members={outsider: Role.MANAGER})
     a_job(mine, outsider, Status.COMPLETED, answer={"text": "my own"})
     a_job(mine, outsider)

@@ -12,7 +12,7 @@ from jobs.models import Budget, BudgetPeriod, DailySpend, DailyTagSpend, LedgerE
 class BudgetAdmin(ViewOnly):
     """Caps as they stand; they are set on the project's page."""
 
-    list_display = ("__str__", "scope", "project", "user", "token", "a_month", "is_hard")
+    list_display = ("__str__", "scope", "project", "user", "token", "a_month", "is_hard", "lifted_at")
     list_filter = ("scope", "is_hard")
     show_facets = admin.ShowFacets.ALLOW
     list_select_related = ("project", "user", "token")

@@ -7,7 +7,17 @@ from django.http import HttpRequest
 
 from jobs.admin.acts import ACTS, offered
 from jobs.admin.base import REACH, ViewOnly, exact, months_of
-from jobs.models import Attempt, Event, Installation, Job, Notice, PumpLease, Verdict, WebhookDelivery
+from jobs.models import (
+    Approval,
+    Attempt,
+    Event,
+    Installation,
+    Job,
+    Notice,
+    PumpLease,
+    Verdict,
+    WebhookDelivery,
+)
 from jobs.templatetags import ui
 
 
@@ -112,6 +122,17 @@ class VerdictAdmin(OfJob):
     list_filter = ("value",)
     list_select_related = ("job", "by")
     ordering = ("-job",)
+
+
+@admin.register(Approval)
+class ApprovalAdmin(OfJob):
+    """Jobs that a person had to agree to; people decide about them on the job's page."""
+
+    exclude = ("why", "note")
+    list_display = ("job", "reason", "asked_at", "decision", "decided_by", "decided_at", "ceiling")
+    list_filter = ("reason", "decision", "asked_at")
+    list_select_related = ("job", "decided_by")
+    ordering = ("-asked_at",)
 
 
 @admin.register(Notice)

@@ -1,10 +1,11 @@
 """Translates what a browser sends: sign-in, people, projects, connections, and jobs into a JobSpec."""
 
+from jobs.forms.caps import CapForm, MemberCapForm
 from jobs.forms.connections import ConnectionForm, PauseForm, RelieveForm
-from jobs.forms.job import ResolveForm
+from jobs.forms.job import DecisionForm, ResolveForm
 from jobs.forms.new_job import NewJobForm
 from jobs.forms.people import InviteForm, InviteToWorkspaceForm, NewPasswordForm, ProfileForm, RoleForm
-from jobs.forms.projects import CapForm, NewProjectForm, ProjectForm
+from jobs.forms.projects import NewProjectForm, ProjectForm
 from jobs.forms.reconciliation import AccountForm, BookForm
 from jobs.forms.sign_in import (
     ChoosePasswordForm,
@@ -23,6 +24,7 @@ __all__ = [
     "CapForm",
     "ChoosePasswordForm",
     "ConnectionForm",
+    "DecisionForm",
     "DeliveryFilter",
     "ForgotForm",
     "InviteForm",
@@ -30,6 +32,7 @@ __all__ = [
     "JoinForm",
     "JoinWithPasswordForm",
     "LinkForm",
+    "MemberCapForm",
     "NewJobForm",
     "NewPasswordForm",
     "NewProjectForm",

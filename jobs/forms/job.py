@@ -7,6 +7,22 @@ from django import forms
 from jobs.lifecycle import Decision
 
 
+class DecisionForm(forms.Form):
+    """What an approver says to a job; a refusal needs it."""
+
+    note = forms.CharField(max_length=500, required=False)
+
+    def __init__(self, data: Any = None, *, needs_note: bool = False) -> None:
+        super().__init__(data)
+        self.fields["note"].required = needs_note
+        self.fields["note"].error_messages["required"] = "Say why: whoever asked reads it."
+
+    @property
+    def said(self) -> str:
+        """What is wrong with it, in a sentence."""
+        return " ".join(str(error) for errors in self.errors.values() for error in errors)
+
+
 class ResolveForm(forms.Form):
     """What to do about a job of which nobody knows whether it was accepted; 'wait' changes nothing."""
 

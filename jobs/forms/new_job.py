@@ -78,6 +78,7 @@ class NewJobForm(forms.Form):
     accepts_undocumented = forms.BooleanField(required=False)
     max_output_tokens = TokensField(required=False)
     submission_key = forms.UUIDField(required=False)
+    why = forms.CharField(max_length=1000, required=False)
     attachments = forms.Field(required=False, widget=forms.MultipleHiddenInput)
     # Functions, and whatever else has no field of its own, as in the API.
     tools = forms.CharField(required=False)

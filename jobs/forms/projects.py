@@ -9,8 +9,9 @@ from django.utils.text import slugify
 
 from jobs import spend
 from jobs.forms.base import ModelForm
+from jobs.forms.caps import cap_field, usd
 from jobs.forms.new_job import TokensField
-from jobs.models import Budget, Connection, ModelSpec, Project, Scope, UnconfirmedRule, User, trail
+from jobs.models import Connection, ModelSpec, Project, UnconfirmedRule, User, trail
 
 # What the trail calls each setting.
 SETTINGS = {
@@ -28,33 +29,6 @@ SETTINGS = {
 }
 STAYS_PRACTICE = "This project has practice jobs: it cannot become real. Make a new one."
 STAYS_REAL = "This project has jobs that cost money: it cannot become practice. Make a new one."
-
-
-def cap_field(help_text: str = "") -> forms.DecimalField:
-    """Return a field for an amount of USD a month."""
-    return forms.DecimalField(
-        label="Cap a month, USD",
-        min_value=Decimal(0),
-        max_digits=12,
-        decimal_places=2,
-        widget=forms.NumberInput(attrs={"class": "in", "step": "0.01"}),
-        help_text=help_text,
-    )
-
-
-class CapForm(forms.Form):
-    """A project's monthly cap."""
-
-    cap = cap_field("From this month on. Below what is spent and held, nothing more is admitted.")
-
-    @transaction.atomic
-    def keep(self, project: Project, *, by: User) -> Decimal:
-        """Set the cap from this month on and return it, USD."""
-        cap: Decimal = self.cleaned_data["cap"]
-        before = Budget.objects.filter(scope=Scope.PROJECT, project=project).first()
-        spend.set_cap(cap, project=project)
-        trail.note(by, project, f"Cap a month: {_usd(before.cap) if before else 'none'} → {_usd(cap)}")
-        return cap
 
 
 class NewProjectForm(ModelForm):
@@ -85,7 +59,7 @@ class NewProjectForm(ModelForm):
         """Make the project and open its budget."""
         project: Project = self.save()
         spend.set_cap(self.cleaned_data["cap"], project=project)
-        said = f"On {project.connection}, cap a month {_usd(self.cleaned_data['cap'])}"
+        said = f"On {project.connection}, cap a month {usd(self.cleaned_data['cap'])}"
         trail.note(by, project, said, is_new=True)
         return project
 
@@ -109,7 +83,7 @@ class ProjectForm(ModelForm):
         max_digits=12,
         decimal_places=2,
         widget=forms.NumberInput(attrs={"step": "0.01"}),
-        help_text="A job whose ceiling is above it is refused. Empty: no limit but the cap.",
+        help_text="A job whose ceiling is above it needs an approver. Empty: no limit but the cap.",
     )
     unconfirmed_rule = forms.ChoiceField(
         label="What is done then",
@@ -214,7 +188,3 @@ def _stays(project_id: int, connection: Connection) -> str:
 
 def _twice(values: list[str]) -> list[tuple[str, str]]:
     return [(value, value) for value in values]
-
-
-def _usd(amount: Decimal) -> str:
-    return f"${amount:,.2f}"

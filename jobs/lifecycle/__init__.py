@@ -9,6 +9,7 @@ from jobs.lifecycle.answering import (
     reply_spec,
     save_replies,
 )
+from jobs.lifecycle.approval import NotAwaiting, approve, ask, reject, run_cheaper
 from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
 from jobs.lifecycle.calls import Call, Reply, replies_of, takes_files
 from jobs.lifecycle.cancelling import NotCancellable, cancel
@@ -60,6 +61,7 @@ __all__ = [
     "Decision",
     "JobSpec",
     "NotAdoptable",
+    "NotAwaiting",
     "NotCancellable",
     "NotPolled",
     "NotUnconfirmed",
@@ -73,6 +75,8 @@ __all__ = [
     "Turn",
     "add_note",
     "answer",
+    "approve",
+    "ask",
     "ask_for_test",
     "asked",
     "can_be_followed",
@@ -104,6 +108,7 @@ __all__ = [
     "receive",
     "record",
     "refuse",
+    "reject",
     "relieve",
     "remove_note",
     "render_again",
@@ -117,6 +122,7 @@ __all__ = [
     "retag",
     "ring",
     "ring_for",
+    "run_cheaper",
     "run_pump",
     "save_replies",
     "sends_in_progress",

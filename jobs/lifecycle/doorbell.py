@@ -12,6 +12,15 @@ from jobs.models import Answer, Job, PumpLease, WebhookDelivery
 from jobs.rendering import RENDERER_VERSION
 
 type PumpKind = Literal["send", "poll"]
+# What is done for one row.
+type Errand = Literal[
+    "test_connection",
+    "mail_sign_in_link",
+    "mail_job_end",
+    "mail_approvers",
+    "mail_decision",
+    "reconcile_bill",
+]
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
 _EVERY = {"watchdog": 1, "sweep": 60}  # minutes
@@ -30,9 +39,7 @@ def ring(kind: Literal["send", "poll", "render"]) -> None:
     async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
 
 
-def ring_for(
-    task: Literal["test_connection", "mail_sign_in_link", "mail_job_end", "reconcile_bill"], row_id: int
-) -> None:
+def ring_for(task: Errand, row_id: int) -> None:
     """Ask the cluster to do something for one row, in the caller's transaction."""
     options = {"timeout": BILL_TIMEOUT} if task == "reconcile_bill" else {}
     async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME, **options)

@@ -157,24 +157,30 @@ def ceiling_at(wanted: JobSpec, spec: ModelSpec, price: Price) -> Ceiling | None
     return Ceiling(spec, price, bound, worst, billed)
 
 
-def check(wanted: JobSpec) -> Ceiling:
-    """Return the ceiling of a sendable spec. Raises SpecError with every field that is in the way."""
-    errors = problems_of(wanted)
+def check(wanted: JobSpec, *, may_ask: bool = False) -> Ceiling:
+    """Return the ceiling of a sendable spec. Raises SpecError with every field that is in the way.
+
+    The limit per job is not, for whoever may ask for approval.
+    """
+    errors = problems_of(wanted, may_ask=may_ask)
     ceiling = ceiling_of(wanted)
     if errors or ceiling is None:
         raise SpecError(errors or {"model": "This model cannot be chosen."})
     return ceiling
 
 
-def problems_of(wanted: JobSpec) -> dict[str, str]:
-    """Return what is in the way of sending a spec: field name → a plain sentence; empty when nothing is."""
+def problems_of(wanted: JobSpec, *, may_ask: bool = False) -> dict[str, str]:
+    """Return what is in the way of sending a spec: field name → a plain sentence; empty when nothing is.
+
+    The limit per job is left out with `may_ask`.
+    """
     found = {
         **_project_problems(wanted),
         **_thread_problems(wanted),
         **_prompt_problems(wanted),
         **_model_problems(wanted),
     }
-    if not found and wanted.project.job_limit is not None:
+    if not found and not may_ask and wanted.project.job_limit is not None:
         ceiling = ceiling_of(wanted)
         if ceiling and ceiling.worst_case > wanted.project.job_limit:
             found |= over_limit(wanted.project.job_limit)

@@ -28,6 +28,7 @@ from jobs.models import (
     Status,
     User,
     Workspace,
+    approval,
 )
 from jobs.models.catalogue import SOONEST
 
@@ -61,15 +62,10 @@ def submit(wanted: JobSpec, *, along: Callable[[Job], object] | None = None) -> 
     if earlier is not None:
         return earlier
     ceiling = check(wanted)
-    job = _new_job(wanted, ceiling)
+    job = new_job(wanted, ceiling, status=Status.WAITING)
     try:
         with transaction.atomic():
-            job.save(force_insert=True)
-            job.project = _as_it_is(wanted.project)
-            record(job, wanted)
-            if along is not None:
-                along(job)
-            tell(job.pk, "submitted", actor=wanted.by)
+            insert(job, wanted, along=along)
             ring("send")
             plan_attempt(job, number=1, price=ceiling.price)
     except spend.BudgetRefused as refused:
@@ -85,18 +81,28 @@ def submit(wanted: JobSpec, *, along: Callable[[Job], object] | None = None) -> 
     return job
 
 
+def insert(job: Job, wanted: JobSpec, *, along: Callable[[Job], object] | None) -> None:
+    """Store a new job with what it asks, in the caller's transaction. Raises SpecError."""
+    job.save(force_insert=True)
+    job.project = as_it_is(wanted.project)
+    record(job, wanted)
+    if along is not None:
+        along(job)
+    tell(job.pk, "submitted", actor=wanted.by)
+
+
 def plan_attempt(job: Job, *, number: int, price: Price) -> Attempt:
     """Make the next attempt together with its hold; last before the commit, for it locks the budgets.
 
     What it can cost is bounded at its own price row, which may be a later one than the job's first. Raises
-    spend.BudgetRefused or NoCap, OverJobLimit when it is more than the project lets one job cost, and
-    PromptGone.
+    spend.BudgetRefused or NoCap, OverJobLimit when it is more than the project lets one job cost and than it
+    was approved at, and PromptGone.
     """
     if not hasattr(job, "prompt"):
         raise PromptGone
     worst = worst_case(job, price)
     limit = job.project.job_limit
-    if limit is not None and worst > limit:
+    if limit is not None and worst > limit and not approval.covers(job, worst):
         raise OverJobLimit(ceiling=worst, limit=limit)
     attempt = Attempt.objects.create(
         job=job, number=number, connection=job.project.connection, price=price, worst_case=worst
@@ -213,7 +219,7 @@ def successor_spec(wanted: JobSpec, spec: ModelSpec, day: dt.date) -> JobSpec:
     )
 
 
-def _as_it_is(project: Project) -> Project:
+def as_it_is(project: Project) -> Project:
     """Return a project's row of now. Raises SpecError where the job was not meant for such a one.
 
     Call it when the job is in: from then on the project can no longer change between practice and real. Until
@@ -228,7 +234,8 @@ def _as_it_is(project: Project) -> Project:
     return now
 
 
-def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
+def new_job(wanted: JobSpec, ceiling: Ceiling, *, status: Status) -> Job:
+    """Return the job that a spec makes, not stored yet; only one that waits to be sent has a clock."""
     return Job(
         project=wanted.project,
         submitted_by=wanted.by,
@@ -243,8 +250,8 @@ def _new_job(wanted: JobSpec, ceiling: Ceiling) -> Job:
         rerun_of=wanted.rerun_of,
         previous=wanted.previous,
         root_id=(wanted.previous.root_id or wanted.previous.pk) if wanted.previous else None,
-        status=Status.WAITING,
-        next_action_at=Now(),
+        status=status,
+        next_action_at=Now() if status == Status.WAITING else None,
         input_bound=ceiling.input_bound,
         worst_case=ceiling.worst_case,
         fingerprint=wanted.fingerprint,

@@ -1,5 +1,6 @@
 """The records, their QuerySets and what the database itself enforces."""
 
+from jobs.models.approval import Approval, AskedBecause, Ruling
 from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAttachment
 from jobs.models.attempt import DECLARED, Attempt, AttemptState, RawResponse
 from jobs.models.catalogue import ModelSpec, Price
@@ -40,6 +41,8 @@ __all__ = [
     "UNFINISHED",
     "Answer",
     "ApiToken",
+    "Approval",
+    "AskedBecause",
     "Attachment",
     "AttachmentContent",
     "Attempt",
@@ -80,6 +83,7 @@ __all__ = [
     "ReconciliationLine",
     "ReconciliationPart",
     "Refusal",
+    "Ruling",
     "SavedReplies",
     "Scope",
     "Secret",

@@ -276,10 +276,14 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def for_cards(self) -> "JobQuerySet":
-        """With what a card of a job in flight shows besides: its connection's name, if that is paused."""
+        """With what a card of a job in flight shows besides: its paused connection, and why it asks."""
         paused = models.Q(project__connection__paused_at__isnull=False)
         name = models.When(paused, then="project__connection__name")
-        return self.for_list().annotate(paused_connection=models.Case(name))
+        return self.for_list().annotate(
+            paused_connection=models.Case(name),
+            asked_because=models.F("approval__reason"),
+            job_limit=models.F("project__job_limit"),
+        )
 
     def with_hits(self, words: str | Blank) -> "JobQuerySet":
         """With `title_hit` and `hit`: title, and text around what was looked for, which HIT surrounds."""

@@ -47,6 +47,14 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
                 match |= models.Q(scope=Scope.TOKEN, token=token)
         return self.filter(match).order_by("pk")
 
+    def standing(self) -> "BudgetQuerySet":
+        """Those whose cap was not lifted."""
+        return self.filter(lifted_at=None)
+
+    def of_members(self) -> "BudgetQuerySet":
+        """The standing caps of people, by address."""
+        return self.standing().filter(scope=Scope.MEMBER).select_related("user").order_by("user__email")
+
     def of_projects(self, projects: Sequence[int]) -> "BudgetQuerySet":
         """The projects' own."""
         return self.in_sight(projects, with_workspace=False)
@@ -54,7 +62,7 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
     def in_sight(self, projects: Sequence[int] | Blank, *, with_workspace: bool) -> "BudgetQuerySet":
         """The projects' own, and the workspace's where it may be seen."""
         match = models.Q(Among("project", projects), scope=Scope.PROJECT)
-        return self.filter(match | models.Q(scope=Scope.WORKSPACE) if with_workspace else match)
+        return self.standing().filter(match | models.Q(scope=Scope.WORKSPACE) if with_workspace else match)
 
     def with_period(self, month: dt.date | Blank) -> "BudgetQuerySet":
         """Each with what `period_of` makes its period of a month of, which is named by its first day."""
@@ -76,6 +84,9 @@ class Budget(models.Model):
     token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True, blank=True)
     cap = models.DecimalField(**AMOUNT, help_text="USD a month.")
     is_hard = models.BooleanField(default=True, help_text="A soft cap warns and admits.")
+    lifted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since then nothing is refused by it; it goes on counting."
+    )
     objects = BudgetQuerySet.as_manager()
 
     class Meta:
@@ -91,11 +102,21 @@ class Budget(models.Model):
                 name="budget_scope_has_its_target",
             ),
             models.CheckConstraint(condition=models.Q(cap__gte=0), name="cap_not_negative"),
+            # Nothing is admitted to a project without one.
+            models.CheckConstraint(
+                condition=models.Q(lifted_at=None) | ~models.Q(scope="project"),
+                name="project_cap_is_never_lifted",
+            ),
         ]
 
     def __str__(self) -> str:
         target = self.project or self.user or self.token or "workspace"
         return f"cap of {target}"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing above it is admitted."""
+        return self.is_hard and self.lifted_at is None
 
     def unopened(self, month: dt.date) -> "BudgetPeriod":
         """Return what a month is as long as nothing has moved in it."""
@@ -152,6 +173,11 @@ class BudgetPeriod(models.Model):
     @property
     def is_over(self) -> bool:
         return self.left < 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is admitted until it fits."""
+        return self.is_over and self.budget.refuses
 
     @property
     def over(self) -> Decimal:

@@ -173,7 +173,7 @@ class Project(models.Model):
         decimal_places=10,
         null=True,
         blank=True,
-        help_text="USD; a job whose ceiling is above it is refused.",
+        help_text="USD; a job whose ceiling is above it needs approval.",
     )
     unconfirmed_rule = models.CharField(
         "rule for unconfirmed jobs", max_length=8, choices=UnconfirmedRule, default=UnconfirmedRule.ASK
@@ -285,6 +285,10 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         if not user.is_authenticated:
             return self.none().values("project")
         return self.filter(user=user.pk, role__gte=access.LOWEST_ROLE[Act.SEE]).values("project")
+
+    def that_may(self, act: Act) -> "MembershipQuerySet":
+        """Those whose role allows an act to anything in the project, of people who can sign in."""
+        return self.filter(role__gte=access.LOWEST_ROLE[act], user__is_active=True)
 
 
 class Membership(models.Model):

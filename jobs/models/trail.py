@@ -27,6 +27,12 @@ def trail_of(row: models.Model) -> models.QuerySet[LogEntry]:
     )
 
 
+def trail_of_kind(record: type[models.Model]) -> models.QuerySet[LogEntry]:
+    """Return the trail of all rows of a record, newest first, with whoever acted."""
+    kind = ContentType.objects.get_for_model(record)
+    return LogEntry.objects.filter(content_type=kind).select_related("user").order_by("-action_time", "-pk")
+
+
 def changes(before: dict[str, Any], after: dict[str, Any], labels: dict[str, str]) -> str:
     """Say in one line what differs: 'Name: Proofs → Lemmas; Limit per job: none → $5.00'."""
     said = [

@@ -2,7 +2,7 @@
 
 from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
 from jobs.spend.audit import Finding, audit
-from jobs.spend.caps import open_periods, periods_now, set_cap
+from jobs.spend.caps import lift_cap, open_periods, periods_now, set_cap
 from jobs.spend.settlement import (
     NotAdjustable,
     Part,
@@ -26,6 +26,7 @@ __all__ = [
     "audit",
     "held_for",
     "is_charged",
+    "lift_cap",
     "open_periods",
     "periods_now",
     "record_refusal",

@@ -39,12 +39,13 @@ def admit(job: Job, attempt: Attempt) -> None:
         raise RuntimeError("admission belongs to the transaction that makes the attempt")
     whose = {"project": job.project_id, "user": job.submitted_by_id, "token": job.token_id}
     asked = _standing(is_practice=job.project.is_practice, has_token=job.token_id is not None)
-    _, zone, budgets = ask_in_turn(asked, **whose)
+    _, zone, rows = ask_in_turn(asked, **whose)
     workspace = Workspace(**dict(zip(_ZONE, zone[0], strict=True))) if zone else Workspace.objects.the()
     spent_on = workspace.today()
-    if all(project != job.project_id for _, _, project in budgets):
+    budgets = [Budget(**dict(zip(_STANDING, row, strict=True))) for row in rows]
+    if all(budget.project_id != job.project_id for budget in budgets):
         raise NoCap
-    month, which = clock.month_of(spent_on), [pk for pk, *_ in budgets]
+    month = clock.month_of(spent_on)
     hold = {
         **whose,
         "job": job.pk,
@@ -55,15 +56,16 @@ def admit(job: Job, attempt: Attempt) -> None:
         "price": attempt.price_id,
         "key": f"hold:{attempt.pk}",
     }
-    while not _hold_at_once(hold, [(pk, is_hard) for pk, is_hard, _ in budgets]):
+    while not _hold_at_once(hold, budgets):
         # A month is not open yet, or there is no room; what another transaction has given back since is room.
-        periods = [period_of(budget, month) for budget in _periods().ask(budgets=which, month=month)]
-        for period in periods:
-            if period.budget.is_hard and period.left < attempt.worst_case:
+        budgets = _periods().ask(budgets=[budget.pk for budget in budgets], month=month)
+        for period in (period_of(budget, month) for budget in budgets):
+            if period.budget.refuses and period.left < attempt.worst_case:
                 raise BudgetRefused(period, ceiling=attempt.worst_case)
-        open_periods([period.budget for period in periods], month)
+        open_periods(budgets, month)
 
 
+_STANDING = ("id", "is_hard", "lifted_at", "project_id")
 _ZONE = ("time_zone", "next_time_zone", "next_time_zone_on")
 
 
@@ -76,12 +78,12 @@ def _standing(*, is_practice: bool, has_token: bool) -> tuple[Statement, ...]:
     return (
         SHARED_LOCK,
         Statement("{}", Workspace.objects.filter(pk=1).values_list(*_ZONE)),
-        Statement("{}", budgets.values_list("pk", "is_hard", "project_id")),
+        Statement("{}", budgets.values_list(*_STANDING)),
     )
 
 
 @lru_cache
-def _periods() -> Question[Any]:
+def _periods() -> Question[Budget]:
     budgets = Budget.objects.filter(Among("pk", Blank("budgets"))).with_period(Blank("month"))
     return Question(budgets.select_related("project", "user", "token").order_by("pk"))
 
@@ -99,9 +101,9 @@ WHERE budget_id = {budget} AND month = %(month)s"""
 _ROOM = " AND spent + held + %(amount)s <= cap + granted"
 
 
-def _hold_at_once(hold: Mapping[str, Any], budgets: Sequence[tuple[int, bool]]) -> bool:
+def _hold_at_once(hold: Mapping[str, Any], budgets: Sequence[Budget]) -> bool:
     """Write the hold and move every budget in one trip; False, with nothing done, where one did not move."""
-    moves = [_MOVE.format(budget=pk) + (_ROOM if is_hard else "") for pk, is_hard in budgets]
+    moves = [_MOVE.format(budget=one.pk) + (_ROOM if one.refuses else "") for one in budgets]
     with connection.cursor() as cursor:
         cursor.execute("; ".join(["SAVEPOINT admission", _HOLD, *moves]), hold)
         cursor.nextset()

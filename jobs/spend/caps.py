@@ -1,4 +1,4 @@
-"""Sets caps and opens the months they count in."""
+"""Sets and lifts caps, and opens the months they count in."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -6,9 +6,10 @@ from decimal import Decimal
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from jobs import clock
-from jobs.models import Budget, BudgetPeriod, EntryKind, Project, Scope, User, Workspace
+from jobs.models import ApiToken, Budget, BudgetPeriod, EntryKind, Project, Scope, User, Workspace
 from jobs.models.questions import Statement
 
 # One number for the whole installation: shared by every movement of money, exclusive to a new budget.
@@ -51,20 +52,26 @@ def set_cap(
     *,
     project: Project | None = None,
     user: User | None = None,
+    token: ApiToken | None = None,
     is_hard: bool = True,
 ) -> Budget:
-    """Set the monthly cap, USD, of a project, a member or (neither given) the workspace, from this month on.
+    """Set the monthly cap, USD, of a project, a member, a token or (none given) the workspace.
 
-    A new budget opens its period with what the ledger already says, while nothing else moves money. A cap
-    may be set below what is committed: then nothing more is admitted until it fits.
+    It holds from this month on. A new budget opens its period with what the ledger already says, while
+    nothing else moves money. A cap may be set below what is committed: then nothing more is admitted until it
+    fits. A soft one (not `is_hard`) refuses nothing.
     """
-    scope = Scope.PROJECT if project else Scope.MEMBER if user else Scope.WORKSPACE
-    budget = Budget.objects.filter(scope=scope, project=project, user=user).first()
+    scope = Scope.PROJECT if project else Scope.MEMBER if user else Scope.TOKEN if token else Scope.WORKSPACE
+    budget = Budget.objects.filter(scope=scope, project=project, user=user, token=token).first()
     if budget is None:
         lock_money()
         month = _this_month()  # after the lock: a month may begin while it waits
         budget, _ = Budget.objects.get_or_create(
-            scope=scope, project=project, user=user, defaults={"cap": cap, "is_hard": is_hard}
+            scope=scope,
+            project=project,
+            user=user,
+            token=token,
+            defaults={"cap": cap, "is_hard": is_hard},
         )
         for counted in {month, *_months_with_holds(budget)}:
             _open_from_ledger(budget, counted)
@@ -72,16 +79,24 @@ def set_cap(
         lock_money_shared()
         month = _this_month()
         open_periods([budget], month)
-    Budget.objects.filter(pk=budget.pk).update(cap=cap, is_hard=is_hard)
+    Budget.objects.filter(pk=budget.pk).update(cap=cap, is_hard=is_hard, lifted_at=None)
     BudgetPeriod.objects.filter(budget=budget, month=month).update(cap=cap)
     budget.refresh_from_db()
     return budget
 
 
+def lift_cap(budget: Budget) -> bool:
+    """Refuse nothing by a budget from now on; False if it was lifted already. A project's stays.
+
+    It goes on counting, so that a cap that is set again later stands on what the ledger says.
+    """
+    return bool(Budget.objects.standing().filter(pk=budget.pk).update(lifted_at=Now()))
+
+
 def periods_now(project: Project, user_id: int, token_id: int | None = None) -> list[BudgetPeriod]:
     """Return this month's period of every budget a job of this project and person counts in."""
     month = _this_month()
-    budgets = list(Budget.objects.applying_to(project, user_id, token_id))
+    budgets = list(Budget.objects.applying_to(project, user_id, token_id).standing())
     opened = {
         period.budget_id: period
         for period in BudgetPeriod.objects.filter(budget__in=budgets, month=month).select_related(

@@ -46,7 +46,7 @@ from jobs.views.timeline import lines_of
 
 # What the card of a thread shows of each job.
 TURN_FIELDS = ("short_id", "status", "model", "cost", "previous", "created_at", "prompt__title")
-ACTS = (Act.SUBMIT, Act.CANCEL, Act.RERUN, Act.RESOLVE, Act.JUDGE, Act.TAG, Act.CHANGE_PROJECT)
+ACTS = (Act.APPROVE, Act.SUBMIT, Act.CANCEL, Act.RERUN, Act.RESOLVE, Act.JUDGE, Act.TAG, Act.CHANGE_PROJECT)
 # What the first tab shows, where that is no answer.
 FIRST_TABS = {
     Status.AWAITING_APPROVAL: "Status",
@@ -156,6 +156,7 @@ def head(job: Job, request: HttpRequest, tab: str) -> dict[str, Any]:
         "spots": spots,
         "may_cancel": Act.CANCEL in acts and job.can_be_cancelled,
         "may_rerun": Act.RERUN in acts,
+        "may_approve": Act.APPROVE in acts,
         "may_resolve": Act.RESOLVE in acts,
         "may_change_rule": Act.CHANGE_PROJECT in acts,
         "acts": acts,
@@ -188,6 +189,7 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
         bill=bill,
         previous=next((turn.job for turn in turns if turn.job.pk == job.previous_id), None),
         may_rerun=found["may_rerun"],
+        may_approve=found["may_approve"],
     )
     answer = answer_of(job)
     connection = attempt.connection if attempt else job.project.connection

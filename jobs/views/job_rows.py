@@ -56,8 +56,6 @@ class Card:
         if self.job.status == Status.WAITING:
             paused = getattr(self.job, "paused_connection", None)
             return f"{paused} is paused; it waits" if paused else "To be sent next"
-        if self.job.status == Status.AWAITING_APPROVAL:
-            return "Nothing is sent until someone agrees"
         return f"Usually {usually(*self.usual)}" + (". Still running." if self.is_slow else "")
 
     @property

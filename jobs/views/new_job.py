@@ -89,7 +89,7 @@ def _send(request: HttpRequest, offer: Offer) -> HttpResponse:
         # A second look at the price is no refusal, so it shows no errors.
         again = NewJobForm(initial=data.dict() | {"tool": data.getlist("tool")}, projects=offer.projects)
         return _page(request, again, panel, parent=parent)
-    job = _submitted(form, wanted)
+    job = _submitted(form, wanted, is_asked="ask" in request.POST)
     return redirect(job) if job else _page(request, form, panel, parent=parent, status=422)
 
 
@@ -110,13 +110,13 @@ def _clicked(typed: QueryDict, offer: Offer) -> QueryDict:
     return data
 
 
-def _submitted(form: NewJobForm, wanted: JobSpec) -> Job | None:
-    """Submit a job; where it cannot be, let the form say everything that is in the way at once."""
+def _submitted(form: NewJobForm, wanted: JobSpec, *, is_asked: bool) -> Job | None:
+    """Submit a job, or ask for its approval; else let the form say everything that is in the way at once."""
     if not form.is_valid():
-        form.refuse(lifecycle.problems_of(wanted))
+        form.refuse(lifecycle.problems_of(wanted, may_ask=is_asked))
         return None
     try:
-        return lifecycle.submit(wanted)
+        return lifecycle.ask(wanted, why=form.cleaned_data["why"]) if is_asked else lifecycle.submit(wanted)
     except lifecycle.SpecError as refused:
         form.refuse(refused.errors)
     except spend.BudgetRefused as refused:

@@ -10,9 +10,10 @@ from jobs import clock, forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
 from jobs.lifecycle.spec import MIN_OUTPUT_TOKENS, Ceiling
 from jobs.lifecycle.tools import BUILT_IN, withheld
-from jobs.models import Budget, BudgetPeriod, ModelSpec, Price, Project, Scope, Workspace
+from jobs.models import AskedBecause, Budget, BudgetPeriod, ModelSpec, Price, Project, Scope, Workspace
 from jobs.models.catalogue import SOONEST
 from jobs.templatetags import ui
+from jobs.views.asking import approvers_of
 from jobs.views.frame import Frame, SeenProject, swatch_of
 from jobs.views.words import usually
 
@@ -96,10 +97,14 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why the job cannot be sent as it stands, and the output limit with which it could, if there is one."""
+    """Why the job cannot be sent as it stands, and the output limit with which it could, if there is one.
+
+    `asks` is what an approver can get out of the way: the limit or a budget.
+    """
 
     message: str
     fitting: int | None = None
+    asks: AskedBecause | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +283,12 @@ class Panel:
         return self.tightest.room if self.tightest else ZERO
 
     @property
+    def over_soft(self) -> Decimal:
+        """USD by which the job may go over a soft cap that admits it all the same."""
+        soft = [period.left for period in self._periods if not period.budget.is_hard]
+        return max((self.ceiling or ZERO) - min(soft), ZERO) if soft else ZERO
+
+    @property
     def left_at_worst(self) -> Decimal:
         """USD left if it costs the most."""
         return max(self.left - (self.ceiling or ZERO), ZERO)
@@ -296,13 +307,38 @@ class Panel:
             return Obstacle(NO_CAP)
         if self.tightest.budget.is_hard and self.ceiling > self.tightest.left:
             return Obstacle(
-                too_little(self.ceiling, self.tightest.left, self.tightest.budget), self._fitting(self.left)
+                too_little(self.ceiling, self.tightest.left, self.tightest.budget),
+                self._fitting(self.left),
+                AskedBecause.BUDGET,
             )
         limit = self.wanted.project.job_limit
         if limit is not None and self.ceiling > limit:
             return Obstacle(
-                f"Over the {ui.money(limit)} limit per job of this project.", self._fitting(limit)
+                f"Over the {ui.money(limit)} limit per job of this project.",
+                self._fitting(limit),
+                AskedBecause.LIMIT,
             )
+        return None
+
+    @cached_property
+    def approvers(self) -> str:
+        """Who may let it go where something that can be asked for is in its way: Ana or Tomás."""
+        return approvers_of(self.wanted.project.pk)
+
+    @cached_property
+    def instead(self) -> Card | None:
+        """The next smaller model on which the job would fit as it is; None where none would."""
+        if self.obstacle is None or self.obstacle.asks is None or self.spec is None:
+            return None
+        rooms = [self.wanted.project.job_limit, *(p.left for p in self._periods if p.budget.is_hard)]
+        room = min(one for one in rooms if one is not None)
+        smaller = [card for card in self.cards if card.spec.rung < self.spec.rung]
+        for card in sorted(smaller, key=lambda card: -card.spec.rung):
+            spec, price = card.spec, self.offer.prices[card.spec.pk]
+            wanted = settled(dataclasses.replace(self.wanted, model=spec.pk), self.offer)
+            ceiling = lifecycle.ceiling_at(wanted, spec, price)
+            if ceiling and ceiling.worst_case <= room and wanted.max_output_tokens <= spec.max_output_tokens:
+                return card
         return None
 
     @property
@@ -329,7 +365,7 @@ class Panel:
     @cached_property
     def _periods(self) -> list[BudgetPeriod]:
         budgets = Budget.objects.applying_to(self.wanted.project, self.wanted.by.pk, None)
-        return budgets.select_related("project").periods_in(clock.month_of(self.offer.today))
+        return budgets.standing().select_related("project").periods_in(clock.month_of(self.offer.today))
 
     @property
     def _has_cap(self) -> bool:

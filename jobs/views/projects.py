@@ -9,9 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobs import access, clock, pricing
+from jobs import access, clock
 from jobs.access import Act, Role
 from jobs.forms import CapForm, NewProjectForm, ProjectForm
+from jobs.forms.caps import initial_of
 from jobs.models import Job, Membership, ModelSpec, Project, Refusal
 from jobs.models.trail import trail_of
 from jobs.templatetags import ui
@@ -64,8 +65,8 @@ def project_cap(request: HttpRequest, slug: str) -> HttpResponse:
     form = CapForm(request.POST)
     if not form.is_valid():
         return render(request, "project.html", _page(request, found, form), status=422)
-    cap = form.keep(found, by=person_of(request))
-    messages.success(request, f"The cap is {ui.money(cap)} a month now.")
+    budget = form.keep(project=found, by=person_of(request))
+    messages.success(request, f"The cap is {ui.money(budget.cap)} a month now.")
     return redirect(found)
 
 
@@ -141,5 +142,5 @@ def _page(request: HttpRequest, found: Project, form: CapForm | None = None) -> 
         "may_submit": may(Act.SUBMIT),
         "may_change": may(Act.CHANGE_PROJECT),
         "is_practice_over": found.is_practice and frame_of(request).is_connected,
-        "form": form or CapForm(initial={"cap": pricing.ceil_cent(period.cap) if period else None}),
+        "form": form or CapForm(initial=initial_of(period.budget if period else None)),
     }

@@ -24,7 +24,7 @@ from jobs.models import (
 from jobs.models.job_queries import MOST_AHEAD
 from jobs.pricing import Usage
 from jobs.templatetags import ui
-from jobs.views import causes, ways, words
+from jobs.views import asking, causes, ways, words
 from jobs.views.attachments import chips_of
 from jobs.views.bill import Bill, held_by
 from jobs.views.frame import Frame
@@ -48,6 +48,7 @@ class Story:
     bill: Bill
     previous: Job | None
     may_rerun: bool
+    may_approve: bool
 
     def happened(self, kind: str) -> Event | None:
         """Return the last event of a kind."""
@@ -67,6 +68,8 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
     job = story.job
     if job.status in ON_ITS_WAY and story.attempt:
         return _on_its_way(story, story.attempt)
+    if job.status == Status.AWAITING_APPROVAL:
+        return asking.asked_of(job, story.frame, may_approve=story.may_approve)
     if job.status == Status.UNCONFIRMED and story.attempt:
         return _unconfirmed(story, story.attempt, form)
     if job.status == Status.REQUIRES_ACTION:
@@ -86,7 +89,8 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
         }
     if job.status == Status.CANCELLED:
         by_deadline = story.happened("deadline") is not None
-        return {"by_deadline": by_deadline, "ran": job.seconds_taken(story.now)}
+        refused = story.happened("not_approved")
+        return {"refused": refused, "by_deadline": by_deadline, "ran": job.seconds_taken(story.now)}
     return {}
 
 
@@ -166,7 +170,7 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     since = lost.at if lost else job.created_at
     held = held_by(story.rows, doubtful)
     budgets = Budget.objects.applying_to(job.project, job.submitted_by_id, job.token_id)
-    periods = budgets.periods_in(clock.month_of(story.frame.today))
+    periods = budgets.standing().periods_in(clock.month_of(story.frame.today))
     by_scope = {period.budget.scope: period for period in periods}
     hard = [period.left for period in by_scope.values() if period.budget.is_hard]
     left = max(min(hard), Decimal(0)) if hard else None

@@ -14,6 +14,10 @@ WORDS = {
     "put_off": "Not accepted, tried again later",
     "not_sent": "Not sent yet: Ponder stopped where it was to go out",
     "replayed": "{api} had forgotten the thread: all of it is sent again",
+    "approval_asked": "Asked for approval",
+    "approved": "Approved",
+    "not_approved": "Not approved",
+    "cheaper_first": "Tried on a cheaper model first",
     "queued": "Queued at {api}",
     "in_progress": "Started thinking",
     "tried_again": "Failed there, tried again",
@@ -58,14 +62,18 @@ BY_RULE = {
 STOPS = {
     "put_off", "tried_again", "no_budget", "unconfirmed", "deadline", "unknown_status", "rejected",
     "unsendable", "price_changed", "incomplete", "failed", "expired", "stuck", "disowned",
-    "rule_refused",
+    "rule_refused", "not_approved",
 }  # fmt: skip
 
 
 # What is being done while a job waits for something outside.
-STILL = {Status.UNCONFIRMED: "Looking for the answer", Status.REQUIRES_ACTION: "Waiting for you"}
+STILL = {
+    Status.AWAITING_APPROVAL: "Waiting for an approver",
+    Status.UNCONFIRMED: "Looking for the answer",
+    Status.REQUIRES_ACTION: "Waiting for you",
+}
 BEGINNINGS = {"accepted", "adopted", "queued", "in_progress"}
-ASKS = {"unconfirmed", "disowned", "completed"}
+ASKS = {"approval_asked", "unconfirmed", "disowned", "completed"}
 
 
 @dataclass(frozen=True, slots=True)

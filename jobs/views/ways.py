@@ -12,7 +12,7 @@ from django.db.models import Exists, Q
 
 from jobs import forecast, lifecycle, pricing
 from jobs.lifecycle import JobSpec, usual_seconds
-from jobs.models import Job, ModelSpec, Price, Project, User
+from jobs.models import Job, ModelSpec, Price, Project, Status, User
 from jobs.models.catalogue import SOONEST
 from jobs.models.outcomes import Kind, Odds, Run
 from jobs.models.questions import Blank, Question
@@ -128,6 +128,17 @@ def way_at_once(job: Job, today: dt.date) -> Way | None:
     )
 
 
+def way_first(job: Job, today: dt.date) -> Way | None:
+    """Return the way to try a job that waits for approval on a smaller model, where that needs none.
+
+    One query.
+    """
+    if job.status != Status.AWAITING_APPROVAL or not _is_measurable(job):
+        return None
+    read = forecast.guess_input_tokens(job.prompt.text)
+    return _lesser_model(_Ground(job, read, _prices(job.project, today)), within_limit=True)
+
+
 def _more_room(ground: _Ground, used: int) -> Way | None:
     job = ground.job
     limit = min(job.max_output_tokens * 2, job.model.max_output_tokens)
@@ -173,8 +184,8 @@ def _less_effort(ground: _Ground) -> Way | None:
     )
 
 
-def _lesser_model(ground: _Ground) -> Way | None:
-    """Return the next smaller model that can do the job for less."""
+def _lesser_model(ground: _Ground, *, within_limit: bool = False) -> Way | None:
+    """Return the next smaller model that can do the job for less, or that needs no approval for it."""
     job = ground.job
     if not _is_measurable(job):
         return None
@@ -203,6 +214,8 @@ def _lesser_model(ground: _Ground) -> Way | None:
             },
             output=spec.usual_output(effort, mode)[::2],
         )
+        if within_limit and way.problem:
+            continue
         if way.ceiling < job.worst_case and (not allowed or effort in allowed):
             return way
     return None

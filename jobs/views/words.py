@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
-from jobs.models import Connection, Job, Status, UnconfirmedRule
+from jobs.models import AskedBecause, Connection, Job, Status, UnconfirmedRule
 from jobs.templatetags import ui
 
 # An end that needs a sentence of ours, shorter than the job's own page has.
@@ -78,6 +78,10 @@ def why(job: Job) -> Why | None:
         return Why(_readable(job.incomplete_reason) or "Stopped early", "warn")
     if job.status == Status.FAILED:
         return Why(FAILURES.get(job.error_code) or _readable(job.error_code) or "No reason given", "bad")
+    if job.status == Status.AWAITING_APPROVAL:
+        return Why(_asked_because(job), "hold")
+    if job.error_code == "not_approved":
+        return Why("Not approved", "idle")
     canceller = getattr(job, "canceller", None)
     if job.status == Status.CANCELLED and canceller:
         return Why(f"Cancelled by {canceller}", "idle")
@@ -100,6 +104,11 @@ def spelled(count: int) -> str:
     """Return a small number as a word: three, ten, 11."""
     names = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return names[count] if count < len(names) else f"{count:,}"
+
+
+def either(names: Sequence[str]) -> str:
+    """Return names as a choice: Ana, Jo or Tomás."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def about(seconds: float) -> str:
@@ -140,6 +149,13 @@ def counted(rows: QuerySet[Any], most: int = 1_000) -> str:
     if not count:
         return ""
     return f"{most:,}+" if count > most else f"{count:,}"
+
+
+def _asked_because(job: Job) -> str:
+    if getattr(job, "asked_because", None) == AskedBecause.BUDGET:
+        return "No room in a budget"
+    limit = getattr(job, "job_limit", None)
+    return f"Over the {ui.money(limit)} limit per job" if limit is not None else "Over the limit per job"
 
 
 def _span(low: float, high: float, unit: int, name: str) -> str:

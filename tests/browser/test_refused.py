@@ -45,7 +45,7 @@ def test_job_over_the_cap_says_what_is_missing_and_is_sent_once_it_fits(
     )
     expect(send).to_be_disabled()
 
-    fit = obstacle.get_by_role("button")
+    fit = obstacle.get_by_role("button", name="Use ")
     tokens = int(fit.get_attribute("value") or 0)
     expect(fit).to_have_text(f"Use {tokens:,} tokens")
     fit.click()

@@ -1,11 +1,13 @@
 """Settings, members, sign-in and error pages: all of them fit every width, and everyone can read them."""
 
+from decimal import Decimal
+
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
-from jobs import lifecycle
+from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.models import Attempt, Cause, Connection, Invitation, Project, Reconciliation, Secret
 from jobs.models.connections import make_webhook_secret
@@ -37,6 +39,7 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
         key=Secret.of("sk-x"),
         last_test_result="Key accepted in 212 ms, 14 models seen.",
     )
+    spend.set_cap(Decimal(40), user=long)
     Project.objects.create(name="Paid", slug="paid", connection=other)
     lifecycle.submit(a_spec(project, mira))
     lifecycle.pause(project.connection_id, "insufficient_quota: You exceeded your current quota.")
@@ -88,6 +91,8 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
     found += look(
         operator,
         {
+            "rules": "/budget/rules/",
+            "caps of members": "/budget/rules/members/",
             "connections": "/settings/connections/",
             "connection": f"/settings/connections/{other.pk}/",
             "webhook": f"/settings/connections/{hooked.pk}/",

@@ -24,6 +24,7 @@ from jobs.lifecycle.transition import tell
 from jobs.models import (
     Answer,
     ApiToken,
+    Approval,
     Attachment,
     AttachmentContent,
     Attempt,
@@ -137,6 +138,7 @@ def world(operator: User, project: Project) -> Job:
     attachment = Attachment.objects.keep(project, b"plan", plan, by=operator)
     JobAttachment.objects.create(job=job, attachment=attachment, position=1, name="plan.png")
     JobNote.objects.create(job=job, by=operator, text="Look at step 3.")
+    Approval.objects.create(job=job, reason="limit", why="It settles the lemma.")
     Verdict.objects.create(job=job, value="right", by=operator)
     SavedReplies.objects.create(job=job, replies=[], by=operator)
     Invitation.objects.make("new@example.com", project=project, role=Role.VIEWER, by=operator)

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 import smtplib
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,11 +14,11 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
 
-from jobs import notify, tasks
+from jobs import lifecycle, notify, tasks
 from jobs.access import Role
 from jobs.lifecycle.transition import move
 from jobs.models import Invitation, Job, Membership, Notice, Project, Prompt, SignInLink, Status, User
-from tests.factories import a_person, a_project
+from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -177,3 +178,55 @@ def test_a_mail_server_that_fails_changes_nothing_about_the_end(
     job.refresh_from_db()
     assert job.status == Status.COMPLETED
     assert Notice.objects.get().kind == "mail_failed"
+
+
+def test_those_who_may_approve_are_told_once_but_not_whoever_asks(mira: User) -> None:
+    ana, vera = a_person("ana@example.com"), a_person("vera@example.com")
+    away = a_person("away@example.com", is_active=False)
+    members = {mira: Role.APPROVER, ana: Role.MANAGER, vera: Role.SUBMITTER, away: Role.MANAGER}
+    job = asked_by(mira, members)
+    for _ in range(2):
+        tasks.mail_approvers(job.pk)
+    (sent,) = mail.outbox
+    assert sent.to == ["ana@example.com"]
+    assert sent.subject.startswith("Mira asks for up to $")
+    for words in ("It settles the lemma.", "Over the limit per job, in Proofs", job.get_absolute_url()):
+        assert words in sent.body
+
+
+def test_where_nobody_may_approve_operators_are_told(mira: User) -> None:
+    a_person("ops@example.com", is_superuser=True)
+    tasks.mail_approvers(asked_by(mira, {mira: Role.SUBMITTER}).pk)
+    assert [sent.to for sent in mail.outbox] == [["ops@example.com"]]
+
+
+def test_whoever_asked_is_told_once_what_was_decided(mira: User) -> None:
+    ana = a_person("ana@example.com")
+    job = asked_by(mira, {mira: Role.SUBMITTER, ana: Role.APPROVER})
+    tasks.mail_decision(job.pk)
+    assert mail.outbox == []
+    lifecycle.reject(job.pk, by=ana, note="o3 is enough.")
+    for _ in range(2):
+        tasks.mail_decision(job.pk)
+    tasks.mail_approvers(job.pk)
+    (sent,) = mail.outbox
+    assert sent.to == ["mira@example.com"]
+    assert sent.subject.startswith("Rejected: ")
+    assert "Rejected by Ana. It was not sent, and costs nothing.\n\no3 is enough." in sent.body
+
+
+def test_who_left_the_project_is_told_nothing_of_it(mira: User) -> None:
+    ana = a_person("ana@example.com")
+    job = asked_by(mira, {mira: Role.SUBMITTER, ana: Role.APPROVER})
+    lifecycle.approve(job.pk, by=ana)
+    Membership.objects.filter(user=mira).delete()
+    tasks.mail_decision(job.pk)
+    assert mail.outbox == []
+
+
+def asked_by(person: User, members: dict[User, Role]) -> Job:
+    """Ask for a job over the limit per job."""
+    project = a_project(members=members)
+    project.job_limit = Decimal("0.01")
+    project.save()
+    return lifecycle.ask(a_spec(project, person), why="It settles the lemma.")

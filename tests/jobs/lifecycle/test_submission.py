@@ -171,7 +171,7 @@ def test_a_model_that_loses_its_price_while_it_is_checked_is_refused(
 ) -> None:
     from jobs.lifecycle import spec
 
-    monkeypatch.setattr(spec, "problems_of", lambda _: {})
+    monkeypatch.setattr(spec, "problems_of", lambda *_, **__: {})
     with pytest.raises(SpecError, match="model: This model cannot be chosen"):
         lifecycle.submit(a_spec(project, person, model="o4-mini"))
 

@@ -4,10 +4,11 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError
 from pytest_django.fixtures import Settings
 
 from jobs import spend
-from jobs.models import Basis, Budget, BudgetPeriod, Project, Scope, User
+from jobs.models import ApiToken, Basis, Budget, BudgetPeriod, Project, Scope, User
 from jobs.spend import caps
 from tests.factories import a_project
 from tests.jobs.spend.conftest import MakeAttempt, findings
@@ -112,3 +113,43 @@ def test_opening_a_month_twice_is_harmless(project: Project) -> None:
     spend.open_periods(budgets, DECEMBER)
     spend.open_periods(budgets, DECEMBER)
     assert BudgetPeriod.objects.filter(month=DECEMBER).count() == 1
+
+
+def test_a_token_has_a_cap_of_its_own(project: Project, person: User, admitted: MakeAttempt) -> None:
+    token = ApiToken.objects.create(name="nightly", project=project, user=person, prefix="p", digest="d")
+    spend.set_cap(Decimal(3), token=token)
+    admitted(project, "2", token=token)
+    admitted(project, "2")
+    with pytest.raises(spend.BudgetRefused) as refused:
+        admitted(project, "2", token=token)
+    assert (refused.value.budget.token, refused.value.shortfall) == (token, 1)
+    assert findings() == []
+
+
+def test_a_soft_cap_admits_and_shows_what_is_over(project: Project, admitted: MakeAttempt) -> None:
+    spend.set_cap(Decimal(5), project=project, is_hard=False)
+    admitted(project, "7")
+    period = BudgetPeriod.objects.get()
+    assert (period.left, period.is_over, period.is_closed) == (-2, True, False)
+    spend.set_cap(Decimal(5), project=project)
+    assert BudgetPeriod.objects.get().is_closed
+
+
+def test_a_lifted_cap_refuses_nothing_and_goes_on_counting(
+    project: Project, person: User, admitted: MakeAttempt
+) -> None:
+    budget = spend.set_cap(Decimal(1), user=person)
+    assert spend.lift_cap(budget)
+    assert not spend.lift_cap(budget)
+    admitted(project, "4")
+    assert [period.budget.scope for period in spend.periods_now(project, person.pk)] == [Scope.PROJECT]
+    assert findings() == []
+    spend.set_cap(Decimal(5), user=person)
+    assert BudgetPeriod.objects.get(budget=budget).left == 1
+    with pytest.raises(spend.BudgetRefused):
+        admitted(project, "2")
+
+
+def test_the_cap_of_a_project_is_never_lifted(project: Project) -> None:
+    with pytest.raises(IntegrityError, match="project_cap_is_never_lifted"):
+        spend.lift_cap(Budget.objects.get())

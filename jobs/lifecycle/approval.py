@@ -1,0 +1,156 @@
+"""Asks people first: a job above its limit or without budget waits, with nothing held, until one agrees."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from jobs import spend
+from jobs.lifecycle.doorbell import ring, ring_for
+from jobs.lifecycle.spec import JobSpec, SpecError, check
+from jobs.lifecycle.submission import (
+    PromptGone,
+    as_it_is,
+    insert,
+    new_job,
+    plan_attempt,
+    submit,
+    submitted_before,
+    worst_case,
+)
+from jobs.lifecycle.transition import move, tell
+from jobs.models import Approval, AskedBecause, Job, Ruling, Status, User, Workspace
+
+
+class NotAwaiting(Exception):
+    """The job does not wait for approval any more."""
+
+
+def ask(wanted: JobSpec, *, why: str = "", along: Callable[[Job], object] | None = None) -> Job:
+    """Submit a job, or have it wait for an approver where its limit or a budget is in its way.
+
+    What waits holds nothing and has no attempt. Raises SpecError and spend.NoCap as `submit` does; a refusal
+    of a budget is recorded. `along` is as there.
+    """
+    earlier = submitted_before(wanted)
+    if earlier is not None:
+        return earlier
+    ceiling = check(wanted, may_ask=True)
+    limit, budget = wanted.project.job_limit, None
+    if limit is None or ceiling.worst_case <= limit:
+        try:
+            return submit(wanted, along=along)
+        except spend.BudgetRefused as refused:
+            budget = refused.budget
+    reason = AskedBecause.LIMIT if budget is None else AskedBecause.BUDGET
+    job = new_job(wanted, ceiling, status=Status.AWAITING_APPROVAL)
+    try:
+        with transaction.atomic():
+            insert(job, wanted, along=along)
+            Approval.objects.create(job=job, reason=reason, budget=budget, why=why)
+            tell(job.pk, "approval_asked", actor=wanted.by, note=str(reason.label))
+            _mail("mail_approvers", job)
+    except IntegrityError:
+        twin = submitted_before(wanted)
+        if twin is None:
+            raise
+        return twin
+    return job
+
+
+def approve(job_id: int, *, by: User, note: str = "") -> Job:
+    """Admit a job that waits for approval, at today's price, and have it sent.
+
+    It may then cost what its ceiling is now, whatever the limit per job. Raises NotAwaiting,
+    spend.BudgetRefused (recorded) or spend.NoCap where it does not fit, SpecError where its project or its
+    model takes no jobs any more, and PromptGone; whatever it raises, nothing has changed.
+    """
+    try:
+        with transaction.atomic():
+            job = _awaiting(job_id)
+            _admit(job, by=by, note=note)
+    except spend.BudgetRefused as refused:
+        spend.record_refusal(refused, job)
+        raise
+    job.refresh_from_db()
+    return job
+
+
+def reject(job_id: int, *, by: User, note: str) -> Job:
+    """End a job that waits for approval: it is cancelled, and nothing is booked. Raises NotAwaiting."""
+    with transaction.atomic():
+        job = _awaiting(job_id)
+        _decide(job, Ruling.REJECTED, by=by, note=note)
+        move(
+            job.pk,
+            of=[Status.AWAITING_APPROVAL],
+            to=Status.CANCELLED,
+            finished_at=Now(),
+            error_code="not_approved",
+        )
+        tell(job.pk, "not_approved", actor=by, note=note)
+    job.refresh_from_db()
+    return job
+
+
+def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
+    """Submit `wanted` before it is decided about a job, which goes on waiting; its price is its submitter's.
+
+    Raises NotAwaiting, and what `submit` raises.
+    """
+
+    def note(made: Job) -> None:
+        if not Approval.objects.undecided().filter(pk=job_id).update(cheaper=made):
+            raise NotAwaiting
+        Job.objects.filter(pk=job_id).update(version=F("version") + 1)
+        tell(job_id, "cheaper_first", actor=wanted.by, note=f"{made.short_id} on {made.model_id}")
+
+    return submit(wanted, along=note)
+
+
+def _awaiting(job_id: int) -> Job:
+    """Lock a job that waits for approval. Raises NotAwaiting."""
+    locked = Job.objects.select_for_update(of=("self",)).select_related("project__connection", "model")
+    job = locked.get(pk=job_id)
+    if job.status != Status.AWAITING_APPROVAL:
+        raise NotAwaiting
+    return job
+
+
+def _admit(job: Job, *, by: User, note: str) -> None:
+    # As it is now: the lock was waited for, and the project may have gone to the archive meanwhile.
+    job.project = as_it_is(job.project)
+    today = Workspace.objects.the().today()
+    price = None if job.model.is_off(today) else job.model.price_on(today)
+    if price is None:
+        raise SpecError({"model": f"{job.model_id} cannot be chosen any more."})
+    if not hasattr(job, "prompt"):
+        raise PromptGone
+    worst = worst_case(job, price)
+    _decide(job, Ruling.APPROVED, by=by, note=note, ceiling=worst)
+    move(
+        job.pk,
+        of=[Status.AWAITING_APPROVAL],
+        to=Status.WAITING,
+        next_action_at=Now(),
+        worst_case=worst,
+    )
+    tell(job.pk, "approved", actor=by, note=note)
+    ring("send")
+    plan_attempt(job, number=1, price=price)
+
+
+def _decide(job: Job, decision: Ruling, *, by: User, note: str, **more: object) -> None:
+    decided = {"decision": decision, "decided_at": Now(), "decided_by": by, "note": note[:600], **more}
+    Approval.objects.filter(job=job).update(**decided)
+    if by.pk != job.submitted_by_id:
+        _mail("mail_decision", job)
+
+
+def _mail(task: Literal["mail_approvers", "mail_decision"], job: Job) -> None:
+    """Have people told by mail, in the caller's transaction."""
+    if settings.IS_MAIL_SENT:
+        ring_for(task, job.pk)

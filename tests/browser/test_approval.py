@@ -1,0 +1,43 @@
+"""A job above the limit: it is asked for, an approver lets it go, and it runs."""
+
+from decimal import Decimal
+
+from playwright.sync_api import expect
+
+from jobs.access import Role
+from jobs.models import Job, Project, Status, User
+from tests.browser.conftest import Browse
+from tests.browser.installation import Installation, charged, period_of
+from tests.factories import a_person
+
+PROMPT = "Is lemma 4.7 true? [[sandbox: seconds=0.2 reasoning=64 answer_tokens=200]]"
+
+
+def test_job_above_the_limit_is_asked_for_approved_and_sent(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    ana = a_person("ana@example.com")
+    project = ponder.project(members={mira: Role.SUBMITTER, ana: Role.APPROVER})
+    Project.objects.update(job_limit=Decimal("0.25"))
+    page = browse(mira)
+    page.goto("/jobs/new/")
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    expect(page.locator("#price .tipline")).to_contain_text("Ana must approve; nothing is sent until then.")
+    why = page.get_by_label("Why is it worth it?")
+    with page.expect_response("**/jobs/estimate/"):
+        why.press_sequentially("It settles the lemma.")
+    expect(why).to_have_value("It settles the lemma.")
+    page.get_by_role("button", name="Ask for approval").click()
+    badge = page.locator(".d-head .badge")
+    expect(badge).to_have_text("Needs approval")
+    assert period_of(project).held == 0
+
+    other = browse(ana)
+    other.goto(page.url)
+    expect(other.get_by_text("It settles the lemma.")).to_be_visible()
+    other.locator("#decision-note").fill("Go.")
+    other.get_by_role("button", name="Approve, up to $").click()
+    expect(other.get_by_text("Approved, up to $")).to_be_visible()
+    job = ponder.wait_for(Job.objects.get(), Status.COMPLETED)
+    expect(badge).to_have_text("Completed")
+    assert period_of(project).spent == charged(job) > 0

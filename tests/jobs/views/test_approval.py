@@ -1,0 +1,215 @@
+"""Asking for approval on the new-job page, and deciding about it on the job's own."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from jobs import lifecycle, spend
+from jobs.access import Role
+from jobs.models import Approval, Event, Job, Project, Status, User
+from tests.factories import a_person, a_spec
+from tests.jobs.views.states import a_job
+from tests.markup import faults
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ana(project: Project) -> Client:
+    """An approver, signed in."""
+    ana = a_person("ana@example.com")
+    project.membership_set.create(user=ana, role=Role.APPROVER)
+    client = Client()
+    client.force_login(ana)
+    return client
+
+
+@pytest.fixture
+def job(project: Project, mira: User) -> Job:
+    """A job that waits for approval."""
+    project.job_limit = Decimal("0.50")
+    project.save()
+    return lifecycle.ask(a_spec(project, mira), why="It settles the <lemma>.")
+
+
+def typed(project: Project, mira: User, **more: Any) -> dict[str, Any]:
+    spec = a_spec(project, mira)
+    return {
+        "project": project.slug,
+        "prompt": spec.prompt,
+        "model": spec.model,
+        "mode": spec.mode,
+        "effort": spec.effort,
+        "max_output_tokens": "20,000",
+        **more,
+    }
+
+
+def text(answer: Any) -> str:
+    html = answer.content.decode()
+    assert faults(html) == []
+    return " ".join(html.split())
+
+
+def test_over_the_limit_the_button_asks_and_names_who_may_approve(
+    signed_in: Client, project: Project, mira: User, ana: Client
+) -> None:
+    Project.objects.update(job_limit=Decimal("0.50"))
+    page = text(signed_in.post("/jobs/estimate/", typed(project, mira)))
+    assert (
+        "Over the $0.50 limit per job of this project. Ana must approve; nothing is sent until then." in page
+    )
+    assert "Ask for approval" in page
+    assert "Send job" not in page
+    assert 'name="use_tokens"' in page
+    assert 'name="use_model"' in page
+    answer = signed_in.post("/jobs/new/", typed(project, mira, ask="1", why="It settles the lemma."))
+    job = Job.objects.get()
+    assert answer["Location"] == job.get_absolute_url()
+    assert (job.status, Approval.objects.get().why) == (Status.AWAITING_APPROVAL, "It settles the lemma.")
+
+
+def test_without_budget_it_can_wait_for_room_and_send_stays_disabled(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    spend.set_cap(Decimal("0.50"), project=project)
+    page = text(signed_in.post("/jobs/estimate/", typed(project, mira)))
+    assert "too little" in page
+    assert '<button type="submit" class="btn primary lg" disabled>' in page
+    assert "Or have it wait for room" in page
+    signed_in.post("/jobs/new/", typed(project, mira, ask="1"))
+    assert Approval.objects.get().reason == "budget"
+
+
+def test_an_asked_job_that_cannot_be_sent_says_why_and_nothing_of_the_limit(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    Project.objects.update(job_limit=Decimal("0.50"))
+    for wrong in ({"prompt": " "}, {"max_output_tokens": "many"}):
+        answer = signed_in.post("/jobs/new/", typed(project, mira, ask="1", **wrong))
+        assert answer.status_code == 422
+        assert "Lower the output limit" not in text(answer)
+    assert not Job.objects.exists()
+
+
+def test_approvers_see_what_it_asks_what_it_costs_and_jobs_like_it(
+    ana: Client, project: Project, mira: User
+) -> None:
+    earlier = a_job(project, mira, Status.COMPLETED, answer={"text": "Yes."}, spec={"prompt": "Is it so?"})
+    project.job_limit = Decimal("0.50")
+    project.save()
+    job = lifecycle.ask(a_spec(project, mira), why="It settles the <lemma>.")
+    page = text(ana.get(job.get_absolute_url()))
+    assert "Is lemma 4.7 true without compactness?" in page
+    assert "It settles the &lt;lemma&gt;." in page
+    assert "over the limit per job of Proofs, $0.50" in page
+    assert "Approve, up to $" in page
+    assert earlier.get_absolute_url() in page
+    assert "first, up to $" in page
+    assert "Waiting for an approver" in page
+
+
+def test_the_page_of_what_waits_asks_for_a_fixed_number_of_rows(
+    ana: Client, job: Job, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    ana.get(job.get_absolute_url())
+    with django_assert_num_queries(16):
+        ana.get(job.get_absolute_url())
+
+
+def test_who_may_not_approve_sees_that_it_waits_and_for_whom(
+    signed_in: Client, job: Job, ana: Client
+) -> None:
+    page = text(signed_in.get(job.get_absolute_url()))
+    assert "until Ana agrees" in page
+    assert "Approve, up to" not in page
+    for act in ("approve", "reject", "cheaper"):
+        assert signed_in.post(f"{job.get_absolute_url()}{act}/", {"note": "x"}).status_code == 403
+
+
+def test_an_approval_sends_it(ana: Client, job: Job) -> None:
+    answer = ana.post(f"{job.get_absolute_url()}approve/", {"note": "Go."}, follow=True)
+    assert "Approved, up to $" in text(answer)
+    job.refresh_from_db()
+    assert job.status == Status.WAITING
+    again = ana.post(f"{job.get_absolute_url()}approve/", follow=True)
+    assert "Someone was faster" in text(again)
+
+
+def test_an_approval_that_does_not_fit_says_the_shortfall(ana: Client, job: Job, project: Project) -> None:
+    spend.set_cap(Decimal("0.50"), project=project)
+    page = text(ana.get(job.get_absolute_url()))
+    assert "of the cap of Proofs $0.50 is left this month" in page
+    assert '<button type="submit" class="btn primary" disabled>' in page
+    assert "too little. Nothing was sent." in text(ana.post(f"{job.get_absolute_url()}approve/", follow=True))
+    assert Job.objects.get().status == Status.AWAITING_APPROVAL
+
+
+def test_a_rejection_needs_a_reason_which_the_job_then_shows(
+    ana: Client, signed_in: Client, job: Job
+) -> None:
+    here = job.get_absolute_url()
+    assert "Say why" in text(ana.post(f"{here}reject/", follow=True))
+    assert "Nothing was decided" in text(ana.post(f"{here}approve/", {"note": "x" * 501}, follow=True))
+    ana.post(f"{here}reject/", {"note": "o3 is <enough>."})
+    assert "Someone was faster" in text(ana.post(f"{here}reject/", {"note": "No."}, follow=True))
+    page = text(signed_in.get(here))
+    assert "Not approved by Ana" in page
+    assert "“o3 is &lt;enough&gt;.”" in page
+    assert "Nothing was charged" in page
+    assert '<span class="why idle">Not approved</span>' in text(signed_in.get("/jobs/"))
+
+
+def test_a_cheaper_model_is_tried_first_and_its_job_shown_beside_it(ana: Client, job: Job) -> None:
+    answer = ana.post(f"{job.get_absolute_url()}cheaper/")
+    made = Job.objects.exclude(pk=job.pk).get()
+    assert answer["Location"] == made.get_absolute_url()
+    assert (made.rerun_of, made.worst_case < job.worst_case) == (job, True)
+    page = text(ana.get(job.get_absolute_url()))
+    assert f'href="{made.get_absolute_url()}"' in page
+    assert "first, up to" not in page
+    assert Event.objects.get(job=job, kind="cheaper_first").note.startswith(made.short_id)
+
+
+def test_a_cheaper_run_that_is_refused_or_too_late_says_so(
+    ana: Client, job: Job, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = job.get_absolute_url()
+    spend.set_cap(Decimal(0), project=project)
+    assert "too little. Nothing was sent." in text(ana.post(f"{here}cheaper/", follow=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(lifecycle, "run_cheaper", late)
+        assert "Someone was faster" in text(ana.post(f"{here}cheaper/", follow=True))
+    lifecycle.cancel(job.pk)
+    assert "No cheaper model can do it any more." in text(ana.post(f"{here}cheaper/", follow=True))
+
+
+def late(*_: object) -> None:
+    raise lifecycle.NotAwaiting
+
+
+def test_a_job_whose_prompt_is_gone_shows_that_it_waits_and_is_not_approved(ana: Client, job: Job) -> None:
+    job.prompt.delete()
+    assert "A person must agree first" in text(ana.get(job.get_absolute_url()))
+    answer = ana.post(f"{job.get_absolute_url()}approve/", follow=True)
+    assert "no longer stored" in text(answer)
+
+
+def test_a_job_on_a_model_that_is_gone_cannot_be_approved(ana: Client, job: Job) -> None:
+    job.model.shutdown_date = job.created_at.date().replace(year=2020)
+    job.model.save()
+    assert "cannot be chosen any more" in text(ana.get(job.get_absolute_url()))
+
+
+def test_the_list_says_what_it_waits_for(signed_in: Client, job: Job, project: Project, mira: User) -> None:
+    page = text(signed_in.get("/jobs/"))
+    assert "Needs approval" in page
+    assert "Over the $0.50 limit per job" in page
+    Project.objects.update(job_limit=None)
+    spend.set_cap(Decimal(0), project=project)
+    project.refresh_from_db()
+    lifecycle.ask(a_spec(project, mira, prompt="Another?"))
+    assert "No room in a budget" in text(signed_in.get("/jobs/?status=in_flight"))

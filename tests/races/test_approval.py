@@ -1,0 +1,71 @@
+"""A job that waits for approval is decided about once, whoever decides at the same moment."""
+
+from decimal import Decimal
+
+import pytest
+
+from jobs import lifecycle, spend
+from jobs.access import Role
+from jobs.models import Approval, Attempt, BudgetPeriod, Job, LedgerEntry, Project, Status, User
+from tests.factories import a_person, a_spec
+from tests.races.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def job(person: User, project: Project) -> Job:
+    project.job_limit = Decimal("0.01")
+    project.save()
+    return lifecycle.ask(a_spec(project, person))
+
+
+def test_of_two_approvers_at_once_one_admits_it(job: Job, person: User, project: Project) -> None:
+    ana = a_person("ana@example.com")
+    project.membership_set.create(user=ana, role=Role.APPROVER)
+    found = at_once([lambda: lifecycle.approve(job.pk, by=person), lambda: lifecycle.approve(job.pk, by=ana)])
+    assert sorted(type(one).__name__ for one in found) == ["Job", "NotAwaiting"]
+    assert Attempt.objects.count() == LedgerEntry.objects.count() == 1
+    assert BudgetPeriod.objects.get().held == Job.objects.get().worst_case
+
+
+def test_an_approval_and_a_rejection_at_once_leave_one_of_both(job: Job, person: User) -> None:
+    found = at_once(
+        [
+            lambda: lifecycle.approve(job.pk, by=person),
+            lambda: lifecycle.reject(job.pk, by=person, note="No."),
+        ]
+    )
+    assert sorted(type(one).__name__ for one in found) == ["Job", "NotAwaiting"]
+    decided, status = Approval.objects.get().decision, Job.objects.get().status
+    assert (decided, status) in {("approved", Status.WAITING), ("rejected", Status.CANCELLED)}
+    assert Attempt.objects.count() == (status == Status.WAITING)
+
+
+def test_an_approval_and_a_cancel_at_once_leave_nothing_held(job: Job, person: User) -> None:
+    found = at_once([lambda: lifecycle.approve(job.pk, by=person), lambda: lifecycle.cancel(job.pk)])
+    assert not isinstance(found[1], Exception)
+    assert Job.objects.get().status == Status.CANCELLED
+    assert BudgetPeriod.objects.get().held == 0
+
+
+def test_an_approval_and_the_archive_at_once_admit_it_wholly_or_not_at_all(
+    job: Job, person: User, project: Project
+) -> None:
+    found = at_once(
+        [lambda: lifecycle.approve(job.pk, by=person), lambda: project.archive(by=person)]  # type: ignore[list-item]
+    )
+    is_admitted = not isinstance(found[0], Exception)
+    assert is_admitted or isinstance(found[0], lifecycle.SpecError)
+    assert Attempt.objects.count() == LedgerEntry.objects.count() == is_admitted
+    assert (Job.objects.get().status == Status.WAITING) == is_admitted
+
+
+def test_two_approvals_for_which_there_is_room_for_one_admit_one(
+    job: Job, person: User, project: Project
+) -> None:
+    other = lifecycle.ask(a_spec(project, person, prompt="Another?"))
+    spend.set_cap(max(job.worst_case, other.worst_case), project=project)
+    found = at_once([lambda one=one: lifecycle.approve(one.pk, by=person) for one in (job, other)])
+    assert sorted(type(one).__name__ for one in found) == ["BudgetRefused", "Job"]
+    assert sorted(Job.objects.values_list("status", flat=True)) == ["awaiting_approval", "waiting"]
