@@ -222,6 +222,17 @@ class JobQuerySet(models.QuerySet["Job"]):
             hint=BY_INDEX,
         )
 
+    def charged_of_held(self, projects: models.QuerySet[Project], most: int) -> Statement:
+        """Of each of some projects: id, what its newest answered jobs cost, and their ceilings, USD."""
+        answered = [Status.COMPLETED.value, Status.INCOMPLETE.value]
+        own = self.filter(project=RawSQL("own.id", ()), status__in=answered)
+        return Statement(
+            "SELECT own.id, sum(found.cost), sum(found.worst_case)"
+            " FROM ({}) own, LATERAL ({}) found(cost, worst_case) GROUP BY own.id",
+            projects.order_by().values("id"),
+            own.in_order(Order.NEWEST).values_list("cost", "worst_case")[:most],
+        )
+
     def number(self, most: int) -> Statement:
         """How many they are, counting at most `most`."""
         return Statement("SELECT count(*) FROM ({}) counted", self.order_by().values("pk")[:most])

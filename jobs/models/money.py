@@ -288,6 +288,10 @@ SUMS = {
 }
 
 
+# The column of a rollup that a scope is told by.
+_TARGET = {Scope.PROJECT: "project", Scope.MEMBER: "user", Scope.TOKEN: "token"}
+
+
 class DailySpendQuerySet(models.QuerySet["DailySpend"]):
     """Rollups, read as phrases."""
 
@@ -308,6 +312,12 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         """Each day with what was charged on it, USD, and how many charges that were."""
         sums = self.values("spent_on").annotate(total=models.Sum("cost"), charged=models.Sum("jobs"))
         return sums.values_list("spent_on", "total", "charged")
+
+    def days_of(self, scope: Scope, since: dt.date) -> "models.QuerySet[DailySpend, Any]":
+        """Person's or token's id, day and USD since a day, of real money."""
+        target = _TARGET[scope]
+        rows = self.real().filter(spent_on__gte=since).values(target, "spent_on")
+        return rows.annotate(total=models.Sum("cost")).values_list(target, "spent_on", "total")
 
     def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
         """Each as the columns of a spreadsheet, day by day."""
@@ -376,6 +386,20 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
         """Day, project, USD and charges of a month, in order of the days."""
         rows = self.filter(month=month, spent_on__isnull=False)
         return rows.order_by("spent_on", "project").values_list("spent_on", "project", "cost", "jobs")
+
+    def real(self) -> "MonthlySpendQuerySet":
+        """Those that are real money."""
+        return self.filter(project__connection__is_practice=False)
+
+    def days_since(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
+        """Project, day and USD since a month began."""
+        rows = self.filter(month__gte=month, spent_on__isnull=False)
+        return rows.values_list("project", "spent_on", "cost")
+
+    def total_by_day(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
+        """Day and USD of all of them together since a month began."""
+        rows = self.filter(month__gte=month, spent_on__isnull=False).order_by().values("spent_on")
+        return rows.annotate(total=models.Sum("cost")).values_list("spent_on", "total")
 
     def by_model(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
         """The sums of a month by model and effort, dearest first; `rung` is the model's."""
