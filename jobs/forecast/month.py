@@ -103,8 +103,8 @@ def outlook(
             one.add(on.weekday(), lead)
         figures = (own.mean, *own.range, *(sure + part for part in (rest.mean, *rest.range)))
         ahead.append(Ahead(on, *map(_usd, figures)))
-    end = (_usd(sure + part) for part in (rest.mean, *rest.range))
-    return Outlook(*end, committed=so_far + held, today=today, ahead=tuple(ahead))
+    likely, low, high = (_usd(sure + part) for part in (rest.mean, *rest.range))
+    return Outlook(likely, low, high, committed=so_far + held, today=today, ahead=tuple(ahead))
 
 
 def kept(spent: Mapping[dt.date, Decimal], months: Iterable[dt.date]) -> list[Kept]:
@@ -137,7 +137,7 @@ class _Pace:
 
     def __init__(self, days: Sequence[tuple[int, float]]) -> None:
         size = len(days)
-        weights = [0.5 ** ((size - 1 - at) / _HALF_LIFE) for at in range(size)]
+        weights = [math.exp2((at + 1 - size) / _HALF_LIFE) for at in range(size)]
         total = sum(weights)
         level = sum(weight * usd for weight, (_, usd) in zip(weights, days, strict=True)) / total
         self.parts = _weekdays(days, weights, level)

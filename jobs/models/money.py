@@ -316,7 +316,8 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
     def days_of(self, scope: Scope, since: dt.date) -> "models.QuerySet[DailySpend, Any]":
         """Person's or token's id, day and USD since a day, of real money."""
         target = _TARGET[scope]
-        rows = self.real().filter(spent_on__gte=since).values(target, "spent_on")
+        rows: models.QuerySet[DailySpend, Any] = self.real().filter(spent_on__gte=since)
+        rows = rows.values(target, "spent_on")
         return rows.annotate(total=models.Sum("cost")).values_list(target, "spent_on", "total")
 
     def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
