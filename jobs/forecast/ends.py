@@ -26,13 +26,14 @@ def month_ends(periods: Sequence[BudgetPeriod]) -> dict[int, Outlook | None]:
     today, gone = workspace.today(), clock.gone(workspace.zone)
     since = clock.month_of(today - WINDOW)
     spent: dict[tuple[Scope, int | None], dict[dt.date, Decimal]] = defaultdict(dict)
+    sums = MonthlySpend.objects.all()
     scopes = {Scope(period.budget.scope) for period in periods}
     if Scope.PROJECT in scopes:
         wanted = [period.budget.project_id for period in periods if period.budget.project_id]
-        for project, day, cost in MonthlySpend.objects.of_projects(wanted).days_since(since):
+        for project, day, cost in sums.of_projects(wanted).days_in(since, clock.month_of(today)):
             spent[Scope.PROJECT, project][day] = cost
     if Scope.WORKSPACE in scopes:
-        for day, cost in MonthlySpend.objects.real().total_by_day(since):
+        for day, cost in sums.real().total_by_day(since, clock.month_of(today)):
             spent[Scope.WORKSPACE, None][day] = cost
     for scope, column in ((Scope.MEMBER, "user"), (Scope.TOKEN, "token")):
         if scope in scopes:

@@ -3,9 +3,11 @@
 import datetime as dt
 import math
 from calendar import monthrange
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
+from itertools import islice
 from statistics import NormalDist
 
 from jobs import clock
@@ -41,7 +43,7 @@ class Ahead:
     so_far_high: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outlook:
     """How a month will likely end, USD: 8 in 10 end from `low` to `high`; `committed` is spent and held."""
 
@@ -50,13 +52,30 @@ class Outlook:
     high: Decimal
     committed: Decimal
     today: dt.date
-    ahead: tuple[Ahead, ...]
+    _sure: float = field(repr=False)  # spent, and what is expected of what is held
+    _pace: "_Pace" = field(compare=False, repr=False)
+    _gone: float = field(repr=False)
+
+    @cached_property
+    def ahead(self) -> tuple[Ahead, ...]:
+        """The days to come."""
+        found = []
+        days = _days_to_come(self._pace, self.today, self._gone)
+        for day, rest in islice(days, 1, None):
+            own = _Rest(self._pace)
+            own.add(day.weekday(), (day - self.today).days)
+            figures = (own.mean, *own.range, *(self._sure + part for part in (rest.mean, *rest.range)))
+            found.append(Ahead(day, *map(_usd, figures)))
+        return tuple(found)
 
     def reaches(self, room: Decimal) -> dt.date | None:
         """Return the day on which it likely has used up `room` USD of a cap; None if not in this month."""
         if self.committed >= room:
             return self.today
-        return next((day.on for day in self.ahead if day.so_far >= room), None)
+        if self.likely < room:
+            return None
+        days = _days_to_come(self._pace, self.today, self._gone)
+        return next(day for day, rest in days if _usd(self._sure + rest.mean) >= room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +112,9 @@ def outlook(
         return None
     pace = _Pace(days)
     sure = float(so_far + held * share)
-    rest = _Rest(pace)
-    rest.add(today.weekday(), 0 if gone < 1 else -1, max(1 - gone, 0.0))
-    ahead = []
-    for lead in range(1, monthrange(today.year, today.month)[1] - today.day + 1):
-        on = today + dt.timedelta(days=lead)
-        own = _Rest(pace)
-        for one in (own, rest):
-            one.add(on.weekday(), lead)
-        figures = (own.mean, *own.range, *(sure + part for part in (rest.mean, *rest.range)))
-        ahead.append(Ahead(on, *map(_usd, figures)))
+    *_, (_, rest) = _days_to_come(pace, today, gone)  # the last has all of them
     likely, low, high = (_usd(sure + part) for part in (rest.mean, *rest.range))
-    return Outlook(likely, low, high, committed=so_far + held, today=today, ahead=tuple(ahead))
+    return Outlook(likely, low, high, so_far + held, today, sure, pace, gone)
 
 
 def kept(spent: Mapping[dt.date, Decimal], months: Iterable[dt.date]) -> list[Kept]:
@@ -119,6 +129,15 @@ def kept(spent: Mapping[dt.date, Decimal], months: Iterable[dt.date]) -> list[Ke
             ended = sum((cost for day, cost in spent.items() if clock.month_of(day) == month), ZERO)
             found.append(Kept(month, told.low, told.high, ended))
     return found
+
+
+def _days_to_come(pace: "_Pace", today: dt.date, gone: float) -> Iterator[tuple[dt.date, "_Rest"]]:
+    """Yield today and each day of the month after it, with all that is to come until its evening."""
+    rest = _Rest(pace)
+    for lead in range(monthrange(today.year, today.month)[1] - today.day + 1):
+        day = today + dt.timedelta(days=lead)
+        rest.add(day.weekday(), lead, 1.0 if lead else max(1 - gone, 0.0))
+        yield day, rest
 
 
 def _looked_at(spent: Mapping[dt.date, Decimal], last: dt.date) -> list[tuple[int, float]]:

@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce, Concat, Left, Now
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
+from jobs.models.money import ZERO, EntryKind, LedgerEntry
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
 from jobs.models.questions import BY_INDEX, Blank, Statement
@@ -290,7 +291,23 @@ class JobQuerySet(models.QuerySet["Job"]):
             hit=SearchHeadline(text, query, max_fragments=2, max_words=16, min_words=6, **marks),
         )
 
+    def with_spent_in(self, month: dt.date | Blank) -> "JobQuerySet":
+        """With `in_month`, USD that a month was charged for each."""
+        return self.annotate(in_month=_ledger_sum(month, EntryKind.CHARGE, EntryKind.ADJUST))
+
+    def holding_in(self, month: dt.date | Blank) -> "JobQuerySet":
+        """Those that hold money of a month, with `held`, USD, the oldest first."""
+        rows = self.annotate(held=_ledger_sum(month, EntryKind.HOLD, EntryKind.RELEASE))
+        return rows.filter(held__gt=0).order_by("created_at", "pk")
+
     def with_usage(self) -> "JobQuerySet":
         """With `usage`, as the API reports it, of the last attempt that has any."""
         known = Attempt.objects.filter(job=models.OuterRef("pk"), usage__isnull=False)
         return self.annotate(usage=models.Subquery(known.order_by("-number").values("usage")[:1]))
+
+
+def _ledger_sum(month: dt.date | Blank, *kinds: EntryKind) -> Coalesce:
+    """USD of a job's rows of some kinds in a month."""
+    rows = LedgerEntry.objects.filter(job=models.OuterRef("pk"), month=month, kind__in=kinds)
+    total = rows.order_by().values("job").annotate(total=models.Sum("amount")).values("total")
+    return Coalesce(models.Subquery(total), models.Value(ZERO), output_field=models.DecimalField())
