@@ -6,7 +6,7 @@ from calendar import monthrange
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from statistics import NormalDist
 
@@ -28,6 +28,9 @@ _WIDER = 1.3  # variance is seen in few days, of which the dearest have not come
 _SHIFT = 0.1  # of the rest: what a team changes its ways in a month, one standard deviation
 _MOST_ALIKE = 0.6  # correlation of a day with the next that is believed
 _ONE_IN_TEN = NormalDist().inv_cdf(0.9)
+
+
+type _Days = tuple[tuple[int, float], ...]  # weekday and USD
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def outlook(
     days = _looked_at(spent, today if gone >= 1 else today - dt.timedelta(days=1))
     if sum(cost > 0 for _, cost in days) < ACTIVE:
         return None
-    pace = _Pace(days)
+    pace = _pace_of(days)
     sure = float(so_far + held * share)
     *_, (_, rest) = _days_to_come(pace, today, gone)  # the last has all of them
     likely, low, high = (_usd(sure + part) for part in (rest.mean, *rest.range))
@@ -140,11 +143,17 @@ def _days_to_come(pace: "_Pace", today: dt.date, gone: float) -> Iterator[tuple[
         yield day, rest
 
 
-def _looked_at(spent: Mapping[dt.date, Decimal], last: dt.date) -> list[tuple[int, float]]:
+def _looked_at(spent: Mapping[dt.date, Decimal], last: dt.date) -> "_Days":
     """Return weekday and USD of each day until the last, from the first on that cost something."""
     began = max(min((day for day, cost in spent.items() if cost > 0), default=last), last - WINDOW)
     days = (began + dt.timedelta(days=number) for number in range((last - began).days + 1))
-    return [(day.weekday(), float(spent.get(day, ZERO))) for day in days]
+    return tuple((day.weekday(), float(spent.get(day, ZERO))) for day in days)
+
+
+@lru_cache(250)
+def _pace_of(days: "_Days") -> "_Pace":
+    """Days until yesterday hardly change, and a page asks for those of every project and of past months."""
+    return _Pace(days)
 
 
 class _Pace:

@@ -275,6 +275,11 @@ class JobQuerySet(models.QuerySet["Job"]):
             canceller=name_of("cancel_requested_by"),
         )
 
+    def for_figures(self) -> "JobQuerySet":
+        """What stands beside a figure: the job's name, model and person."""
+        shown = self.only("short_id", "model", "effort", "created_at")
+        return shown.annotate(title=models.F("prompt__title"), person=name_of("submitted_by"))
+
     def for_cards(self) -> "JobQuerySet":
         """With what a card of a job in flight shows besides: its connection's name, if that is paused."""
         paused = models.Q(project__connection__paused_at__isnull=False)

@@ -9,7 +9,6 @@ from urllib.parse import quote, urlencode
 
 from django import template
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.templatetags.ui import ceiling, dollars, money
@@ -86,11 +85,11 @@ def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
 
 @register.filter
 def change(percent: Decimal | None) -> SafeString:
-    """Return a change in percent, signed and with its colour: spending more is marked, not judged."""
+    """Return a change in whole percent with its sign, without a colour: to spend more is not wrong."""
     if percent is None:
         return SafeString('<span class="mut">–</span>')
-    sign = "+" if percent > 0 else "−" if percent < 0 else ""
-    return format_html("{}{}%", sign, f"{abs(percent):,.0f}")
+    whole = round(percent)
+    return SafeString(f"{'+' if whole > 0 else '−' if whole < 0 else ''}{abs(whole):,}%")
 
 
 @register.filter

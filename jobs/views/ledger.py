@@ -104,13 +104,13 @@ class Ledger:
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """Yield every row of real money as cells of a file, newest first, a batch at a time."""
-        after = None
+        rows, after = self.rows.real(), None
         while True:
-            found = list(self.rows.real().page(BATCH, after=after))
-            yield [_cells(entry) for entry in found]
+            found = list(rows.as_cells(BATCH, after=after))
+            yield found
             if len(found) < BATCH:
                 return
-            after = found[-1].spent_on, found[-1].pk
+            after = found[-1][COLUMNS.index("day")], found[-1][COLUMNS.index("entry")]
 
     @cached_property
     def _found(self) -> list[LedgerEntry]:
@@ -145,14 +145,3 @@ def ledger(request: HttpRequest) -> HttpResponseBase:
     if request.GET.get("format") == "csv":
         return stream(request, COLUMNS, found.batches(), f"ponder-ledger-{wanted.month:%Y-%m}.csv")
     return render(request, "ledger.html", {"wanted": wanted, "ledger": found})
-
-
-def _cells(entry: LedgerEntry) -> tuple[Any, ...]:
-    shown: Any = entry  # with what is read of other records beside it
-    return (
-        entry.pk, f"{entry.month:%Y-%m}", entry.spent_on, entry.kind, entry.basis,
-        entry.project.slug if entry.project else None, shown.person, entry.token and entry.token.name,
-        entry.job and entry.job.short_id, entry.attempt_id, entry.amount, entry.input_tokens,
-        entry.cached_tokens, entry.output_tokens, entry.reasoning_tokens, shown.actor_name, entry.reason,
-        entry.created_at.isoformat(timespec="seconds"),
-    )  # fmt: skip

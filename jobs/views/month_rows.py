@@ -89,12 +89,13 @@ def _dearest() -> Statement:
 
 @lru_cache
 def _costs() -> Question[Job]:
-    return Question(Job.objects.filter(Among("pk", Blank("ids"))).for_list().with_spent_in(Blank("month")))
+    found = Job.objects.filter(Among("pk", Blank("ids")))
+    return Question(found.for_figures().with_spent_in(Blank("month")))
 
 
 @lru_cache
 def _oldest() -> Question[Job]:
-    rows = Job.objects.filter(Among("project", Blank("projects"))).unfinished().for_list()
+    rows = Job.objects.filter(Among("project", Blank("projects"))).unfinished().for_figures()
     return Question(rows.holding_in(Blank("month"))[:SHOWN])
 
 

@@ -49,6 +49,24 @@ class Wanted:
         return sorted(found, reverse=True)
 
     @property
+    def month_choices(self) -> list[tuple[str, str]]:
+        return [(f"{month:%Y-%m}", f"{month:%B %Y}") for month in self.months]
+
+    @property
+    def chosen_month(self) -> str:
+        return f"{self.month:%Y-%m}"
+
+    @property
+    def project_choices(self) -> list[tuple[str, str]]:
+        """Those that are not archived, and the one that is asked for."""
+        chosen = [one for one in self.side if one.archived_at is None or one == self.project]
+        return [(one.slug, one.name) for one in chosen]
+
+    @property
+    def chosen_project(self) -> str:
+        return self.project.slug if self.project else ""
+
+    @property
     def as_csv(self) -> str:
         return self.address(format="csv")
 
