@@ -30,6 +30,12 @@ def today(zone: ZoneInfo) -> dt.date:
     return now().astimezone(zone).date()
 
 
+def gone(zone: ZoneInfo) -> float:
+    """Return the part of today in `zone` that is over, 0 to 1."""
+    at = now().astimezone(zone)
+    return (at.hour * 60 + at.minute) / (24 * 60)
+
+
 def month_of(day: dt.date) -> dt.date:
     """Return the first day of the month of `day`: the key of budgets and ledger rows."""
     return day.replace(day=1)

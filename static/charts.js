@@ -64,6 +64,14 @@
         const x = area.left + part * (area.right - area.left);
         word(chart, "Even pace", x - 6, scales.y.getPixelForValue(cap * part) - 6, { align: "right", bold: false });
       }
+      if (drawn.ahead?.cumulative.length) {
+        /* each end beside its point, as far from the others as a line is high */
+        const [low, likely, high] = drawn.ahead.cumulative.at(-1).map((usd) => scales.y.getPixelForValue(usd));
+        const [lowSaid, likelySaid, highSaid] = drawn.ahead.labels;
+        word(chart, likelySaid, area.right + 8, likely + 4);
+        word(chart, highSaid, area.right + 8, Math.min(high + 4, likely - 9), { bold: false });
+        word(chart, lowSaid, area.right + 8, Math.max(low + 4, likely + 17), { bold: false });
+      }
       if (!nowLabel) return;
       const last = values.length - 1;
       const x = scales.x.getPixelForValue(last);
@@ -156,6 +164,45 @@
     ...given,
     plugins: { legend: { display: false }, ...given.plugins },
   });
+  /* the days gone have none of what is to come, but for today, where it begins */
+  const ahead = (at) => {
+    const { values } = drawn.cumulative;
+    const before = Array(values.length - 1).fill(null);
+    return [...before, values.at(-1), ...drawn.ahead.cumulative.map((day) => day[at])];
+  };
+  const band = () => {
+    if (!drawn.ahead?.cumulative.length) return [];
+    const line = { pointRadius: 0, borderWidth: 0, backgroundColor: faint("c1", 0.16) };
+    return [
+      { ...line, data: ahead(0), label: "Low" },
+      { ...line, data: ahead(2), label: "High", fill: "-1" },
+      { ...line, data: ahead(1), label: "Likely", borderWidth: 2, borderDash: [2, 3], borderColor: colour("c1") },
+    ];
+  };
+  /* a bar from low to high with the likely cost across it */
+  const likely = {
+    id: "likely",
+    afterDatasetsDraw(chart) {
+      const at = chart.data.datasets.findIndex((one) => one.label === "Forecast");
+      if (at < 0) return;
+      const { ctx, scales } = chart;
+      ctx.save();
+      ctx.fillStyle = colour("c1");
+      chart.getDatasetMeta(at).data.forEach((bar, day) => {
+        const known = drawn.ahead.daily[day - drawn.cumulative.values.length];
+        if (known) ctx.fillRect(bar.x - bar.width / 2, scales.y.getPixelForValue(known[1]) - 0.75, bar.width, 1.5);
+      });
+      ctx.restore();
+    },
+  };
+  const forecast = () => {
+    if (!drawn.ahead?.daily.length) return [];
+    const data = [...drawn.cumulative.values.map(() => null), ...drawn.ahead.daily.map(([low, , high]) => [low, high])];
+    const look = { borderRadius: 1.5, categoryPercentage: 0.78, barPercentage: 0.9 };
+    return [{ label: "Forecast", data, backgroundColor: faint("c1", 0.16), ...look }];
+  };
+  const spend = (item) =>
+    Array.isArray(item.raw) ? ` Forecast  ${money(item.raw[0])} to ${money(item.raw[1])}` : ` ${item.dataset.label}  ${money(item.parsed.y)}`;
   const builders = {
     cumulative: () => ({
       type: "line",
@@ -175,12 +222,13 @@
             pointBorderColor: colour("surface"),
             pointBorderWidth: 2,
           },
+          ...band(),
         ],
       },
       options: options({
-        layout: { padding: { top: 16 } },
+        layout: { padding: { top: 16, right: drawn.ahead?.cumulative.length ? 78 : 0 } },
         scales: { x: days(), y: dollars(drawn.cumulative.cap) },
-        plugins: { tooltip: tooltip((item) => ` ${money(item.parsed.y)}`) },
+        plugins: { tooltip: tooltip((item) => ` ${item.dataset.label ? `${item.dataset.label}  ` : ""}${money(item.parsed.y)}`) },
       }),
       plugins: [cumulative],
     }),
@@ -188,27 +236,30 @@
       type: "bar",
       data: {
         labels: drawn.days,
-        datasets: drawn.daily.series.map((one) => ({
-          label: one.name,
-          data: one.values,
-          backgroundColor: colour(`c${one.swatch}`),
-          borderColor: colour("surface"),
-          borderWidth: { top: 1 },
-          borderRadius: 1.5,
-          categoryPercentage: 0.78,
-          barPercentage: 0.9,
-        })),
+        datasets: [
+          ...drawn.daily.series.map((one) => ({
+            label: one.name,
+            data: one.values,
+            backgroundColor: colour(`c${one.swatch}`),
+            borderColor: colour("surface"),
+            borderWidth: { top: 1 },
+            borderRadius: 1.5,
+            categoryPercentage: 0.78,
+            barPercentage: 0.9,
+          })),
+          ...forecast(),
+        ],
       },
       options: options({
         scales: { x: { ...days(), stacked: true }, y: { ...dollars(drawn.daily.even), stacked: true } },
         plugins: {
           tooltip: {
-            ...tooltip((item) => ` ${item.dataset.label}  ${money(item.parsed.y)}`),
+            ...tooltip(spend),
             filter: (item) => item.parsed.y > 0,
           },
         },
       }),
-      plugins: [weekends],
+      plugins: [weekends, likely],
     }),
     models: () => ({
       type: "doughnut",

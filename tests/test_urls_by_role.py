@@ -137,6 +137,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "budget/rules/members/": (OPERATORS + "ok", OPERATORS + "go"),
     # A project's cap is never lifted.
     "budget/rules/caps/<int:pk>/lift/": (NOT_ASKED_SO, OPERATORS + "go"),
+    "budget/ledger/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "settings/": ("login go go go go go go go", NOT_ASKED_SO),
     "settings/status/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/profile/": (SIGNED_IN_READ, "login " + "wrong " * 7),
@@ -214,6 +215,7 @@ RECORDS: dict[str, str] = {
     "jobs.membership": "acd",
     "jobs.modelspec": "ac",
     "jobs.monthlyspend": "",
+    "jobs.monthlytagspend": "",
     "jobs.notice": "",
     "jobs.price": "a",
     "jobs.project": "ac",
@@ -443,6 +445,9 @@ def test_no_question_brings_out_anything_of_a_foreign_project(world: World):
         "/jobs/new/?project=zephyr-vault": 200,
         f"/jobs/new/?from={world.job.short_id}": 404,
         "/budget/?format=csv": 200,
+        "/budget/?format=focus": 200,
+        f"/budget/ledger/?person={world.job.submitted_by_id}": 200,
+        f"/budget/ledger/?job={world.job.short_id}&format=csv": 200,
     }.items():
         answer = client.get(path)
         text = b"".join(answer).decode()

@@ -5,7 +5,16 @@ from typing import ClassVar, override
 from django.contrib import admin
 
 from jobs.admin.base import REACH, ViewOnly, exact, months_of
-from jobs.models import Budget, BudgetPeriod, DailySpend, DailyTagSpend, LedgerEntry, MonthlySpend, Refusal
+from jobs.models import (
+    Budget,
+    BudgetPeriod,
+    DailySpend,
+    DailyTagSpend,
+    LedgerEntry,
+    MonthlySpend,
+    MonthlyTagSpend,
+    Refusal,
+)
 
 
 @admin.register(Budget)
@@ -106,7 +115,7 @@ class Rollup(ViewOnly):
     list_select_related: ClassVar[tuple[str, ...]] = ("project", "user")
 
     @admin.display(description="USD", ordering="cost")
-    def usd(self, row: DailySpend | DailyTagSpend | MonthlySpend) -> str:
+    def usd(self, row: DailySpend | DailyTagSpend | MonthlySpend | MonthlyTagSpend) -> str:
         """What it adds up to."""
         return exact(row.cost)
 
@@ -149,6 +158,18 @@ class DailyTagSpendAdmin(Rollup):
     list_display = ("spent_on", "project", "user", "tag", "usd", "jobs")
     list_filter = (months_of("spent_on"), "project")
     ordering = ("-spent_on", "-cost")
+    search_fields = ("tag__exact",)
+    search_help_text = f"A tag, in full. {REACH}"
+
+
+@admin.register(MonthlyTagSpend)
+class MonthlyTagSpendAdmin(Rollup):
+    """Sums by project and tag, in small."""
+
+    list_display = ("month", "project", "tag", "usd", "jobs")
+    list_select_related = ("project",)
+    list_filter = (months_of("month"), "project")
+    ordering = ("-month", "-cost")
     search_fields = ("tag__exact",)
     search_help_text = f"A tag, in full. {REACH}"
 

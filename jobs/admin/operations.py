@@ -24,8 +24,8 @@ GROUPS = {
         "Answer", "Attachment", "JobAttachment", "JobNote", "Prompt", "RawResponse", "SavedReplies",
     ),
     "Money": (
-        "Budget", "BudgetPeriod", "DailySpend", "DailyTagSpend", "LedgerEntry", "MonthlySpend", "Price",
-        "Refusal",
+        "Budget", "BudgetPeriod", "DailySpend", "DailyTagSpend", "LedgerEntry", "MonthlySpend",
+        "MonthlyTagSpend", "Price", "Refusal",
     ),
     "People": (
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",

@@ -31,7 +31,7 @@ def waiting_would_have_saved(projects: Sequence[int], month: dt.date, day: dt.da
         for price in Price.objects.in_force(day)
         if (longest := price.windows_offered[-1]) != SOONEST
     }
-    sums = MonthlySpend.objects.of_projects(projects).by_model(month)
+    sums = MonthlySpend.objects.of_projects(projects).by_model([month])
     spent: dict[str, tuple[Decimal, int]] = {}
     for row in sums:
         cost, jobs = spent.get(row["model"], (ZERO, 0))

@@ -43,6 +43,7 @@ class JobFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     project = django_filters.CharFilter(method="of_project")
     by = django_filters.CharFilter(field_name="submitted_by")
+    token = django_filters.CharFilter(field_name="token")
     model = django_filters.CharFilter(field_name="model")
     effort = django_filters.CharFilter(field_name="effort")
     tag = django_filters.CharFilter(method="with_tag")
@@ -212,6 +213,8 @@ def _meaning(name: str, value: Any, user: User) -> Any:
     if name == "by":
         # 0 is nobody.
         return user.pk if value == ME else int(value) if re.fullmatch("[0-9]{1,9}", value) else 0
+    if name == "token":
+        return int(value) if re.fullmatch("[0-9]{1,9}", value) else 0
     if name == "since":
         return _midnight(value)
     if name == "until":

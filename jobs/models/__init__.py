@@ -13,11 +13,8 @@ from jobs.models.money import (
     Basis,
     Budget,
     BudgetPeriod,
-    DailySpend,
-    DailyTagSpend,
     EntryKind,
     LedgerEntry,
-    MonthlySpend,
     Refusal,
     Scope,
 )
@@ -28,6 +25,7 @@ from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.reconciliation import Cause, Reconciliation, ReconciliationLine, ReconciliationPart
 from jobs.models.replies import SavedReplies
+from jobs.models.rollups import DailySpend, DailyTagSpend, MonthlySpend, MonthlyTagSpend
 from jobs.models.secret import Secret, SecretUnreadable
 from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
 from jobs.models.tally import Counted, Tally
@@ -73,6 +71,7 @@ __all__ = [
     "Membership",
     "ModelSpec",
     "MonthlySpend",
+    "MonthlyTagSpend",
     "Notice",
     "Price",
     "Project",

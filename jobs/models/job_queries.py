@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce, Concat, Left, Now
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
+from jobs.models.money import ZERO, EntryKind, LedgerEntry
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
 from jobs.models.questions import BY_INDEX, Blank, Statement
@@ -224,6 +225,17 @@ class JobQuerySet(models.QuerySet["Job"]):
             hint=BY_INDEX,
         )
 
+    def charged_of_held(self, projects: models.QuerySet[Project], most: int) -> Statement:
+        """Of each of some projects: id, what its newest answered jobs cost, and their ceilings, USD."""
+        answered = [Status.COMPLETED.value, Status.INCOMPLETE.value]
+        own = self.filter(project=RawSQL("own.id", ()), status__in=answered)
+        return Statement(
+            "SELECT own.id, sum(found.cost), sum(found.worst_case)"
+            " FROM ({}) own, LATERAL ({}) found(cost, worst_case) GROUP BY own.id",
+            projects.order_by().values("id"),
+            own.in_order(Order.NEWEST).values_list("cost", "worst_case")[:most],
+        )
+
     def number(self, most: int) -> Statement:
         """How many they are, counting at most `most`."""
         return Statement("SELECT count(*) FROM ({}) counted", self.order_by().values("pk")[:most])
@@ -275,6 +287,11 @@ class JobQuerySet(models.QuerySet["Job"]):
             canceller=name_of("cancel_requested_by"),
         )
 
+    def for_figures(self) -> "JobQuerySet":
+        """What stands beside a figure: the job's name, model and person."""
+        shown = self.only("short_id", "model", "effort", "created_at")
+        return shown.annotate(title=models.F("prompt__title"), person=name_of("submitted_by"))
+
     def for_cards(self) -> "JobQuerySet":
         """With what a card of a job in flight shows besides: its paused connection, and why it asks."""
         paused = models.Q(project__connection__paused_at__isnull=False)
@@ -295,7 +312,23 @@ class JobQuerySet(models.QuerySet["Job"]):
             hit=SearchHeadline(text, query, max_fragments=2, max_words=16, min_words=6, **marks),
         )
 
+    def with_spent_in(self, month: dt.date | Blank) -> "JobQuerySet":
+        """With `in_month`, USD that a month was charged for each."""
+        return self.annotate(in_month=_ledger_sum(month, EntryKind.CHARGE, EntryKind.ADJUST))
+
+    def holding_in(self, month: dt.date | Blank) -> "JobQuerySet":
+        """Those that hold money of a month, with `held`, USD, the oldest first."""
+        rows = self.annotate(held=_ledger_sum(month, EntryKind.HOLD, EntryKind.RELEASE))
+        return rows.filter(held__gt=0).order_by("created_at", "pk")
+
     def with_usage(self) -> "JobQuerySet":
         """With `usage`, as the API reports it, of the last attempt that has any."""
         known = Attempt.objects.filter(job=models.OuterRef("pk"), usage__isnull=False)
         return self.annotate(usage=models.Subquery(known.order_by("-number").values("usage")[:1]))
+
+
+def _ledger_sum(month: dt.date | Blank, *kinds: EntryKind) -> Coalesce:
+    """USD of a job's rows of some kinds in a month."""
+    rows = LedgerEntry.objects.filter(job=models.OuterRef("pk"), month=month, kind__in=kinds)
+    total = rows.order_by().values("job").annotate(total=models.Sum("amount")).values("total")
+    return Coalesce(models.Subquery(total), models.Value(ZERO), output_field=models.DecimalField())

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
-from jobs.models.people import User, name_of
-from jobs.models.projects import ApiToken, Project, Someone
-from jobs.models.questions import Among, Blank
+from jobs.models.people import name_of
+from jobs.models.projects import Project, Someone
+from jobs.models.questions import Among, Blank, Statement
+from jobs.models.status import UNFINISHED
 
 AMOUNT: dict[str, Any] = {"max_digits": 20, "decimal_places": 10}  # USD
 ZERO = Decimal(0)
@@ -241,16 +242,84 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
 
     def real(self) -> "LedgerQuerySet":
         """Those that are real money: the one filter that keeps practice out of every total."""
-        return self.filter(project__connection__is_practice=False)
+        return self.exclude(project__connection__is_practice=True)
 
     def in_month(self, month: dt.date) -> "LedgerQuerySet":
         """Those that count in a month, named by its first day."""
         return self.filter(month=month)
 
+    def spent(self) -> "LedgerQuerySet":
+        """Those that spent is the sum of."""
+        return self.filter(kind__in=[EntryKind.CHARGE, EntryKind.ADJUST])
+
+    def held_now(self) -> "LedgerQuerySet":
+        """Those that what is held now is the sum of: all other holds were released whole.
+
+        A job that is over has none, unless an attempt of it is still asked for, and then it has a next time.
+        """
+        is_open = models.Q(job__status__in=UNFINISHED) | models.Q(job__next_action_at__isnull=False)
+        return self.filter(is_open, kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
+
+    def page(self, most: int, *, after: tuple[dt.date, int] | None = None) -> "LedgerQuerySet":
+        """The first `most`, newest first, with all that is shown; after a row with a day and an id."""
+        rows: LedgerQuerySet = self._newest(most, after=after)
+        return rows.select_related("project", "token", "job", "job__prompt")
+
+    def as_cells(
+        self, most: int, *, after: tuple[dt.date, int] | None = None
+    ) -> "models.QuerySet[LedgerEntry, Any]":
+        """The same as cells of a file."""
+        rows: Any = self._newest(most, after=after)
+        found: models.QuerySet[LedgerEntry, Any] = rows.values_list(
+            "pk", "month", "spent_on", "kind", "basis", "project__slug", "person", "token__name",
+            "job__short_id", "attempt", "amount", "input_tokens", "cached_tokens", "output_tokens",
+            "reasoning_tokens", "actor_name", "reason", "created_at",
+        )  # fmt: skip
+        return found
+
+    def _newest(self, most: int, *, after: tuple[dt.date, int] | None) -> Any:
+        rows = self.order_by("-spent_on", "-pk")
+        if after is not None:
+            # As one comparison, which the index begins at: a day has thousands of rows.
+            below = "(jobs_ledgerentry.spent_on, jobs_ledgerentry.id) < (%s, %s)"
+            rows = rows.filter(RawSQL(below, after, models.BooleanField()))  # noqa: S611 - both are values
+        return rows.annotate(person=name_of("user"), actor_name=name_of("actor"))[:most]
+
+    def dearest_of(self, projects: Sequence[int] | Blank, month: dt.date | Blank, *, most: int) -> Statement:
+        """Job and USD of a month's dearest charges; each project's are found in its own part of the index."""
+        own = self.filter(month=month, project=RawSQL("own.id", ()), kind=EntryKind.CHARGE)
+        wanted = Project.objects.filter(Among("pk", projects)).order_by().values("pk")
+        return Statement(
+            "SELECT found.* FROM ({}) own(id), LATERAL ({}) found(job, amount)"  # noqa: S608 - a number of ours
+            f" WHERE found.amount > 0 ORDER BY found.amount DESC LIMIT {most}",
+            wanted,
+            own.order_by("-amount", "-pk").values_list("job", "amount")[:most],
+        )
+
     def total(self, *kinds: EntryKind) -> Decimal:
         """Return the sum, USD, of the rows of these kinds."""
         found = self.filter(kind__in=kinds).aggregate(total=models.Sum("amount"))["total"]
         return ZERO if found is None else Decimal(found)
+
+
+def _in_order(name: str, *columns: str, **more: Any) -> models.Index:
+    return models.Index(fields=["month", *columns, "-spent_on", "-id"], name=f"ledger_{name}", **more)
+
+
+# A month's rows newest first, under each filter of the page of the ledger that is not one of their jobs.
+LEDGER_INDEXES = [
+    _in_order("newest"),
+    _in_order("project_newest", "project"),
+    _in_order("person_newest", "user"),
+    _in_order("token_newest", "token", condition=models.Q(token__isnull=False)),
+    # What nearly every row is not.
+    _in_order("corrections", "project", condition=models.Q(kind__in=["adjust", "grant"])),
+    models.Index(
+        fields=["month", "project", "-amount", "-id"],
+        name="ledger_costliest",
+        condition=models.Q(kind="charge"),
+    ),
+]
 
 
 class LedgerEntry(models.Model):
@@ -303,207 +372,31 @@ class LedgerEntry(models.Model):
         ]
         indexes = [
             models.Index(fields=["job", "id"], name="ledger_job"),
-            models.Index(fields=["month", "project"], name="ledger_month_project"),
-            models.Index(fields=["month", "user"], name="ledger_month_user"),
+            *LEDGER_INDEXES,
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
 
 
-# What a table of the month shows of its rollups: USD, charges, tokens.
-SUMS = {
-    "cost": models.Sum("cost"),
-    "jobs": models.Sum("jobs"),
-    "tokens_in": models.Sum("input_tokens"),
-    "tokens_out": models.Sum("output_tokens"),
-    "tokens_thought": models.Sum("reasoning_tokens"),
-}
+class RefusalQuerySet(models.QuerySet["Refusal"]):
+    """Refusals, read as phrases."""
 
-
-class DailySpendQuerySet(models.QuerySet["DailySpend"]):
-    """Rollups, read as phrases."""
-
-    def visible_to(self, user: Someone) -> "DailySpendQuerySet":
+    def visible_to(self, user: Someone) -> "RefusalQuerySet":
         """Those of the projects a person may see."""
         return self.filter(project__in=Project.objects.visible_to(user))
 
-    def real(self) -> "DailySpendQuerySet":
-        """Those that are real money."""
-        return self.filter(project__connection__is_practice=False)
-
-    def in_month(self, month: dt.date) -> "DailySpendQuerySet":
-        """Those of a month, named by its first day."""
-        after = (month + dt.timedelta(days=32)).replace(day=1)
-        return self.filter(spent_on__gte=month, spent_on__lt=after)
-
-    def by_day(self) -> "models.QuerySet[DailySpend, Any]":
-        """Each day with what was charged on it, USD, and how many charges that were."""
-        sums = self.values("spent_on").annotate(total=models.Sum("cost"), charged=models.Sum("jobs"))
-        return sums.values_list("spent_on", "total", "charged")
-
-    def for_spreadsheet(self) -> "models.QuerySet[DailySpend, Any]":
-        """Each as the columns of a spreadsheet, day by day."""
-        rows = self.annotate(person=name_of("user")).order_by(
-            "spent_on", "project__slug", "model", "effort", "pk"
+    def newest_of(
+        self, projects: Sequence[int] | Blank, month: dt.date | Blank
+    ) -> "models.QuerySet[Refusal, Any]":
+        """Those of a month, newest first: when, who, through which token, project, cap, USD."""
+        rows = self.filter(Among("project", projects), month=month).order_by("-at", "-pk")
+        return rows.annotate(
+            person=name_of("user"),
+            token_name=models.F("token__name"),
+            project_name=models.F("project__name"),
+            scope=models.F("budget__scope"),
         )
-        return rows.values_list(
-            "spent_on",
-            "project__slug",
-            "model",
-            "effort",
-            "person",
-            "token__name",
-            "jobs",
-            "cost",
-            "input_tokens",
-            "cached_tokens",
-            "output_tokens",
-            "reasoning_tokens",
-        )
-
-
-class DailySpend(models.Model):
-    """A day's spend of one project, model, effort, person and token; moved only by settlement.
-
-    `jobs` counts charges that rest on something (every basis but none); `buckets` counts them by cost.
-    """
-
-    spent_on = models.DateField()
-    project = models.ForeignKey(Project, on_delete=models.PROTECT)
-    model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT)
-    effort = models.CharField(max_length=16)
-    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
-    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
-    cost = models.DecimalField(**AMOUNT, default=ZERO)
-    jobs = models.PositiveIntegerField(default=0)
-    input_tokens = models.BigIntegerField(default=0)
-    cached_tokens = models.BigIntegerField(default=0)
-    output_tokens = models.BigIntegerField(default=0)
-    reasoning_tokens = models.BigIntegerField(default=0)
-    buckets = ArrayField(models.PositiveIntegerField())
-    objects = DailySpendQuerySet.as_manager()
-
-    class Meta:
-        verbose_name_plural = "daily spend"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["spent_on", "project", "model", "effort", "user", "token"],
-                name="one_rollup_a_day",
-                nulls_distinct=False,
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.spent_on} {self.project_id} {self.model_id}"
-
-
-class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
-    """A month's sums, read as phrases."""
-
-    def of_projects(self, projects: Sequence[int] | Blank) -> "MonthlySpendQuerySet":
-        """Those of some projects."""
-        return self.filter(Among("project", projects))
-
-    def by_day(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
-        """Day, project, USD and charges of a month, in order of the days."""
-        rows = self.filter(month=month, spent_on__isnull=False)
-        return rows.order_by("spent_on", "project").values_list("spent_on", "project", "cost", "jobs")
-
-    def by_model(self, month: dt.date | Blank) -> "models.QuerySet[MonthlySpend, Any]":
-        """The sums of a month by model and effort, dearest first; `rung` is the model's."""
-        rows = self.filter(month=month, model__isnull=False).values("model", "effort")
-        rung = models.F("model__rung")
-        return rows.annotate(rung=rung, **SUMS).order_by("-cost", "model", "effort")
-
-    def by_person(
-        self, month: dt.date | Blank, before: dt.date | Blank
-    ) -> "models.QuerySet[MonthlySpend, Any]":
-        """Each person's and token's USD and charges of a month, dearest first, and USD of the one before."""
-        this, last = models.Q(month=month), models.Q(month=before)
-        rows = self.filter(this | last, user__isnull=False).values("user", "token")
-        sums = rows.annotate(
-            # First, for `cost` means the sum from then on.
-            before=models.Sum("cost", filter=last, default=ZERO),
-            cost=models.Sum("cost", filter=this, default=ZERO),
-            jobs=models.Sum("jobs", filter=this, default=0),
-        ).order_by("-cost", "-before", "user", "token")
-        # Looked up for those that are shown: joined, it would be read for every row that is summed.
-        person = User.objects.filter(pk=models.OuterRef("user")).values(said=name_of())
-        token = ApiToken.objects.filter(pk=models.OuterRef("token")).values("name")
-        return sums.annotate(name=models.Subquery(person), token_name=models.Subquery(token))
-
-    def buckets_of(
-        self, model: str | Blank, months: Sequence[dt.date] | Blank
-    ) -> "models.QuerySet[MonthlySpend, Any]":
-        """Month and charges by cost of a model, a pair for each project and effort."""
-        return self.filter(Among("month", months), model=model).values_list("month", "buckets")
-
-
-class MonthlySpend(models.Model):
-    """A month's spend of one project, in small: by day, by model and effort, and by person and token.
-
-    Each row is of one of the three; what belongs to the others is empty. A page of a month reads these: the
-    daily rows of a large team are tens of thousands a month. `buckets` is kept by model only.
-    """
-
-    month = models.DateField(help_text="Its first day.")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT)
-    spent_on = models.DateField(null=True)
-    model = models.ForeignKey("jobs.ModelSpec", on_delete=models.PROTECT, null=True)
-    effort = models.CharField(max_length=16, blank=True)
-    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True)
-    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
-    cost = models.DecimalField(**AMOUNT, default=ZERO)
-    jobs = models.PositiveIntegerField(default=0)
-    input_tokens = models.BigIntegerField(default=0)
-    cached_tokens = models.BigIntegerField(default=0)
-    output_tokens = models.BigIntegerField(default=0)
-    reasoning_tokens = models.BigIntegerField(default=0)
-    buckets = ArrayField(models.PositiveIntegerField(), null=True)
-    objects = MonthlySpendQuerySet.as_manager()
-
-    class Meta:
-        verbose_name_plural = "monthly spend"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["month", "project", "spent_on", "model", "effort", "user", "token"],
-                name="one_sum_a_month",
-                nulls_distinct=False,
-            ),
-            models.CheckConstraint(
-                condition=models.Q(spent_on__isnull=False, model=None, effort="", user=None, token=None)
-                | models.Q(spent_on=None, model__isnull=False, user=None, token=None)
-                | models.Q(spent_on=None, model=None, effort="", user__isnull=False),
-                name="monthly_sum_is_of_one_kind",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        kind = self.spent_on or self.model_id or f"user {self.user_id}"
-        return f"{self.month:%Y-%m} {self.project_id} {kind}"
-
-
-class DailyTagSpend(models.Model):
-    """A day's spend of one tag in a project by a person."""
-
-    spent_on = models.DateField()
-    project = models.ForeignKey(Project, on_delete=models.PROTECT)
-    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT)
-    tag = models.CharField(max_length=60)
-    cost = models.DecimalField(**AMOUNT, default=ZERO)
-    jobs = models.PositiveIntegerField(default=0)
-
-    class Meta:
-        verbose_name_plural = "daily tag spend"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["spent_on", "project", "user", "tag"], name="one_tag_rollup_a_day"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.spent_on} {self.tag}"
 
 
 class Refusal(models.Model):
@@ -517,9 +410,11 @@ class Refusal(models.Model):
     month = models.DateField()
     ceiling = models.DecimalField(**AMOUNT)
     shortfall = models.DecimalField(**AMOUNT)
+    objects = RefusalQuerySet.as_manager()
 
     class Meta:
         ordering = ["-at"]
+        indexes = [models.Index(fields=["month", "project", "-at"], name="refusal_newest")]
 
     def __str__(self) -> str:
         return f"refused {self.ceiling} in {self.project}"

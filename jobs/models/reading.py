@@ -26,6 +26,7 @@ class Verdict(models.Model):
         constraints = [
             models.CheckConstraint(condition=models.Q(value__in=VerdictValue.values), name="verdict_known")
         ]
+        indexes = [models.Index(fields=["-at"], name="verdict_newest")]
 
     def __str__(self) -> str:
         return f"{self.value} by {self.by}"

@@ -23,6 +23,7 @@ from jobs.models import (
     Job,
     LedgerEntry,
     MonthlySpend,
+    MonthlyTagSpend,
     Status,
 )
 from jobs.spend.caps import lock_money
@@ -71,7 +72,7 @@ def audit() -> list[Finding]:
         raise RuntimeError("an audit reads one consistent state: run it in a transaction")
     lock_money()
     charged = _spent_attempts()
-    rollups = [*_daily(charged), *_daily_tags(charged), *_monthly(charged)]
+    rollups = [*_daily(charged), *_tags(charged), *_monthly(charged)]
     return [*_periods(), *_costs(), *_holds(), *rollups, *_stuck()]
 
 
@@ -134,20 +135,30 @@ def _monthly(charged: Sequence[Charged]) -> Iterator[Finding]:
     yield from _unlike("sum of a month", expected, stored)
 
 
-def _daily_tags(charged: Sequence[Charged]) -> Iterator[Finding]:
-    cost: dict[tuple[object, ...], Decimal] = defaultdict(Decimal)
-    jobs: dict[tuple[object, ...], int] = defaultdict(int)
-    for row in charged:
-        for tag in set(row["tags"]):
-            counts_for = row["spent_on"], row["project"], row["user"], tag
-            cost[counts_for] += row["total"]
-            jobs[counts_for] += row["counted"] is not None
-    stored: dict[tuple[object, ...], tuple[Decimal, int]] = {
+def _tags(charged: Sequence[Charged]) -> Iterator[Finding]:
+    by_day: dict[Key, tuple[Decimal, int]] = {
         (row.spent_on, row.project_id, row.user_id, row.tag): (row.cost, row.jobs)
         for row in DailyTagSpend.objects.all()
     }
+    yield from _unlike_tags("tag rollup", ("spent_on", "project", "user"), charged, by_day)
+    by_month: dict[Key, tuple[Decimal, int]] = {
+        (row.month, row.project_id, row.tag): (row.cost, row.jobs) for row in MonthlyTagSpend.objects.all()
+    }
+    yield from _unlike_tags("tag of a month", ("month", "project"), charged, by_month)
+
+
+def _unlike_tags(
+    what: str, columns: Sequence[str], charged: Sequence[Charged], stored: Mapping[Key, tuple[Decimal, int]]
+) -> Iterator[Finding]:
+    cost: dict[Key, Decimal] = defaultdict(Decimal)
+    jobs: dict[Key, int] = defaultdict(int)
+    for row in charged:
+        for tag in set(row["tags"]):
+            counts_for = *(row[name] for name in columns), tag
+            cost[counts_for] += row["total"]
+            jobs[counts_for] += row["counted"] is not None
     for key in sorted(cost.keys() | stored.keys(), key=str):
-        name = "tag rollup " + " ".join(str(part) for part in key)
+        name = f"{what} " + " ".join(str(part) for part in key)
         found, counted = stored.get(key, (ZERO, jobs[key]))
         yield from _differ(name, cost[key], found)
         yield from _differ(f"{name}: jobs", Decimal(jobs[key]), Decimal(counted))

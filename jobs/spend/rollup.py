@@ -58,6 +58,7 @@ def roll_up(job: Job, *, month: dt.date, spent_on: dt.date, movement: Movement) 
         cursor.execute(_DAILY, added)
     if job.tags:
         add_to_tags(job, job.tags, spent_on=spent_on, cost=delta, jobs=newly)
+        add_to_months_tags(job, job.tags, month=month, cost=delta, jobs=newly)
     with connection.cursor() as cursor:
         cursor.execute(_MONTHLY, added)
 
@@ -71,6 +72,21 @@ def add_to_tags(job: Job, tags: Iterable[str], *, spent_on: dt.date, cost: Decim
                 "spent_on": spent_on,
                 "project": job.project_id,
                 "user": job.submitted_by_id,
+                "tags": sorted(set(tags)),
+                "cost": cost,
+                "jobs": jobs,
+            },
+        )
+
+
+def add_to_months_tags(job: Job, tags: Iterable[str], *, month: dt.date, cost: Decimal, jobs: int) -> None:
+    """Add the same to the month's rows, after those of all its days: no two transactions can deadlock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MONTHLY_TAG,
+            {
+                "month": month,
+                "project": job.project_id,
                 "tags": sorted(set(tags)),
                 "cost": cost,
                 "jobs": jobs,
@@ -107,6 +123,14 @@ SELECT %(spent_on)s, %(project)s, %(user)s, t.tag, %(cost)s, %(jobs)s
 FROM unnest(%(tags)s::text[]) WITH ORDINALITY AS t(tag, place) ORDER BY t.place
 ON CONFLICT (spent_on, project_id, user_id, tag) DO UPDATE SET
   cost = d.cost + EXCLUDED.cost, jobs = d.jobs + EXCLUDED.jobs
+"""
+
+_MONTHLY_TAG = """
+INSERT INTO jobs_monthlytagspend AS m (month, project_id, tag, cost, jobs)
+SELECT %(month)s, %(project)s, t.tag, %(cost)s, %(jobs)s
+FROM unnest(%(tags)s::text[]) WITH ORDINALITY AS t(tag, place) ORDER BY t.place
+ON CONFLICT (month, project_id, tag) DO UPDATE SET
+  cost = m.cost + EXCLUDED.cost, jobs = m.jobs + EXCLUDED.jobs
 """
 
 # One row of each kind, always in this order: of two settlements one waits for the other, never both.

@@ -1,7 +1,6 @@
 """Draws the cells of long tables: a tick for true, a dash for false, numbers and money to the right."""
 
 from collections.abc import Iterable
-from decimal import Decimal
 from html import escape
 
 from django import template
@@ -9,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from jobs.rendering import results
 from jobs.rendering.results import Cell
-from jobs.templatetags.ui import icon, money
+from jobs.templatetags.ui import icon
 
 register = template.Library()
 
@@ -23,12 +22,6 @@ def cells(values: Iterable[tuple[Cell, bool]]) -> SafeString:
     All at once: a page has thousands, and a template takes ten times as long for each.
     """
     return SafeString("".join(_cell(cell, is_bad=is_bad) for cell, is_bad in values))
-
-
-@register.filter
-def amounts(values: Iterable[Decimal]) -> SafeString:
-    """Return USD as cells, all of a row at once."""
-    return SafeString("".join(f'<td class="r">{escape(money(value))}</td>' for value in values))
 
 
 def _cell(cell: Cell, *, is_bad: bool) -> str:

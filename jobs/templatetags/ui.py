@@ -242,6 +242,20 @@ def bar(percent: Decimal | float | None, after: Decimal | float = 0) -> str:
     return f"{min(max(float(percent or 0), 0.0), 100.0 - taken):.2f}"
 
 
+@register.simple_tag
+def meter(percent: Decimal | float | None, held: Decimal | float | None = None, fill: str = "") -> SafeString:
+    """Return a bar of `percent`, of which `held` more is not spent yet. The words beside it say the same."""
+    fill, width = fill or "facc", bar(percent)
+    rest = ""
+    if held:
+        rest = f'<rect class="{fill} held" x="{width}" width="{bar(held, percent or 0)}" height="6" />'
+    return SafeString(
+        '<svg class="meter" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="t" width="100" height="6" />'
+        f'<rect class="{fill}" width="{width}" height="6" />{rest}</svg>'
+    )
+
+
 def _dollars_and_cents(amount: Decimal, rounding: str) -> str:
     if 0 < abs(amount) < CENT:
         return "<$0.01" if amount > 0 else ">−$0.01"

@@ -3,11 +3,15 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.text import slugify
 from django.views.decorators.http import require_safe
 
@@ -56,13 +60,26 @@ def file(content: str, media_type: str, name: str) -> HttpResponse:
     )
 
 
+def streamed(request: HttpRequest, parts: Iterator[str], media_type: str, name: str) -> StreamingHttpResponse:
+    """Answer with a file of many parts, each made when the one before it is sent."""
+    return StreamingHttpResponse(
+        _one_by_one(parts) if isinstance(request, ASGIRequest) else parts,
+        content_type=f"{media_type}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def stream(
+    request: HttpRequest, head: Sequence[str], batches: Iterable[Iterable[Sequence[Any]]], name: str
+) -> StreamingHttpResponse:
+    """Answer with CSV of any length, a batch of rows at a time, in which no cell is a formula."""
+    found = (_lines(rows) for rows in batches)
+    return streamed(request, chain([_lines([head])], found), "text/csv", name)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return CSV in which no cell is a formula."""
-    found = io.StringIO()
-    writer = csv.writer(found)
-    writer.writerow([spreadsheet_cell(name) for name in head])
-    writer.writerows([spreadsheet_cell(value) for value in row] for row in rows)
-    return found.getvalue()
+    return _lines(chain([head], rows))
 
 
 def spreadsheet_cell(value: Any) -> str:
@@ -79,6 +96,25 @@ def spreadsheet_cell(value: Any) -> str:
         return cell.text
     text = "" if cell.kind == "null" else cell.text
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> str:
+    found = io.StringIO()
+    csv.writer(found).writerows([spreadsheet_cell(value) for value in row] for row in rows)
+    return found.getvalue()
+
+
+async def _one_by_one(parts: Iterator[str]) -> AsyncIterator[str]:
+    """Read each part in the request's own thread, once the one before it is sent."""
+
+    def read() -> str | None:
+        part = next(parts, None)
+        # A slow reader keeps none of the few connections from other pages.
+        close_old_connections()
+        return part
+
+    while (part := await sync_to_async(read, thread_sensitive=True)()) is not None:
+        yield part
 
 
 def _name(job: Job) -> str:

@@ -4,12 +4,9 @@ import csv
 import datetime as dt
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import close_old_connections
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
@@ -17,7 +14,7 @@ from django.views.decorators.http import require_GET
 from jobs.forms.job_filter import Wanted
 from jobs.models import Job
 from jobs.pricing import Usage
-from jobs.views.downloads import spreadsheet_cell
+from jobs.views.downloads import spreadsheet_cell, streamed
 from jobs.views.frame import frame_of, person_of
 from jobs.views.job_list import JobList
 
@@ -34,12 +31,7 @@ def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
     """Send every job of the list that the address asks for, from its first page on, as csv or jsonl."""
     write, media_type = KINDS[kind]
     found = JobList(frame_of(request), Wanted.of(request.GET, person_of(request)))
-    parts = _parts(found, write)
-    return StreamingHttpResponse(
-        _one_by_one(parts) if isinstance(request, ASGIRequest) else parts,
-        content_type=f"{media_type}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="jobs-{timezone.localdate()}.{kind}"'},
-    )
+    return streamed(request, _parts(found, write), media_type, f"jobs-{timezone.localdate()}.{kind}")
 
 
 def _parts(found: JobList, write: "Write") -> Iterator[str]:
@@ -49,19 +41,6 @@ def _parts(found: JobList, write: "Write") -> Iterator[str]:
         is_first = False
     if is_first:
         yield write([], True)
-
-
-async def _one_by_one(parts: Iterator[str]) -> AsyncIterator[str]:
-    """Read each part in the request's own thread, once the one before it is sent."""
-
-    def read() -> str | None:
-        part = next(parts, None)
-        # A slow reader keeps none of the few connections from other pages.
-        close_old_connections()
-        return part
-
-    while (part := await sync_to_async(read, thread_sensitive=True)()) is not None:
-        yield part
 
 
 def _record(job: Job) -> dict[str, Any]:

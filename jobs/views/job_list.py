@@ -27,7 +27,14 @@ MOST_CARDS = 12
 MOST_FOUND = 10_000
 MOST_PEOPLE = 300  # to choose from
 ORDERS = {Order.NEWEST: "Newest first", Order.COSTLIEST: "Costliest first", Order.LONGEST: "Longest first"}
-INDEXED = {"project", "by", "model", "effort", "tag"}  # filters that an index of the jobs begins with
+INDEXED = {
+    "project",
+    "by",
+    "token",
+    "model",
+    "effort",
+    "tag",
+}  # filters that an index of the jobs begins with
 SHOWN_FILTERS = {"project", "model", "by"}  # the others are folded away
 # Statuses in which something happens by itself, so that the clock changes what the page shows.
 MOVING = (Status.WAITING, Status.SENDING, *IN_FLIGHT)
@@ -244,7 +251,8 @@ def _page(wanted: Wanted, most: int) -> Any:
     has_index = names or (wanted.status and wanted.order is not Order.NEWEST)
     if wanted.user.is_superuser or wanted.search or has_index:
         rows = wanted.rows(wanted.visible())
-        if not wanted.search and (len(names) > 1 or "tag" in names):
+        # The index of tags and that of tokens know no order.
+        if not wanted.search and (len(names) > 1 or names & {"tag", "token"}):
             return rows.versions_of_few(most, wanted.order, after=wanted.after)
         return rows.page(most, wanted.order, after=wanted.after).versions()
     own = Project.objects.visible_to(wanted.user)

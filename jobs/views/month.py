@@ -4,23 +4,23 @@ import datetime as dt
 from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any
 
-from jobs import clock, pricing
-from jobs.models import Budget, BudgetPeriod, MonthlySpend, Project
+from jobs import clock
+from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
 from jobs.models.money import period_of
 from jobs.models.questions import Blank, Question
 from jobs.views.frame import SWATCHES, SeenProject, swatch_of
+from jobs.views.month_costs import Costs, costs_of
 
 ZERO = Decimal(0)
 NAMED = 4  # projects with a colour of their own beside one for all others
 LISTED = 12  # projects with their caps; the page of projects has them all
 SPENDERS = 10
 NEARLY = 80  # percent of a cap from which it is named above the figures
-TAIL = Decimal("0.95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One colour of the days: a project, or all those that have none of their own."""
+    """One colour of the days: a project with its slug, or all those that have none of their own."""
 
     name: str
     swatch: int
     values: list[Decimal]
+    slug: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +85,14 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A model's or an effort's part of the month; `depth` (1 to 3) is the model's colour."""
+    """A model's or an effort's part of the month; `depth` (1 to 3) is a model's colour, `before` USD."""
 
     name: str
     cost: Decimal
     jobs: int
     percent: Decimal
     depth: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """Charges that cost from `low` to below `high` USD; None where there is no such end."""
-
-    low: Decimal
-    high: Decimal | None
-    jobs: int
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What one job on a model costs, USD, read from the rollups' cost buckets."""
-
-    model: str
-    bars: list[Bar]
-    median_at: int  # number of the bar
-    tail_at: int
-    median: Decimal
-    tail: Decimal
-    median_before: Decimal | None
-
-    @property
-    def jobs(self) -> int:
-        return sum(bar.jobs for bar in self.bars)
+    before: Decimal = ZERO
 
 
 class Month:
@@ -136,6 +112,10 @@ class Month:
         self.is_now = first == clock.month_of(today)
 
     @property
+    def last(self) -> dt.date:
+        return self.first.replace(day=self.length)
+
+    @property
     def gone(self) -> int:
         """Days of the month that have begun."""
         return self.today.day if self.is_now else self.length
@@ -149,22 +129,43 @@ class Month:
     @cached_property
     def _periods(self) -> dict[int | None, BudgetPeriod]:
         question = _budgets(with_workspace=self.with_workspace)
-        found = question.ask(projects=self._ids, month=self.first)
+        found = question.ask(projects=self.ids, month=self.first)
         return {budget.project_id: period_of(budget, self.first) for budget in found}
 
     @cached_property
-    def _by_day(self) -> list[tuple[dt.date, int, Decimal, int]]:
-        return _by_day().ask(projects=self._ids, month=self.first)
+    def by_day(self) -> list[tuple[dt.date, int, Decimal, int]]:
+        """Day, project, USD and charges."""
+        return _by_day().ask(projects=self.ids, month=self.first)
 
     @cached_property
     def _by_model(self) -> list[dict[str, Any]]:
-        return _by_model().ask(projects=self._ids, month=self.first)
+        return [row for row in self._by_model_and_before if row["month"] == self.first]
+
+    @cached_property
+    def _before(self) -> dict[str, Decimal]:
+        """USD of the month before by model."""
+        found: dict[str, Decimal] = defaultdict(Decimal)
+        for row in self._by_model_and_before:
+            if row["month"] == self.before:
+                found[row["model"]] += row["cost"]
+        return found
+
+    @cached_property
+    def _by_model_and_before(self) -> list[dict[str, Any]]:
+        return _by_model().ask(projects=self.ids, months=[self.first, self.before])
+
+    @cached_property
+    def tags(self) -> list[dict[str, Any]]:
+        """The tags that cost most: tag, jobs, USD, and USD of the month before."""
+        rows = _by_tag().ask(projects=self.ids, month=self.first, before=self.before)
+        return [row for row in rows if row["cost"] or row["jobs"]]
 
     @cached_property
     def spenders(self) -> list[dict[str, Any]]:
         """The people and tokens that cost most: name, jobs, USD, and USD of the month before."""
-        rows = _by_person().ask(projects=self._ids, month=self.first, before=self.before)
-        return [row for row in rows if row["cost"] or row["jobs"]]
+        rows = _by_person().ask(projects=self.ids, month=self.first, before=self.before)
+        # What was sent by no token is told from what was by any.
+        return [row | {"token_or_none": row["token"] or "none"} for row in rows if row["cost"] or row["jobs"]]
 
     @cached_property
     def costs(self) -> Costs | None:
@@ -172,25 +173,22 @@ class Month:
         if not self.models:
             return None
         model = max(self.models, key=lambda share: share.cost).name
-        months = [self.first, self.before]
-        rows = _buckets().ask(projects=self._ids, model=model, months=months)
-        now, then = ([buckets for month, buckets in rows if month == one] for one in months)
-        return _costs(model, _together(now), _together(then))
+        return costs_of(model, self.ids, self.first, self.before)
 
     @cached_property
-    def _ids(self) -> list[int]:
+    def ids(self) -> list[int]:
         return [project.pk for project in self.projects]
 
     # What is made of it.
 
     @cached_property
     def spent(self) -> Decimal:
-        return sum((cost for _, _, cost, _ in self._by_day), ZERO)
+        return sum((cost for _, _, cost, _ in self.by_day), ZERO)
 
     @cached_property
     def jobs(self) -> int:
         """Charges that rest on something."""
-        return sum(jobs for *_, jobs in self._by_day)
+        return sum(jobs for *_, jobs in self.by_day)
 
     @cached_property
     def held(self) -> Decimal:
@@ -265,9 +263,12 @@ class Month:
         named = named[:NAMED] if others else named
         days: dict[int, list[Decimal]] = defaultdict(lambda: [ZERO] * self.gone)
         known = {project.pk for project in named}
-        for on, project, cost, _ in self._by_day:
+        for on, project, cost, _ in self.by_day:
             days[project if project in known else 0][on.day - 1] += cost
-        found = [Series(project.name, self._swatches[project.pk], days[project.pk]) for project in named]
+        found = [
+            Series(project.name, self._swatches[project.pk], days[project.pk], project.slug)
+            for project in named
+        ]
         return [*found, Series(f"{len(others)} others", SWATCHES, days[0])] if others else found
 
     @cached_property
@@ -288,7 +289,7 @@ class Month:
         )
         depths = {model: max(3 - place, 1) for place, (model, _) in enumerate(rungs)}
         found = self._shares("model")
-        return [Share(one.name, one.cost, one.jobs, one.percent, depths[one.name]) for one in found]
+        return [replace(one, depth=depths[one.name], before=self._before[one.name]) for one in found]
 
     @cached_property
     def efforts(self) -> list[Share]:
@@ -304,7 +305,7 @@ class Month:
     @cached_property
     def _spent_of(self) -> dict[int, Decimal]:
         found: dict[int, Decimal] = {}
-        for _, project, cost, _ in self._by_day:
+        for _, project, cost, _ in self.by_day:
             found[project] = found.get(project, ZERO) + cost
         return found
 
@@ -358,42 +359,16 @@ def _by_day() -> Question[tuple[dt.date, int, Decimal, int]]:
 
 @lru_cache
 def _by_model() -> Question[dict[str, Any]]:
-    return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_model(Blank("month")))
+    return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_model(Blank("months")))
+
+
+@lru_cache
+def _by_tag() -> Question[dict[str, Any]]:
+    sums = MonthlyTagSpend.objects.by_tag(Blank("projects"), Blank("month"), Blank("before"))
+    return Question(sums[:SPENDERS])
 
 
 @lru_cache
 def _by_person() -> Question[dict[str, Any]]:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Question(sums.by_person(Blank("month"), Blank("before"))[:SPENDERS])
-
-
-@lru_cache
-def _buckets() -> Question[tuple[dt.date, list[int]]]:
-    sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Question(sums.buckets_of(Blank("model"), Blank("months")))
-
-
-def _together(buckets: Sequence[Sequence[int]]) -> list[int]:
-    return [sum(counts) for counts in zip(*buckets, strict=True)]
-
-
-def _costs(model: str, buckets: Sequence[int], before: Sequence[int]) -> Costs | None:
-    half, tail = (pricing.quantile_bucket(buckets, part) for part in (Decimal("0.5"), TAIL))
-    middles = [pricing.middle(half), pricing.middle(tail)]
-    if half is None or tail is None or middles[0] is None or middles[1] is None:
-        return None
-    used = [number for number, jobs in enumerate(buckets) if jobs]
-    # A neighbour on each side shows that nothing lies there.
-    shown = range(max(used[0] - 1, 0), min(used[-1] + 2, pricing.BUCKETS))
-    edges = (ZERO, *pricing.BUCKET_EDGES)
-    bars = [
-        Bar(
-            edges[number],
-            edges[number + 1] if number + 1 < len(edges) else None,
-            buckets[number],
-        )
-        for number in shown
-    ]
-    return Costs(
-        model, bars, half - shown.start, tail - shown.start, middles[0], middles[1], pricing.median(before)
-    )

@@ -4,14 +4,24 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
+from jobs.forecast import Outlook
 from jobs.templatetags import ui
-from jobs.views.month import Bar, Month
+from jobs.views.month import Month
+from jobs.views.month_costs import Bar
 
 SATURDAY = 5  # as dt.date.weekday() counts
 
 
-def cumulative_said(month: Month) -> str:
-    """Compare what was spent with the cap, and with an even pace while the month lasts."""
+def cumulative_said(month: Month, end: Outlook | None) -> str:
+    """Compare what was spent with the cap, and with an even pace while the month lasts; say how it ends."""
+    said = _so_far_said(month)
+    if end is None:
+        return said
+    span = f"{ui.dollars(end.low)} to {ui.dollars(end.high)}"
+    return f"{said} Likely {ui.dollars(end.likely)} by the end; 8 in 10 months like this end from {span}."
+
+
+def _so_far_said(month: Month) -> str:
     spent = ui.money(month.spent)
     if not month.is_now:
         return f"{spent} of {ui.money(month.cap)}." if month.cap else f"{spent} in all."
@@ -51,7 +61,7 @@ def costs_said(month: Month) -> str:
     return f"{jobs} charged: half cost up to about {half}, one in twenty more than about {tail}."
 
 
-def drawn(month: Month) -> dict[str, Any]:
+def drawn(month: Month, end: Outlook | None) -> dict[str, Any]:
     """Return what the charts are drawn from: USD as numbers, words as they are shown."""
     return {
         "days": [_day(month.first + dt.timedelta(days=number)) for number in range(month.length)],
@@ -73,6 +83,7 @@ def drawn(month: Month) -> dict[str, Any]:
             ],
             "even": _number(month.even),
         },
+        "ahead": _ahead(end) if end else None,
         "models": [
             {"name": share.name, "depth": share.depth, "value": float(share.cost)} for share in month.models
         ],
@@ -83,6 +94,20 @@ def drawn(month: Month) -> dict[str, Any]:
 def span(bar: Bar) -> str:
     """Return a bar's range of cost: $1.00–$1.33."""
     return f"{_fine(bar.low)} and more" if bar.high is None else f"{_fine(bar.low)}–{_fine(bar.high)}"
+
+
+def _ahead(end: Outlook) -> dict[str, Any]:
+    return {
+        "cumulative": [
+            [float(day.so_far_low), float(day.so_far), float(day.so_far_high)] for day in end.ahead
+        ],
+        "daily": [[float(day.low), float(day.likely), float(day.high)] for day in end.ahead],
+        "labels": [
+            f"{ui.dollars(end.low)} low",
+            f"{ui.dollars(end.likely)} likely",
+            f"{ui.dollars(end.high)} high",
+        ],
+    }
 
 
 def _costs(month: Month) -> dict[str, Any] | None:

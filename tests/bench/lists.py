@@ -5,6 +5,9 @@ member of a few projects, which also counts its queries; then the slowest statem
 """
 
 import argparse
+import datetime as dt
+import resource
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,16 @@ from tests.bench.seed import seeded
 DEPTH = 10  # pages gone down before a page at depth is measured: the cursor finds any depth alike
 TO_REACH = {"poll": 5, "search": 300}  # milliseconds at p95; everything else in PAGE
 PAGE = 40
+LAST = "(SELECT max(month) FROM jobs_ledgerentry)"
+NAIVE = {
+    "by day and project": "SELECT spent_on, project_id, sum(amount), count(*) FROM jobs_ledgerentry"
+    f" WHERE month = {LAST} AND kind IN ('charge', 'adjust') GROUP BY 1, 2",
+    "by model and effort": "SELECT j.model_id, j.effort, sum(l.amount), count(*) FROM jobs_ledgerentry l"
+    f" JOIN jobs_job j ON j.id = l.job_id WHERE l.month = {LAST} AND l.kind IN ('charge', 'adjust')"
+    " GROUP BY 1, 2",
+    "by person": "SELECT user_id, sum(amount), count(*) FROM jobs_ledgerentry"
+    f" WHERE month = {LAST} AND kind IN ('charge', 'adjust') GROUP BY 1",
+}
 
 
 def main() -> None:
@@ -34,7 +47,48 @@ def main() -> None:
         print(figures.noise())
         for role, person in people().items():
             measure(role, person, args.requests, args.only)
+        if args.only in "budget files":
+            measure_files(people()["operator"])
+            measure_naive()
         print(figures.noise())
+
+
+def measure_files(person: Any) -> None:
+    """Print how long a month's files take to send, and by how much they grow this process, in megabytes."""
+    from django.test import Client
+
+    from jobs.models import MonthlySpend
+
+    month = MonthlySpend.objects.order_by("-month").values_list("month", flat=True).distinct()[1]
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(person)
+    for name, path in {
+        "csv": f"/budget/?month={month:%Y-%m}&format=csv",
+        "focus": f"/budget/?month={month:%Y-%m}&format=focus",
+        "ledger csv": f"/budget/ledger/?month={month:%Y-%m}&format=csv",
+    }.items():
+        answer: Any = client.get(path)
+        parts = iter(answer)
+        size = len(next(parts)) + len(next(parts))
+        before, began = peak_memory(), time.monotonic()
+        size += sum(map(len, parts))
+        took, grown = time.monotonic() - began, peak_memory() - before
+        print(f"budget {name}: {size / 1e6:.0f} MB in {took:.1f} s, {grown:.1f} MB more memory", flush=True)
+
+
+def measure_naive() -> None:
+    """Print what the page's first figures would take to add up from the ledger itself."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for name, sql in NAIVE.items():
+            times = timed(5, partial(cursor.execute, sql))
+            print(figures.line(f"budget without rollups, {name}", times, "ms", ""), flush=True)
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has had, megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def people() -> dict[str, Any]:
@@ -80,6 +134,7 @@ def pages(client: Any, person: Any) -> Iterator[tuple[str, str]]:
     last = seen.filter(status="completed").order_by("-pk").select_related("project").first()
     assert last is not None
     running = seen.filter(status="in_progress").first()
+    before = (last.created_at.replace(day=1) - dt.timedelta(days=1)).date()  # a whole month
     asked = {
         "all": "",
         "a project": f"project={last.project.slug}",
@@ -131,6 +186,24 @@ def pages(client: Any, person: Any) -> Iterator[tuple[str, str]]:
     if running:
         yield "job, running", running.get_absolute_url()
     yield "budget", "/budget/"
+    yield "budget of a project", f"/budget/?project={last.project.slug}"
+    yield "budget of the month before", f"/budget/?month={before:%Y-%m}"
+    charged = f"/budget/ledger/?month={before:%Y-%m}&kind=spent"
+    for name, query in {
+        "a month": "",
+        "a project": f"&project={last.project.slug}",
+        "a day": f"&day={before:%Y-%m}-12",
+        "a day of a project": f"&day={before:%Y-%m}-12&project={last.project.slug}",
+        "a person": f"&person={last.submitted_by_id}",
+        "a model": "&model=gpt-6-luna",
+        "a dear model": "&model=o3-pro",
+        "an effort": "&effort=low",
+        "a tag": "&tag=tag-6",
+        "a job": f"&job={last.short_id}",
+    }.items():
+        yield f"budget drill-down, {name}", charged + query
+    yield "budget drill-down, held", "/budget/ledger/?kind=held"
+    yield "budget drill-down, every row", f"/budget/ledger/?month={before:%Y-%m}"
     yield "project", last.project.get_absolute_url()
 
 

@@ -77,6 +77,7 @@ def test_every_page_is_readable_by_everyone_at_every_width(
                 "projects": "/projects/",
                 "project": project.get_absolute_url(),
                 "budget": "/budget/",
+                "ledger": "/budget/ledger/",
                 "which model": "/help/models/",
                 "not found": "/jobs/j_00000000/",
             },

@@ -20,6 +20,7 @@ from jobs.models import (
     Job,
     LedgerEntry,
     MonthlySpend,
+    MonthlyTagSpend,
     Project,
     Status,
     User,
@@ -93,6 +94,12 @@ TAMPERING: list[tuple[str, Callable[[], object], list[str]]] = [
     ("cost of a tag", lambda: DailyTagSpend.objects.update(cost=1), ["tag rollup {tag}"]),
     ("jobs of a tag", lambda: DailyTagSpend.objects.update(jobs=2), ["tag rollup {tag}: jobs"]),
     ("a tag that is gone", lambda: DailyTagSpend.objects.all().delete(), ["tag rollup {tag}"]),
+    ("a month's tag", lambda: MonthlyTagSpend.objects.update(cost=1), ["tag of a month {months_tag}"]),
+    (
+        "a month's tag that is gone",
+        lambda: MonthlyTagSpend.objects.all().delete(),
+        ["tag of a month {months_tag}"],
+    ),
     (
         "a release that is gone",
         lose_a_row("release"),
@@ -132,6 +139,7 @@ def test_tampering_is_found(settled: Attempt, tamper: Callable[[], object], expe
         "models": "None gpt-6-sol low None None",
         "people": f"None None None {daily.user_id} None",
         "tag": f"{tag.spent_on} {tag.project_id} {tag.user_id} a",
+        "months_tag": f"{hold.month} {tag.project_id} a",
     }
     tamper()
     assert findings() == [line.format(**named) for line in expected]

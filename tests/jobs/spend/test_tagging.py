@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs import spend
-from jobs.models import Attempt, Basis, DailyTagSpend, Job, Project
+from jobs.models import Attempt, Basis, DailyTagSpend, Job, MonthlyTagSpend, Project
 from tests.jobs.spend.conftest import MakeAttempt, findings
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,13 @@ def retag(attempt: Attempt, *tags: str) -> tuple[list[str], list[str]]:
 
 
 def tag_rows() -> dict[str, tuple[Decimal, int]]:
-    return {row.tag: (row.cost, row.jobs) for row in DailyTagSpend.objects.all()}
+    """The day's rows; the month's are the same while it has one day."""
+    by_day, by_month = (
+        {row.tag: (row.cost, row.jobs) for row in rows}
+        for rows in (DailyTagSpend.objects.all(), MonthlyTagSpend.objects.all())
+    )
+    assert by_day == by_month
+    return by_day
 
 
 def test_cost_moves_from_the_old_tags_to_the_new(admitted: MakeAttempt, project: Project) -> None:

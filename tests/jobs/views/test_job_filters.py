@@ -20,7 +20,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.forms.job_filter import Wanted
-from jobs.models import Job, Project, Status, User
+from jobs.models import ApiToken, Job, Project, Status, User
 from jobs.views import export, job_list, job_tally
 from jobs.views.frame import Frame
 from jobs.views.job_list import JobList
@@ -71,7 +71,9 @@ def sum_of(text: str) -> str:
 def test_every_filter_finds_its_own(signed_in: Client, project: Project, mira: User, jonas: User) -> None:
     other = a_project("other", members={mira: Role.SUBMITTER})
     old = timezone.now() - dt.timedelta(days=40)
+    token = ApiToken.objects.create(name="night", project=project, user=mira, prefix="p", digest="d")
     found = {
+        f"token={token.pk}": ended(project, mira, spec={"model": "o3", "token": token}),
         "project=other": ended(other, mira, spec={"model": "o3"}),
         f"by={jonas.pk}": ended(project, jonas, spec={"model": "o3"}),
         "model=o3-pro": ended(project, mira, spec={"model": "o3-pro"}),
@@ -84,7 +86,7 @@ def test_every_filter_finds_its_own(signed_in: Client, project: Project, mira: U
     assert set(shown(signed_in, "by=me")) == {
         job.short_id for job in found.values() if job.submitted_by_id == mira.pk
     }
-    assert len(shown(signed_in, f"since={timezone.localdate()}")) == 5
+    assert len(shown(signed_in, f"since={timezone.localdate()}")) == 6
     assert len(shown(signed_in, "model=o3&project=proofs&tag=urgent")) == 1
     assert shown(signed_in, "model=o3-pro&tag=urgent") == []
 

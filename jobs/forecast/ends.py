@@ -1,0 +1,81 @@
+"""Reads from the rollups what the end of budgets' months is told from."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
+
+from django.db.models import Q
+
+from jobs import clock
+from jobs.forecast.month import WINDOW, ZERO, Outlook, outlook
+from jobs.models import BudgetPeriod, DailySpend, Job, MonthlySpend, Project, Scope, Workspace
+from jobs.models.questions import Among, Blank, Statement
+
+NEWEST = 40  # answered jobs of a project that tell what part of a hold is charged
+ALL = Decimal(1)
+
+
+def month_ends(periods: Sequence[BudgetPeriod]) -> dict[int, Outlook | None]:
+    """Return how this month will likely end for some budgets, by their ids; at most four queries.
+
+    The periods are this month's, with their budgets. None while it is too early to tell.
+    """
+    workspace = Workspace.objects.the()
+    today, gone = workspace.today(), clock.gone(workspace.zone)
+    since = clock.month_of(today - WINDOW)
+    spent: dict[tuple[Scope, int | None], dict[dt.date, Decimal]] = defaultdict(dict)
+    sums = MonthlySpend.objects.all()
+    scopes = {Scope(period.budget.scope) for period in periods}
+    if Scope.PROJECT in scopes:
+        wanted = [period.budget.project_id for period in periods if period.budget.project_id]
+        for project, day, cost in sums.of_projects(wanted).days_in(since, clock.month_of(today)):
+            spent[Scope.PROJECT, project][day] = cost
+    if Scope.WORKSPACE in scopes:
+        for day, cost in sums.real().total_by_day(since, clock.month_of(today)):
+            spent[Scope.WORKSPACE, None][day] = cost
+    for scope, column in ((Scope.MEMBER, "user"), (Scope.TOKEN, "token")):
+        if scope in scopes:
+            targets = [_target(period) for period in periods if period.budget.scope == scope]
+            rows = DailySpend.objects.filter(**{f"{column}__in": targets}).days_of(scope, since)
+            for target, day, cost in rows:
+                spent[scope, target][day] = cost
+    shares = shares_of([period.budget.project_id for period in periods if period.held])
+    return {
+        period.budget_id: outlook(
+            spent[Scope(period.budget.scope), _target(period)],
+            today,
+            held=period.held,
+            share=shares.get(period.budget.project_id, shares[None]),
+            gone=gone,
+        )
+        for period in periods
+    }
+
+
+def shares_of(projects: Sequence[int | None]) -> Mapping[int | None, Decimal]:
+    """Return what part of a hold is charged in the end, 0 to 1, by project, and by None for all together.
+
+    It is read from the newest answered jobs of these projects, of all real ones where None is among them.
+    """
+    if not projects:
+        return {None: ALL}
+    ids = [pk for pk in projects if pk is not None]
+    found = _charged(with_real=None in projects).ask(projects=ids)
+    shares: dict[int | None, Decimal] = {pk: min(cost / most, ALL) for pk, cost, most in found if most}
+    together = sum((most for *_, most in found), ZERO)
+    cost = sum((cost for _, cost, _ in found), ZERO)
+    return shares | {None: min(cost / together, ALL) if together else ALL}
+
+
+def _target(period: BudgetPeriod) -> int | None:
+    budget = period.budget
+    return budget.project_id or budget.user_id or budget.token_id
+
+
+@lru_cache
+def _charged(*, with_real: bool) -> Statement:
+    match = Q(Among("pk", Blank("projects")))
+    wanted = Project.objects.filter(match | Q(connection__is_practice=False) if with_real else match)
+    return Job.objects.charged_of_held(wanted, NEWEST)

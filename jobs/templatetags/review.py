@@ -1,0 +1,117 @@
+"""Leads from a figure of the budget to what it is made of, and says by how much it has changed."""
+
+import datetime as dt
+from calendar import monthrange
+from decimal import Decimal
+from html import escape
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+from django import template
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from jobs.templatetags.ui import ceiling, dollars, money
+
+register = template.Library()
+
+
+class Addressed(Protocol):
+    """What a page of the budget was asked for."""
+
+    month: dt.date
+    project: Any
+    rows: str
+
+    def address(self, **more: str) -> str: ...
+
+
+@register.simple_tag
+def rows_of(wanted: Addressed, **filters: object) -> str:
+    """Return the address of the ledger rows that a figure sums."""
+    # A project that is asked for twice is the last one.
+    more = "".join(f"&{name}={quote(str(value))}" for name, value in filters.items() if value)
+    return wanted.rows + more
+
+
+@register.simple_tag
+def jobs_of(wanted: Addressed, **filters: object) -> str:
+    """Return the address of the list of the jobs of a month, narrowed by more of its filters."""
+    last = wanted.month.replace(day=monthrange(wanted.month.year, wanted.month.month)[1])
+    parts = {"project": wanted.project.slug if wanted.project else "", **filters}
+    parts |= {"since": wanted.month, "until": last}
+    return f"{reverse('jobs')}?{urlencode({name: str(value) for name, value in parts.items() if value})}"
+
+
+@register.simple_tag
+def month_of(wanted: Addressed, month: dt.date) -> str:
+    """Return the address of the same in another month."""
+    return f"{reverse('budget')}?{wanted.address(month=f'{month:%Y-%m}')}"
+
+
+@register.simple_tag
+def days_to_date(wanted: Addressed, month: Any, end: Any) -> SafeString:
+    """Return a row for each day with its USD, which lead to their rows, and the month's until then.
+
+    All at once, as in `parts_of_days`: a template takes several times as long.
+    """
+    rows = [
+        f'<tr><th scope="row">{_day(day.on)}</th>{_cell(wanted, day.spent, day.on)}'
+        f'<td class="r">{money(day.so_far)}</td></tr>'
+        for day in month.days
+    ]
+    rows += [
+        f'<tr class="mut"><th scope="row">{_day(day.on)}, likely</th>'
+        f'<td class="r">{money(day.likely)}</td><td class="r">{money(day.so_far)}</td></tr>'
+        for day in (end.ahead if end else ())
+    ]
+    return SafeString("".join(rows))
+
+
+@register.simple_tag
+def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
+    """Return a row for each day with the USD of each series, which lead to their rows."""
+    rows = []
+    for day in month.days:
+        cells = [
+            _cell(wanted, amount, day.on if amount and series.slug else None, series.slug)
+            for series, amount in zip(month.series, day.parts, strict=True)
+        ]
+        rows.append(
+            f'<tr><th scope="row">{_day(day.on)}</th>{"".join(cells)}{_cell(wanted, day.spent, day.on)}</tr>'
+        )
+    return SafeString("".join(rows))
+
+
+@register.filter
+def change(percent: Decimal | None) -> SafeString:
+    """Return a change in whole percent with its sign, without a colour: to spend more is not wrong."""
+    if percent is None:
+        return SafeString('<span class="mut">–</span>')
+    whole = round(percent)
+    return SafeString(f"{'+' if whole > 0 else '−' if whole < 0 else ''}{abs(whole):,}%")
+
+
+@register.filter
+def held(amount: Decimal) -> str:
+    """Return USD rounded up, to whole dollars from $10 on: what is held is never less."""
+    return dollars(amount.to_integral_value("ROUND_CEILING")) if amount >= 10 else ceiling(amount)
+
+
+@register.filter
+def exact(amount: Decimal) -> str:
+    """Return USD with every digit that is not a trailing zero, at least the cents: −$0.0312."""
+    whole, _, part = f"{abs(amount):,f}".partition(".")
+    return f"{'−' if amount < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
+def _cell(wanted: Addressed, amount: Decimal, on: dt.date | None, project: str = "") -> str:
+    shown = escape(money(amount))
+    if on is not None:
+        url = escape(rows_of(wanted, kind="spent", project=project, day=on))
+        shown = f'<a class="fig" href="{url}">{shown}</a>'
+    return f'<td class="r">{shown}</td>'
+
+
+def _day(day: dt.date) -> str:
+    return f"{day.day} {day:%b}"

@@ -1,0 +1,190 @@
+"""Says how a month will likely end, which cap it reaches first, and how months before it ended."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property, lru_cache
+
+from jobs import clock
+from jobs.forecast import WINDOW, Kept, Outlook, kept, outlook, shares_of
+from jobs.models import BudgetPeriod, MonthlySpend
+from jobs.models.questions import Blank, Question
+from jobs.views.frame import SeenProject
+from jobs.views.month import ZERO, Line, Month
+
+MONTHS = 12  # at most so many stand beside each other
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A month that is over: USD, the change on the one before in percent, and what was forecast for it."""
+
+    month: dt.date
+    spent: Decimal
+    change: Decimal | None
+    told: Kept | None
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """A line with how its month will likely end, None while it is too early to tell."""
+
+    line: Line
+    end: Outlook | None
+    before: Decimal  # USD of the month before
+
+    @property
+    def reached_on(self) -> dt.date | None:
+        """The day on which a cap that was not overrun yet is likely used up."""
+        period = self.line.period
+        return self.end.reaches(period.room) if self.end and period and not period.is_over else None
+
+    @property
+    def spare_percent(self) -> Decimal | None:
+        """What is likely left of the cap at the end, in percent of it."""
+        period = self.line.period
+        if self.end is None or period is None or not period.room:
+            return None
+        return (period.room - self.end.likely) * 100 / period.room
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A cap that is likely reached in this month: whose it is, its period, and the day."""
+
+    project: SeenProject | None  # None: the workspace
+    period: BudgetPeriod
+    on: dt.date
+
+
+class Ending:
+    """How a month of some projects ends: told of this month, known of others."""
+
+    def __init__(self, month: Month, gone: float) -> None:
+        """Look at a month; `gone` is the part of today that is over."""
+        self.month, self._gone = month, gone
+
+    @cached_property
+    def all(self) -> Outlook | None:
+        """The end of this month of all projects together; None of other months, and too early to tell."""
+        spent = dict(self._totals)
+        for on, _, cost, _ in self.month.by_day:
+            spent[on] = spent.get(on, ZERO) + cost
+        return self._outlook(spent, self.month.held, None)
+
+    @cached_property
+    def listed(self) -> list[Projected]:
+        """The projects that are listed, each with its own end."""
+        return [self._projected(line) for line in self.month.listed]
+
+    @cached_property
+    def alarm(self) -> Alarm | None:
+        """What is reached first; a cap that is overrun already is named elsewhere."""
+        found = [
+            Alarm(one.line.project, one.line.period, one.reached_on)
+            for one in self.listed
+            if one.reached_on and one.line.period and one.line.period.budget.is_hard
+        ]
+        whole = self.month.workspace
+        on = self.all.reaches(whole.room) if self.all and whole and not whole.is_over else None
+        if whole and on:
+            found.append(Alarm(None, whole, on))
+        return min(found, key=lambda alarm: alarm.on, default=None)
+
+    @property
+    def tight(self) -> Line | None:
+        """The project with the least left, where no forecast says that it will do."""
+        line = self.month.tight
+        if line is None or line.period is None or line.period.is_over:
+            return line
+        found = next((one for one in self.listed if one.line.project.pk == line.project.pk), None)
+        return None if found and found.end else line
+
+    @cached_property
+    def months(self) -> list[Ended]:
+        """The months before this one, newest first, back to the first that cost something."""
+        first = _months_back(self.month.first, MONTHS)
+        sums: dict[dt.date, Decimal] = defaultdict(Decimal)
+        for day, cost in self._totals.items():
+            sums[clock.month_of(day)] += cost
+        over = [month for month in sorted(sums) if month >= first]
+        told = {one.month: one for one in kept(self._totals, over)}
+        return [
+            Ended(month, sums[month], _change(sums[month], sums.get(_months_back(month, 1))), told.get(month))
+            for month in reversed(over)
+        ]
+
+    @property
+    def told(self) -> list[Ended]:
+        """The months for which something was forecast."""
+        return [ended for ended in self.months if ended.told]
+
+    @property
+    def within(self) -> int:
+        """How many of them ended where it was forecast."""
+        return sum(ended.told.is_within for ended in self.months if ended.told)
+
+    @cached_property
+    def change(self) -> Decimal | None:
+        """A month that is over against the one before, percent."""
+        before = self.months[0] if self.months else None
+        is_next = before is not None and before.month == self.month.before
+        return _change(self.month.spent, before.spent) if before and is_next else None
+
+    def _projected(self, line: Line) -> Projected:
+        days, pk = self._days[line.project.pk], line.project.pk
+        held = line.period.held if line.period else ZERO
+        before = sum((cost for day, cost in days.items() if clock.month_of(day) == self.month.before), ZERO)
+        return Projected(line, self._outlook(days, held, pk) if line.period else None, before)
+
+    def _outlook(self, spent: Mapping[dt.date, Decimal], held: Decimal, pk: int | None) -> Outlook | None:
+        if not self.month.is_now:
+            return None
+        share = self._shares.get(pk, self._shares[None])
+        return outlook(spent, self.month.today, held=held, share=share, gone=self._gone)
+
+    @cached_property
+    def _totals(self) -> Mapping[dt.date, Decimal]:
+        """USD by day of all together, of the months before, and of what the first was told from."""
+        since = clock.month_of(_months_back(self.month.first, MONTHS) - WINDOW)
+        return dict(_totals().ask(projects=self.month.ids, first=since, last=self.month.before))
+
+    @cached_property
+    def _days(self) -> Mapping[int, dict[dt.date, Decimal]]:
+        """USD by project and day of those listed: of this month, and before as far as tells how it ends."""
+        found: dict[int, dict[dt.date, Decimal]] = defaultdict(dict)
+        for on, project, cost, _ in self.month.by_day:
+            found[project][on] = cost
+        since = clock.month_of(self.month.today - WINDOW) if self.month.is_now else self.month.before
+        listed = [line.project.pk for line in self.month.listed]
+        for project, on, cost in _before().ask(projects=listed, first=since, last=self.month.before):
+            found[project][on] = cost
+        return found
+
+    @cached_property
+    def _shares(self) -> Mapping[int | None, Decimal]:
+        return shares_of([line.project.pk for line in self.month.lines if line.period and line.period.held])
+
+
+def _months_back(month: dt.date, number: int) -> dt.date:
+    for _ in range(number):
+        month = clock.month_of(month - dt.timedelta(days=1))
+    return month
+
+
+def _change(now: Decimal, before: Decimal | None) -> Decimal | None:
+    return (now - before) * 100 / before if before else None
+
+
+@lru_cache
+def _before() -> Question[tuple[int, dt.date, Decimal]]:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Question(sums.days_in(Blank("first"), Blank("last")))
+
+
+@lru_cache
+def _totals() -> Question[tuple[dt.date, Decimal]]:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Question(sums.total_by_day(Blank("first"), Blank("last")))

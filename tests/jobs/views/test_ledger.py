@@ -1,0 +1,218 @@
+"""The ledger behind the budget: every figure is the sum of rows one may see, page by page and as a file."""
+
+import csv
+import datetime as dt
+import html
+import io
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.http import StreamingHttpResponse
+from django.test import Client
+
+from jobs.access import Role
+from jobs.models import ApiToken, LedgerEntry, Project, Status, User
+from jobs.views import ledger as page_of_ledger
+from jobs.views.ledger import Ledger
+from tests.factories import a_person, a_project
+from tests.jobs.views.states import a_job
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def real(mira: User) -> Project:
+    return a_project("bugs", is_practice=False, members={mira: Role.SUBMITTER})
+
+
+def shown(client: Client, query: str = "") -> Ledger:
+    found = client.get(f"/budget/ledger/?{query}").context["ledger"]
+    assert isinstance(found, Ledger)
+    return found
+
+
+def rows_of(client: Client, query: str = "") -> list[dict[str, str]]:
+    answer = client.get(f"/budget/ledger/?{query}&format=csv")
+    assert isinstance(answer, StreamingHttpResponse)
+    return list(csv.DictReader(io.StringIO(answer.getvalue().decode())))
+
+
+def usd(rows: list[dict[str, str]]) -> Decimal:
+    return sum((Decimal(row["usd"]) for row in rows), Decimal(0))
+
+
+@pytest.fixture
+def busy(real: Project, mira: User) -> Project:
+    """Two projects, two people, two models, a token, tags, and something in flight."""
+    other = a_project("contracts", is_practice=False, members={mira: Role.SUBMITTER})
+    jo = a_person("jo@example.com")
+    other.members.add(jo, through_defaults={"role": Role.SUBMITTER})
+    luna = {"model": "gpt-6-luna", "mode": "standard"}
+    a_job(real, mira, Status.COMPLETED, cost=Decimal("1.25"), spec={"tags": ("a", "b")})
+    a_job(real, mira, Status.COMPLETED, cost=Decimal("0.50"), spec={**luna, "tags": ("a",)})
+    a_job(other, jo, Status.COMPLETED, cost=Decimal("2.0000000003"), spec=luna)
+    a_job(other, mira, Status.FAILED, cost=Decimal(0))
+    a_job(real, mira, Status.IN_PROGRESS)
+    a_job(other, jo, Status.UNCONFIRMED)
+    return real
+
+
+def test_every_figure_of_the_budget_leads_to_rows_that_add_up_to_it(busy: Project, mira: User) -> None:
+    client = Client()
+    client.force_login(mira)
+    page = client.get("/budget/").content.decode()
+    links = re.findall(r'<a class="fig" href="/budget/ledger/\?([^"]+)">(.*?)</a>', page)
+    assert len(links) > 20
+    for query, words in {(html.unescape(query), words) for query, words in links}:
+        found = shown(client, query)
+        figure = found.held if found.kind == "held" else found.spent
+        assert figure is not None
+        assert usd(rows_of(client, query)) == figure, query
+        # Whole dollars in narrow places, cents elsewhere; what is held is rounded up.
+        told = Decimal(re.sub(r"<.*?>|[$, held]", "", words))
+        assert abs(told - figure) < (Decimal("0.01") if "." in words else 1), (query, words)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "project=bugs", "person={mira}", "model=gpt-6-luna", "effort=low", "tag=a", "day={today}",
+     "tag=a&person={mira}", "model=gpt-6-luna&person={mira}", "project=contracts&day={today}&effort=low"],
+)  # fmt: skip
+def test_what_a_page_says_is_spent_is_the_sum_of_all_its_rows(busy: Project, mira: User, query: str) -> None:
+    client = Client()
+    client.force_login(mira)
+    today = LedgerEntry.objects.values_list("spent_on", flat=True)[0]
+    asked = query.format(mira=mira.pk, today=today)
+    spent, held = rows_of(client, f"{asked}&kind=spent"), rows_of(client, f"{asked}&kind=held")
+    found = shown(client, asked)
+    assert found.spent == usd(spent)
+    assert found.held == usd(held)
+    assert spent
+
+
+def test_what_is_held_is_what_the_periods_hold(busy: Project, mira: User) -> None:
+    client = Client()
+    client.force_login(mira)
+    assert shown(client, "kind=held").held == client.get("/budget/").context["month"].held > 0
+
+
+def test_only_rows_one_may_see_are_there(real: Project, mira: User) -> None:
+    hidden = a_project("secret", is_practice=False)
+    operator = a_person("ops@example.com", is_superuser=True)
+    job = a_job(hidden, operator, Status.COMPLETED)
+    client = Client()
+    client.force_login(mira)
+    for query in ("", f"person={operator.pk}", f"job={job.short_id}", "kind=spent&model=o3-pro", "tag=a"):
+        found = shown(client, query)
+        assert (found.entries, found.spent, found.held or 0) == ([], 0, 0)
+        assert rows_of(client, query) == []
+    assert "Secret" not in client.get(f"/budget/ledger/?job={job.short_id}").content.decode()
+    assert client.get("/budget/ledger/?project=secret").status_code == 404
+    assert client.get("/budget/ledger/?project=secret&format=csv").status_code == 404
+    client.force_login(operator)
+    assert shown(client).spent == job.cost > 0
+
+
+def test_practice_stands_apart(real: Project, mira: User) -> None:
+    practice = a_project(members={mira: Role.SUBMITTER})
+    a_job(practice, mira, Status.COMPLETED)
+    client = Client()
+    client.force_login(mira)
+    assert shown(client).entries == []
+    assert shown(client, "side=practice").spent
+    page = client.get("/budget/ledger/?side=practice").content.decode()
+    assert "Made-up money" in page
+    assert "format=csv" not in page
+    assert rows_of(client, "side=practice") == []
+    assert rows_of(client, "project=proofs") == []
+
+
+def test_pages_follow_each_other_without_a_gap(
+    busy: Project, mira: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_of_ledger, "PAGE", 3)
+    monkeypatch.setattr(page_of_ledger, "BATCH", 2)
+    client = Client()
+    client.force_login(mira)
+    seen, query = [], "month="
+    while query:
+        found = shown(client, query)
+        seen += [entry.pk for entry in found.entries]
+        query = found.older
+    assert seen == list(LedgerEntry.objects.order_by("-spent_on", "-pk").values_list("pk", flat=True))
+    assert [int(row["entry"]) for row in rows_of(client)] == seen
+    assert found.first
+    assert "First page</a>" in client.get(f"/budget/ledger/?after=2026-01-01-{seen[0]}").content.decode()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["kind=nothing", "day=tomorrow", "after=x", "after=2026-99-99-1", "model=%00", "person=me", "tag="],
+)
+def test_what_is_no_filter_counts_as_not_asked(busy: Project, mira: User, query: str) -> None:
+    client = Client()
+    client.force_login(mira)
+    assert len(shown(client, query).entries) == LedgerEntry.objects.count()
+
+
+def test_a_token_is_told_from_its_person(real: Project, mira: User) -> None:
+    token = ApiToken.objects.create(name="night", project=real, user=mira, prefix="p", digest="d")
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(1))
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(3), spec={"token": token})
+    client = Client()
+    client.force_login(mira)
+    assert shown(client, f"kind=spent&person={mira.pk}").spent == 4
+    assert shown(client, f"kind=spent&token={token.pk}").spent == 3
+    assert shown(client, f"kind=spent&person={mira.pk}&token=none").spent == 1
+    assert shown(client, "kind=spent&token=999").spent == 0
+    page = client.get(f"/budget/ledger/?token={token.pk}").content.decode()
+    assert "token: night" in page
+
+
+def test_one_job_is_shown_with_all_its_rows_and_every_digit(real: Project, mira: User) -> None:
+    job = a_job(real, mira, Status.COMPLETED, cost=Decimal("0.0312000001"))
+    client = Client()
+    client.force_login(mira)
+    found = shown(client, f"job={job.short_id}")
+    assert [entry.kind for entry in found.entries] == ["charge", "release", "hold"]
+    assert (found.spent, found.held) == (Decimal("0.0312000001"), 0)
+    page = client.get(f"/budget/ledger/?job={job.short_id}").content.decode()
+    assert "$0.0312000001" in page
+    assert "−$" in page
+
+
+def test_grants_stand_with_the_workspaces_own_for_operators_only(real: Project, mira: User) -> None:
+    month = dt.date(2026, 11, 1)
+    for project, key in ((real, "a"), (None, "b")):
+        LedgerEntry.objects.create(
+            kind="grant", project=project, month=month, spent_on=month, amount=5, idempotency_key=key
+        )
+    client = Client()
+    client.force_login(mira)
+    assert shown(client, "month=2026-11&kind=grant").granted == 5
+    client.force_login(a_person("ops@example.com", is_superuser=True))
+    found = shown(client, "month=2026-11&kind=grant")
+    assert (found.granted, found.spent, found.held) == (10, None, None)
+    assert "$10.00</b> granted" in client.get("/budget/ledger/?month=2026-11&kind=grant").content.decode()
+
+
+def test_no_cell_of_the_file_is_a_formula(real: Project, mira: User) -> None:
+    mira.name = "=1+1"
+    mira.save()
+    a_job(real, mira, Status.COMPLETED)
+    client = Client()
+    client.force_login(mira)
+    assert {row["person"] for row in rows_of(client)} == {"'=1+1"}
+
+
+def test_a_page_of_the_ledger_needs_few_queries(
+    busy: Project, mira: User, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    client = Client()
+    client.force_login(mira)
+    for query in ("", "kind=held", "kind=spent&tag=a", f"person={mira.pk}&model=o3-pro"):
+        with django_assert_max_num_queries(8):
+            client.get(f"/budget/ledger/?{query}")

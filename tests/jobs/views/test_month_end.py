@@ -1,0 +1,238 @@
+"""The end of the month on the page of the budget: told, drawn, compared with caps, and checked afterwards."""
+
+import csv
+import datetime as dt
+import io
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.http import StreamingHttpResponse
+from django.test import Client
+
+from jobs import clock, spend
+from jobs.access import Role
+from jobs.models import BudgetPeriod, Project, Refusal, Status, User, Verdict, VerdictValue, Workspace
+from jobs.templatetags import review
+from jobs.views.month_end import Ending
+from jobs.views.month_export import FOCUS
+from jobs.views.month_rows import Rows
+from tests.factories import a_project
+from tests.jobs.views.rollups import spend_days
+from tests.jobs.views.states import a_job
+
+pytestmark = pytest.mark.django_db
+TODAY = dt.date(2026, 6, 19)  # a Friday
+
+
+@pytest.fixture(autouse=True)
+def _noon(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.PONDER_TODAY = TODAY
+    monkeypatch.setattr(clock, "gone", lambda _: 0.5)
+
+
+@pytest.fixture
+def real(mira: User) -> Project:
+    return a_project("bugs", cap="2500", is_practice=False, members={mira: Role.SUBMITTER})
+
+
+def working_days(since: dt.date, until: dt.date, usd: int) -> dict[dt.date, Decimal]:
+    every = [since + dt.timedelta(days=number) for number in range((until - since).days + 1)]
+    return {day: Decimal(usd) for day in every if day.weekday() < 5}
+
+
+def page_of(client: Client, query: str = "") -> Any:
+    return client.get(f"/budget/{query}")
+
+
+def words_of(client: Client, query: str = "") -> str:
+    return " ".join(page_of(client, query).content.decode().split())
+
+
+def test_the_sentence_tells_what_is_spent_held_and_likely(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    spend_days(real, mira, working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 100))
+    a_job(real, mira, Status.IN_PROGRESS)
+    page = page_of(signed_in)
+    end = page.context["end"].all
+    assert 2100 < end.likely < 2300
+    assert end.low < end.likely < end.high
+    html = " ".join(page.content.decode().split())
+    held = review.held(BudgetPeriod.objects.get(budget__project=real, month="2026-06-01").held)
+    assert "<b>$1,400</b></a> of $2,500, <a class=" in html
+    assert f"{held} held</a>, likely <b>${end.likely:,.0f}</b> by 30 Jun." in html
+    assert "Month-end forecast" in html
+    drawn = page.context["drawn"]["ahead"]
+    assert len(drawn["daily"]) == len(drawn["cumulative"]) == 11
+    assert drawn["cumulative"][-1] == [float(end.low), float(end.likely), float(end.high)]
+    assert f"${end.likely:,.0f} likely" in drawn["labels"]
+    assert "20 Jun, likely" in html
+
+
+def test_below_five_active_days_nothing_is_told(real: Project, mira: User, signed_in: Client) -> None:
+    spend_days(real, mira, working_days(dt.date(2026, 6, 15), dt.date(2026, 6, 18), 100))
+    page = page_of(signed_in)
+    assert page.context["end"].all is None
+    assert page.context["drawn"]["ahead"] is None
+    assert "too early to tell how it ends" in page.content.decode()
+
+
+def test_the_alert_names_the_cap_that_is_reached_first_and_the_day(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    later = a_project("contracts", cap="2100", is_practice=False, members={mira: Role.SUBMITTER})
+    days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 100)
+    for project in (real, later):
+        spend_days(project, mira, days)
+        settled(project, days)
+    assert "reaches it around" in words_of(signed_in)
+    assert (
+        "<b>Contracts</b> has used 67% of its cap and reaches it around <b>Tuesday 30 June</b>"
+        in words_of(signed_in)
+    )
+    spend.set_cap(Decimal(1600), project=real)
+    html = words_of(signed_in)
+    assert "<b>Bugs</b> has used 88% of its cap and reaches it around <b>Tuesday 23 June</b>" in html
+    assert "reaches its cap around Tue 30 Jun" in html
+    # A soft cap admits, so nothing is hit.
+    spend.set_cap(Decimal(1600), project=real, is_hard=False)
+    assert "<b>Contracts</b> has used" in words_of(signed_in)
+
+
+def test_no_alert_where_nothing_will_be_hit(real: Project, mira: User, signed_in: Client) -> None:
+    days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 100)
+    spend_days(real, mira, days)
+    settled(real, days)
+    html = words_of(signed_in)
+    assert "reaches" not in html
+    assert "% to spare" in html
+
+
+def test_no_alert_where_little_is_left_but_will_do(
+    real: Project, mira: User, signed_in: Client, settings: Any
+) -> None:
+    settings.PONDER_TODAY = dt.date(2026, 6, 30)
+    days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 29), 100)
+    spend_days(real, mira, days)
+    settled(real, days)
+    spend.set_cap(Decimal(2300), project=real)
+    assert "91%" in words_of(signed_in)
+    assert "Review cap" not in words_of(signed_in)
+
+
+def settled(project: Project, days: dict[dt.date, Decimal]) -> None:
+    """Let the period have been charged what the rollups of June say."""
+    total = sum(cost for day, cost in days.items() if day.month == 6)
+    BudgetPeriod.objects.filter(budget__project=project, month="2026-06-01").update(spent=total)
+
+
+def test_past_months_say_how_often_the_forecast_held(real: Project, mira: User, signed_in: Client) -> None:
+    usual = working_days(dt.date(2026, 2, 2), dt.date(2026, 5, 31), 100)
+    # The end of May was four times as dear as anyone could know.
+    spend_days(real, mira, usual | working_days(dt.date(2026, 5, 18), dt.date(2026, 5, 31), 400))
+    end = page_of(signed_in).context["end"]
+    assert isinstance(end, Ending)
+    assert [ended.month.month for ended in end.months] == [5, 4, 3, 2]
+    assert (end.within, len(end.told)) == (3, 4)
+    html = words_of(signed_in)
+    assert "3 of 4 months ended within the range forecast on the 10th; 8 in 10 should." in html
+    assert "<td>above</td>" in html
+    april = page_of(signed_in, "?month=2026-04").context["end"]
+    assert april.all is None
+    assert april.change == 0
+    assert "Against March" in words_of(signed_in, "?month=2026-04")
+
+
+def test_the_costliest_jobs_stand_with_what_the_month_was_charged_for_them(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    for cost in (1, 7, 3, 2, 6, 5, 4):
+        a_job(real, mira, Status.COMPLETED, cost=Decimal(cost), spec={"title": f"Job {cost}"})
+    rows = page_of(signed_in).context["rows"]
+    assert isinstance(rows, Rows)
+    assert [job.in_month for job in rows.costliest] == [7, 6, 5, 4, 3]  # type: ignore[attr-defined]
+    assert "Job 7</a>" in words_of(signed_in)
+
+
+def test_money_in_flight_begins_with_its_oldest_holds(real: Project, mira: User, signed_in: Client) -> None:
+    jobs = [a_job(real, mira, Status.IN_PROGRESS) for _ in range(7)]
+    a_job(real, mira, Status.COMPLETED)
+    page = page_of(signed_in)
+    assert [job.pk for job in page.context["rows"].oldest] == [job.pk for job in jobs[:5]]
+    assert sum(job.held for job in page.context["rows"].oldest) * 7 / 5 == page.context["month"].held
+
+
+def test_refusals_say_who_wanted_what_and_what_was_missing(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    hidden = a_project("secret", is_practice=False)
+    month = dt.date(2026, 6, 1)
+    for project in (real, hidden):
+        Refusal.objects.create(
+            project=project, user=mira, budget=project.budget_set.get(), month=month,
+            ceiling=Decimal("3.26"), shortfall=Decimal("1.36"),
+        )  # fmt: skip
+    rows = page_of(signed_in).context["rows"]
+    assert rows.refused == 1
+    assert '<td class="r">$3.26</td><td class="r">$1.36</td>' in words_of(signed_in)
+    Refusal.objects.bulk_create(
+        Refusal(project=real, user=mira, budget=real.budget_set.get(), month=month, ceiling=1, shortfall=1)
+        for _ in range(6)
+    )
+    assert page_of(signed_in).context["rows"].refused == 7
+    assert "Refused, 7 times" in words_of(signed_in)
+
+
+def test_a_right_answer_costs_what_the_wrong_ones_cost_as_well(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    assert "Nobody has marked an answer yet" in words_of(signed_in)
+    at = dt.datetime(2026, 6, 18, 12, tzinfo=dt.UTC)
+    for value, cost in ((VerdictValue.RIGHT, 1), (VerdictValue.WRONG, 2), (VerdictValue.UNSURE, 9)):
+        job = a_job(real, mira, Status.COMPLETED, cost=Decimal(cost))
+        Verdict.objects.create(job=job, value=value, by=mira, at=at)
+    judged = page_of(signed_in).context["rows"].judged
+    assert (judged.answers, judged.right, judged.cost, judged.per_right) == (2, 1, 3, 3)
+    assert "<b>$3.00</b> for each right one: 1 of 2 judged answers was right" in words_of(signed_in)
+    Verdict.objects.filter(value=VerdictValue.RIGHT).delete()
+    assert "None of 1 judged answer was right" in words_of(signed_in)
+
+
+def test_tags_stand_with_what_they_cost(real: Project, mira: User, signed_in: Client) -> None:
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(2), spec={"tags": ("lemma", "proof")})
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(1), spec={"tags": ("lemma",)})
+    tags = page_of(signed_in).context["month"].tags
+    assert [(row["tag"], row["cost"], row["jobs"]) for row in tags] == [("lemma", 3, 2), ("proof", 2, 1)]
+
+
+def test_the_bill_for_other_tools_has_the_columns_of_focus(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    """https://focus.finops.org/focus-specification/v1-2/"""
+    Workspace.objects.update(time_zone="Europe/Stockholm")
+    Project.objects.filter(pk=real.pk).update(cost_centre='=cc"7', name="-Bugs")
+    job = a_job(real, mira, Status.COMPLETED)
+    a_job(a_project(members={mira: Role.SUBMITTER}), mira, Status.COMPLETED)
+    answer = signed_in.get("/budget/?format=focus")
+    assert isinstance(answer, StreamingHttpResponse)
+    (row,) = csv.DictReader(io.StringIO(answer.getvalue().decode()))
+    assert tuple(row) == FOCUS
+    mandatory = FOCUS[: FOCUS.index("ServiceName") + 1]
+    assert len(mandatory) == 21
+    assert [name for name in mandatory if not row[name]] == ["ChargeClass"]  # null: no correction
+    assert {Decimal(row[f"{kind}Cost"]) for kind in ("Billed", "Effective", "List", "Contracted")} == {
+        job.cost
+    }
+    assert (row["ChargePeriodStart"], row["ChargePeriodEnd"]) == (
+        "2026-06-18T22:00:00Z", "2026-06-19T22:00:00Z",
+    )  # fmt: skip
+    assert (row["BillingPeriodStart"], row["BillingPeriodEnd"]) == (
+        "2026-05-31T22:00:00Z", "2026-06-30T22:00:00Z",
+    )  # fmt: skip
+    assert row["ServiceCategory"] == "AI and Machine Learning"
+    assert row["ProviderName"] == row["InvoiceIssuerName"] == "OpenAI"
+    assert row["SubAccountName"] == "'-Bugs"
+    assert json.loads(row["Tags"]) == {"cost_centre": '=cc"7'}
+    assert row["ConsumedQuantity"] == row["PricingQuantity"] == "11000"
