@@ -33,7 +33,7 @@ from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
 
 # A killed pump's rows come back after this long.
-VISIBILITY = dt.timedelta(seconds=30)
+VISIBILITY = dt.timedelta(seconds=25)
 FLEET_BUDGET = 300.0  # polls a second over all jobs in flight
 # A cancel may have been lost: what still runs so long after it is asked to stop again.
 CANCEL_AGAIN = dt.timedelta(minutes=1)

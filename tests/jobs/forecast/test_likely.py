@@ -25,10 +25,10 @@ def history(project: Project, by: User, outputs: Iterable[Any], **spec: Any) -> 
     attempt, now = Attempt.objects.get(job=job), timezone.now()
     jobs, attempts = [], []
     for number, output in enumerate(outputs):
-        fields = {"uuid": None, "short_id": f"j_{project.pk}_{job.pk}_{number}"[:12]}
+        fresh = Job()
         copy = Job.objects.get(pk=job.pk)
         copy.pk = None
-        copy.uuid, copy.short_id = Job().uuid, fields["short_id"] or ""
+        copy.uuid, copy.short_id = fresh.uuid, fresh.short_id
         copy.created_at = now + dt.timedelta(seconds=number)
         jobs.append(copy)
         attempts.append(output)

@@ -108,7 +108,7 @@ def test_running_responses_are_written_back_in_bulk(api: FakeApi, submit: Submit
 
 def test_a_claim_pushes_the_clock_and_hides_the_row(api: FakeApi, job: Job) -> None:
     poll = claim_one(api)
-    assert 25 < seconds_to_next_look(job) <= 30
+    assert 20 < seconds_to_next_look(job) <= 30
     assert job.claim_token == poll.claim
     assert polling.claim_polls(10) == []
 
@@ -193,7 +193,7 @@ def test_a_key_that_does_not_decrypt_pauses_the_connection(api: FakeApi, job: Jo
     api.run("poll")
     assert api.gets == []
     assert Connection.objects.get().paused_reason.startswith("key_unreadable")
-    assert 25 < seconds_to_next_look(job) <= 30
+    assert 20 < seconds_to_next_look(job) <= 30
 
 
 @pytest.mark.parametrize("word", ["paused_for_review", None, ["completed"], {"status": 1}])

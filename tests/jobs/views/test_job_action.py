@@ -99,7 +99,7 @@ def test_the_page_and_its_price_take_few_queries(
 ) -> None:
     with django_assert_max_num_queries(12):
         signed_in.get(asking.get_absolute_url())
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(26):
         price(signed_in, asking, ALL)
 
 
