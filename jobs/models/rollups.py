@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from jobs.models.catalogue import ModelSpec
 from jobs.models.money import AMOUNT, ZERO, Scope
 from jobs.models.people import User, name_of
 from jobs.models.projects import ApiToken, Project, Someone
@@ -156,8 +157,10 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
     def by_model(self, months: Sequence[dt.date] | Blank) -> "models.QuerySet[MonthlySpend, Any]":
         """The sums of months by model and effort, dearest first; `rung` is the model's."""
         rows = self.filter(Among("month", months), model__isnull=False).values("month", "model", "effort")
-        rung = models.F("model__rung")
-        return rows.annotate(rung=rung, **SUMS).order_by("-cost", "model", "effort")
+        sums = rows.annotate(**SUMS).order_by("-cost", "model", "effort")
+        # Looked up for the sums: joined, the rows of all months would be read in order of the models.
+        rung = ModelSpec.objects.filter(pk=models.OuterRef("model")).values("rung")
+        return sums.annotate(rung=models.Subquery(rung))
 
     def by_person(
         self, month: dt.date | Blank, before: dt.date | Blank

@@ -56,7 +56,7 @@ def days_to_date(wanted: Addressed, month: Any, end: Any) -> SafeString:
     All at once, as in `parts_of_days`: a template takes several times as long.
     """
     rows = [
-        f'<tr><th scope="row">{_day(day.on)}</th>{_cell(wanted, day.spent, day.on)}'
+        f'<tr><th scope="row">{_day(day.on)}</th>{_cell(day.spent, _rows_of_day(wanted, day.on))}'
         f'<td class="r">{money(day.so_far)}</td></tr>'
         for day in month.days
     ]
@@ -73,13 +73,13 @@ def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
     """Return a row for each day with the USD of each series, which lead to their rows."""
     rows = []
     for day in month.days:
+        url = _rows_of_day(wanted, day.on)
         cells = [
-            _cell(wanted, amount, day.on if amount and series.slug else None, series.slug)
+            _cell(amount, f"{url}&amp;project={series.slug}" if amount and series.slug else "")
             for series, amount in zip(month.series, day.parts, strict=True)
         ]
-        rows.append(
-            f'<tr><th scope="row">{_day(day.on)}</th>{"".join(cells)}{_cell(wanted, day.spent, day.on)}</tr>'
-        )
+        cells.append(_cell(day.spent, url))
+        rows.append(f'<tr><th scope="row">{_day(day.on)}</th>{"".join(cells)}</tr>')
     return SafeString("".join(rows))
 
 
@@ -105,12 +105,18 @@ def exact(amount: Decimal) -> str:
     return f"{'−' if amount < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
-def _cell(wanted: Addressed, amount: Decimal, on: dt.date | None, project: str = "") -> str:
+def _rows_of_day(wanted: Addressed, day: dt.date) -> str:
+    return escape(f"{wanted.rows}&kind=spent&day={day}")
+
+
+def _cell(amount: Decimal, url: str) -> str:
+    """Return USD as a cell that leads somewhere; `url` is escaped, '' for nowhere."""
     shown = escape(money(amount))
-    if on is not None:
-        url = escape(rows_of(wanted, kind="spent", project=project, day=on))
-        shown = f'<a class="fig" href="{url}">{shown}</a>'
-    return f'<td class="r">{shown}</td>'
+    return (
+        f'<td class="r"><a class="fig" href="{url}">{shown}</a></td>'
+        if url
+        else f'<td class="r">{shown}</td>'
+    )
 
 
 def _day(day: dt.date) -> str:

@@ -14,7 +14,7 @@ from jobs.models.questions import Blank, Question
 from jobs.views.frame import SeenProject
 from jobs.views.month import ZERO, Line, Month
 
-MONTHS = 12  # at most so many stand beside each other
+MONTHS = 6  # at most so many stand beside each other: a year of fifty projects takes 5 ms more
 
 
 @dataclass(frozen=True, slots=True)
