@@ -156,9 +156,10 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
 
     def by_model(self, months: Sequence[dt.date] | Blank) -> "models.QuerySet[MonthlySpend, Any]":
         """The sums of months by model and effort, dearest first; `rung` is the model's."""
-        rows = self.filter(Among("month", months), model__isnull=False).values("month", "model", "effort")
+        rows = self.filter(Among("month", months), spent_on=None, model__isnull=False)
+        rows = rows.values("month", "model", "effort")  # type: ignore[assignment]
         sums = rows.annotate(**SUMS).order_by("-cost", "model", "effort")
-        # Looked up for the sums: joined, the rows of all months would be read in order of the models.
+        # Looked up for the sums: joined, it would be read for every row that is summed.
         rung = ModelSpec.objects.filter(pk=models.OuterRef("model")).values("rung")
         return sums.annotate(rung=models.Subquery(rung))
 
@@ -167,7 +168,7 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
     ) -> "models.QuerySet[MonthlySpend, Any]":
         """Each person's and token's USD and charges of a month, dearest first, and USD of the one before."""
         this, last = models.Q(month=month), models.Q(month=before)
-        rows = self.filter(this | last, user__isnull=False).values("user", "token")
+        rows = self.filter(this | last, spent_on=None, user__isnull=False).values("user", "token")
         sums = rows.annotate(
             # First, for `cost` means the sum from then on.
             before=models.Sum("cost", filter=last, default=ZERO),
