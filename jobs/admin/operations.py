@@ -25,7 +25,7 @@ GROUPS = {
     ),
     "Money": (
         "Budget", "BudgetPeriod", "DailySpend", "DailyTagSpend", "LedgerEntry", "MonthlySpend",
-        "MonthlyTagSpend", "Price", "Refusal",
+        "MonthlyTagSpend", "Price", "Reconciliation", "ReconciliationLine", "ReconciliationPart", "Refusal",
     ),
     "People": (
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",

@@ -14,7 +14,7 @@ from jobs.models import AskedBecause, Budget, BudgetPeriod, ModelSpec, Price, Pr
 from jobs.models.catalogue import SOONEST
 from jobs.templatetags import ui
 from jobs.views.asking import approvers_of
-from jobs.views.frame import Frame, SeenProject, swatch_of
+from jobs.views.frame import Frame, swatch_of
 from jobs.views.words import usually
 
 NO_CAP = "This project has no monthly cap yet, so nothing can be sent. A manager sets one on its page."
@@ -30,7 +30,6 @@ class Offer:
     projects: dict[str, Project]
     prices: dict[str, Price]
     workspace: Workspace
-    visible: list[SeenProject]
 
     @classmethod
     def to(cls, person: Frame) -> "Offer":
@@ -47,7 +46,6 @@ class Offer:
             {project.slug: project for project in projects},
             {price.model_id: price for price in in_order},
             person.workspace,
-            person.visible,
         )
 
     @property
@@ -56,8 +54,8 @@ class Offer:
         return next(iter(self.projects.values()))
 
     def beside(self, project: Project) -> list[int]:
-        """The other projects that the person sees, by id, on the side of this one: real or practice."""
-        side = (one for one in self.visible if one.is_practice == project.is_practice)
+        """The person's other projects, by id, on the side of this one: real or practice."""
+        side = (one for one in self.projects.values() if one.is_practice == project.is_practice)
         return [one.pk for one in side if one.pk != project.pk]
 
     def models_of(self, project: Project) -> dict[str, Price]:

@@ -28,8 +28,10 @@ TODAY = dt.date(2026, 11, 23)
 
 
 @pytest.fixture(autouse=True)
-def today(settings: Settings) -> None:
+def today(settings: Settings, db: None) -> None:
     settings.PONDER_TODAY = TODAY
+    if not ModelSpec.objects.exists():  # emptied by a test that commits
+        ModelSpec.objects.seed()
 
 
 def run(*words: str) -> tuple[str, str]:
