@@ -64,3 +64,8 @@ def mail_job_end(job_id: int) -> None:
 def reconcile_bill(reconciliation_id: int) -> None:
     """Compare our charges with what was billed."""
     reconcile.run(reconciliation_id)
+
+
+def book_difference(line_id: int) -> None:
+    """Adjust the ledger to a difference that is about many jobs."""
+    reconcile.book_on(line_id)

@@ -20,6 +20,7 @@ type Errand = Literal[
     "mail_approvers",
     "mail_decision",
     "reconcile_bill",
+    "book_difference",
 ]
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
@@ -28,7 +29,7 @@ _OVERDUE = dt.timedelta(seconds=2)
 # Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
 # message is then delivered a second time meanwhile; that one finds the lease taken.
 SEND_TIMEOUT = 240
-# A month of a million sends takes a minute to add up.
+# A month of a million sends takes half a minute to add up, and ten thousand adjustments more than one.
 BILL_TIMEOUT = 600
 
 
@@ -41,7 +42,7 @@ def ring(kind: Literal["send", "poll", "render"]) -> None:
 
 def ring_for(task: Errand, row_id: int) -> None:
     """Ask the cluster to do something for one row, in the caller's transaction."""
-    options = {"timeout": BILL_TIMEOUT} if task == "reconcile_bill" else {}
+    options = {"timeout": BILL_TIMEOUT} if task in ("reconcile_bill", "book_difference") else {}
     async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME, **options)
 
 

@@ -87,7 +87,7 @@ class ReconciliationLineQuerySet(models.QuerySet["ReconciliationLine"]):
 
     def _is_bookable(self) -> models.Q:
         parts = ReconciliationPart.objects.filter(line=models.OuterRef("pk"), should_be__isnull=False)
-        return models.Q(models.Exists(parts), booked_at=None)
+        return models.Q(models.Exists(parts), booked_at=None, booked_by=None)
 
     def with_jobs(self, most: int) -> "ReconciliationLineQuerySet":
         """Each with its first parts, their attempts and jobs: `named`."""

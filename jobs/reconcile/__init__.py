@@ -1,6 +1,16 @@
 """Reconciles: compares what was charged here with what an organization was billed, and books it."""
 
 from jobs.reconcile.accounts import NoAccount, account, has_admin_key
-from jobs.reconcile.runs import NotBookable, ask, ask_daily, book, run
+from jobs.reconcile.runs import NotBookable, ask, ask_daily, book, book_on, run
 
-__all__ = ["NoAccount", "NotBookable", "account", "ask", "ask_daily", "book", "has_admin_key", "run"]
+__all__ = [
+    "NoAccount",
+    "NotBookable",
+    "account",
+    "ask",
+    "ask_daily",
+    "book",
+    "book_on",
+    "has_admin_key",
+    "run",
+]

@@ -29,6 +29,7 @@ from jobs.reconcile.matching import LAG, Billed, Books, Difference, by_amount, c
 ZERO = Decimal(0)
 LOOK_BACK = 35  # days: the month before is looked at until it cannot move any more
 DAILY = dt.timedelta(hours=23)  # asked for by an hourly task
+AT_ONCE = 200  # jobs that are adjusted while someone waits: 2 s
 TOOLS = "tools"
 _KINDS = (("output", 2), ("cached", 1))  # what a line's name has, by place in Tokens; all else is input
 _TOOL_WORDS = ("web search", "file search")
@@ -81,36 +82,62 @@ def run(pk: int) -> None:
         _end(found, problem=_sentence(error))
         return
     with transaction.atomic():
-        _keep(found, list(_lines(whose, bill, margin, since=found.since)))
+        lines = list(_lines(whose, bill, margin, since=found.since))
+        # A message that is delivered again while this works has had it done twice: one of the two is kept.
+        if Reconciliation.objects.select_for_update().filter(pk=pk, ended_at=None).exists():
+            _keep(found, lines)
 
 
-def book(pk: int, *, reason: str, by: User) -> Decimal:
+def book(pk: int, *, reason: str, by: User) -> Decimal | None:
     """Adjust the ledger to what a difference says its jobs cost; return by how much, USD.
 
-    Each attempt in a transaction of its own, so that it may be asked for again when it broke off. Raises
-    NotBookable without a reason, where nothing is to be booked, or where money has moved since.
+    None where a worker does it, for many jobs take a while. Raises NotBookable without a reason, where
+    nothing is to be booked, or where money has moved since.
     """
     if not reason.strip():
         raise NotBookable("Say why, for whoever reads the ledger.")
-    line = ReconciliationLine.objects.bookable().filter(pk=pk).first()
+    with transaction.atomic():
+        asked = ReconciliationLine.objects.bookable().filter(pk=pk)
+        if not asked.update(booked_by=by, reason=reason[:500]):
+            raise NotBookable("There is nothing to book any more.")
+        line = ReconciliationLine.objects.get(pk=pk)
+        if line.parts.count() > AT_ONCE:
+            lifecycle.ring_for("book_difference", pk)
+            return None
+    return _book(line)
+
+
+def book_on(pk: int) -> None:
+    """Book a difference that someone asked for, or what is left of it; say on it why it cannot be."""
+    line = ReconciliationLine.objects.filter(pk=pk, booked_at=None, booked_by__isnull=False).first()
     if line is None:
-        raise NotBookable("There is nothing to book any more.")
+        return
+    try:
+        _book(line)
+    except NotBookable as refused:
+        ReconciliationLine.objects.filter(pk=pk).update(note=str(refused))
+
+
+def _book(line: ReconciliationLine) -> Decimal:
+    """Adjust each attempt in a transaction of its own: what broke off can go on."""
     moved = ZERO
-    for part in line.parts.filter(should_be__isnull=False).select_related("attempt").order_by("attempt"):
-        with transaction.atomic():
-            try:
-                moved += _adjust(line, part, reason=reason, by=by)
-            except spend.NotAdjustable:
-                raise NotBookable(
-                    "Money has moved since. Reconcile again, and look at what it says then."
-                ) from None
-    line.booked_at, line.booked_by, line.reason = Now(), by, reason[:600]
-    line.save(update_fields=["booked_at", "booked_by", "reason"])
+    parts = line.parts.filter(should_be__isnull=False).select_related("attempt", "line__booked_by")
+    for part in parts.order_by("attempt").iterator(chunk_size=500):
+        try:
+            with transaction.atomic():
+                moved += _adjust(part)
+        except spend.NotAdjustable:
+            ReconciliationLine.objects.filter(pk=line.pk).update(booked_by=None, reason="")
+            said = "Money has moved since. Reconcile again, and look at what it says then."
+            raise NotBookable(said) from None
+    ReconciliationLine.objects.filter(pk=line.pk).update(booked_at=Now())
     return moved
 
 
-def _adjust(line: ReconciliationLine, part: ReconciliationPart, *, reason: str, by: User) -> Decimal:
+def _adjust(part: ReconciliationPart) -> Decimal:
+    line = part.line
     assert part.should_be is not None
+    assert line.booked_by is not None
     return spend.adjust(
         part.attempt,
         was=part.was,
@@ -120,8 +147,8 @@ def _adjust(line: ReconciliationLine, part: ReconciliationPart, *, reason: str, 
             "cached_tokens": part.cached_tokens,
             "output_tokens": part.output_tokens,
         },
-        reason=f"{line.get_cause_display()}: {reason}",
-        actor=by,
+        reason=f"{line.get_cause_display()}: {line.reason}",
+        actor=line.booked_by,
         key=f"{line.pk}:{part.attempt_id}",
     )
 

@@ -111,7 +111,8 @@ def book(request: HttpRequest, pk: int) -> HttpResponse:
     except reconcile.NotBookable as refused:
         messages.error(request, str(refused))
     else:
-        messages.success(request, f"{ui.money(moved)} is booked, with your name and reason in the ledger.")
+        amount = "It is being" if moved is None else f"{ui.money(moved)} is"
+        messages.success(request, f"{amount} booked, with your name and reason in the ledger.")
     return redirect(Books(_is_practice(request)).here)
 
 

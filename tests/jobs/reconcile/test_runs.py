@@ -125,6 +125,20 @@ def test_a_reconciliation_that_has_ended_is_not_done_again(real: Connection, bil
     assert ReconciliationLine.objects.count() == 1
 
 
+def test_a_reconciliation_that_is_done_twice_is_kept_once(real: Connection, monkeypatch: Any) -> None:
+    asked = reconcile.ask(is_practice=False)
+    lines = [a_line("o3, input_tokens", "1.00")]
+
+    def costs(*_: Any, **__: Any) -> list[Cost]:
+        monkeypatch.setattr(openai_client, "costs", lambda *_, **__: lines)
+        reconcile.run(asked.pk)  # the message came a second time meanwhile
+        return lines
+
+    monkeypatch.setattr(openai_client, "costs", costs)
+    reconcile.run(asked.pk)
+    assert ReconciliationLine.objects.count() == 1
+
+
 def test_what_a_bill_names_otherwise_is_kept_as_it_is_named(real: Connection, bill: Bill) -> None:
     bill(
         a_line("gpt-image-9, output_tokens", "1.00"),
@@ -187,8 +201,39 @@ def test_a_difference_is_booked_once_with_a_reason(dearer: ReconciliationLine, p
 
 def test_booking_goes_on_where_it_broke_off(dearer: ReconciliationLine, person: User) -> None:
     reconcile.book(dearer.pk, reason="the bill", by=person)
+    cost = Job.objects.get().cost
     ReconciliationLine.objects.update(booked_at=None)
-    assert reconcile.book(dearer.pk, reason="the bill", by=person) == 0
+    tasks.book_difference(dearer.pk)
+    dearer.refresh_from_db()
+    assert dearer.booked_at
+    assert Job.objects.get().cost == cost
+
+
+def test_a_difference_about_many_jobs_is_booked_by_a_worker(
+    dearer: ReconciliationLine, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.reconcile.runs.AT_ONCE", 0)
+    tasks.book_difference(dearer.pk)  # nobody has asked for it
+    before = Job.objects.get().cost
+    assert reconcile.book(dearer.pk, reason="the bill", by=person) is None
+    with pytest.raises(reconcile.NotBookable, match="nothing to book any more"):
+        reconcile.book(dearer.pk, reason="the bill", by=person)
+    assert Job.objects.get().cost == before
+    tasks.book_difference(dearer.pk)
+    assert Job.objects.get().cost == before * Decimal("1.25")
+    assert LedgerEntry.objects.latest("pk").actor == person
+
+
+def test_a_worker_that_cannot_book_says_why(
+    dearer: ReconciliationLine, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.reconcile.runs.AT_ONCE", 0)
+    reconcile.book(dearer.pk, reason="the bill", by=person)
+    dearer.parts.update(was=Decimal(1))
+    tasks.book_difference(dearer.pk)
+    dearer.refresh_from_db()
+    assert "Money has moved since" in dearer.note
+    assert dearer.booked_by is None
 
 
 def test_what_has_moved_since_is_not_booked(dearer: ReconciliationLine, person: User) -> None:
