@@ -10,7 +10,19 @@ from django.utils import timezone
 
 from jobs import pricing
 from jobs.access import Act
-from jobs.models import Approval, Invitation, Job, Membership, Notice, Ruling, SignInLink, User
+from jobs.models import (
+    Approval,
+    Budget,
+    BudgetRequest,
+    Invitation,
+    Job,
+    Membership,
+    Notice,
+    RequestDecision,
+    Ruling,
+    SignInLink,
+    User,
+)
 from jobs.models.approval import ApprovalQuerySet
 
 logger = logging.getLogger(__name__)
@@ -113,11 +125,12 @@ def mail_decision(job_id: int) -> None:
     if not Approval.objects.filter(pk=job_id, told_at=None).update(told_at=Now()):
         return
     job, note = asked.job, f"{asked.note}\n\n" if asked.note else ""
+    by = asked.decided_by or "a grant"
     became = "It is sent now." if asked.decision == Ruling.APPROVED else "It was not sent, and costs nothing."
     mail(
         job.submitted_by.email,
         f"{asked.get_decision_display()}: {_title(job)}",
-        f"{_title(job)}\n\n{asked.get_decision_display()} by {asked.decided_by}. {became}\n\n{note}"
+        f"{_title(job)}\n\n{asked.get_decision_display()} by {by}. {became}\n\n{note}"
         f"{settings.PONDER_URL}{job.get_absolute_url()}\n",
     )
 
@@ -138,3 +151,48 @@ def _approvers(job: Job) -> list[User]:
 
 def _title(job: Job) -> str:
     return job.prompt.title if hasattr(job, "prompt") else job.short_id
+
+
+def mail_budget_request(request_id: int) -> None:
+    """Mail those who may set a cap that someone asks for more under it: once, and not whoever asks."""
+    asked = BudgetRequest.objects.with_all().filter(pk=request_id, decision="").first()
+    if asked is None or not _first(asked, "mailed_at"):
+        return
+    for person in _deciders(asked.budget):
+        if person.pk != asked.asked_by_id:
+            mail(
+                person.email,
+                f"{asked.asked_by} asks for ${asked.amount:,.2f} more: {asked.budget}",
+                f"{asked.asked_by} asks for ${asked.amount:,.2f} more under the {asked.budget}, until "
+                f"{asked.until:%-d %B %Y}:\n\n{asked.why}\n\n{settings.PONDER_URL}/budget/more/\n",
+            )
+
+
+def mail_budget_decision(request_id: int) -> None:
+    """Mail whoever asked for more budget what was decided: once, if they can still sign in."""
+    asked = BudgetRequest.objects.with_all().exclude(decision="").filter(pk=request_id).first()
+    if asked is None or not asked.asked_by.is_active or not _first(asked, "told_at"):
+        return
+    note = f"{asked.note}\n\n" if asked.note else ""
+    until = f" until {asked.until:%-d %B %Y}" if asked.decision == RequestDecision.GRANTED else ""
+    mail(
+        asked.asked_by.email,
+        f"{asked.get_decision_display()}: ${asked.amount:,.2f} more, {asked.budget}",
+        f"{asked.get_decision_display()} by {asked.decided_by}: ${asked.amount:,.2f} more under the "
+        f"{asked.budget}{until}.\n\n{note}{settings.PONDER_URL}/budget/more/\n",
+    )
+
+
+def _first(asked: BudgetRequest, column: str) -> bool:
+    """Tell whether this is the first to tell of a request; nobody else does then."""
+    untold = BudgetRequest.objects.filter(pk=asked.pk, **{column: None})
+    return untold.update(**{column: Now()}) == 1
+
+
+def _deciders(budget: Budget) -> list[User]:
+    """Return who is to be told what is asked of a budget: its project's managers, else the operators."""
+    people: list[User] = []
+    if budget.project_id is not None:
+        may = Membership.objects.that_may(Act.SET_CAP).filter(project=budget.project_id)
+        people = [member.user for member in may.select_related("user")]
+    return people or list(User.objects.filter(is_superuser=True, is_active=True))

@@ -20,8 +20,9 @@ def render_due() -> None:
 
 
 def watchdog() -> None:
-    """Ring for overdue work that no pump is doing, and add up what was counted."""
+    """Ring for overdue work that no pump is doing, end grants, and add up what was counted."""
     lifecycle.wake()
+    lifecycle.mind_grants()
     Tally.objects.fold()
 
 
@@ -54,6 +55,21 @@ def mail_approvers(job_id: int) -> None:
 def mail_decision(job_id: int) -> None:
     """Mail whoever asked what was decided about a job."""
     notify.mail_decision(job_id)
+
+
+def mail_budget_request(request_id: int) -> None:
+    """Mail those who may let more be spent that someone asks for it."""
+    notify.mail_budget_request(request_id)
+
+
+def mail_budget_decision(request_id: int) -> None:
+    """Mail whoever asked for more budget what was decided."""
+    notify.mail_budget_decision(request_id)
+
+
+def hand_on_grant(request_id: int) -> None:
+    """Let the jobs go that waited for a grant."""
+    lifecycle.hand_on(request_id)
 
 
 def mail_job_end(job_id: int) -> None:

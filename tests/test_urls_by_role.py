@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from http.cookies import SimpleCookie
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib import admin
@@ -18,12 +19,13 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from jobs import spend
+from jobs import clock, lifecycle, spend
 from jobs.access import Role
 from jobs.attachments import Found
 from jobs.models import (
     Attachment,
     Budget,
+    BudgetRequest,
     Given,
     Invitation,
     Job,
@@ -132,6 +134,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "projects/<slug:slug>/invitations/<int:pk>/withdraw/": (NOT_ASKED_SO, MANAGERS_DO),
     "projects/<slug:slug>/cap/": (NOT_ASKED_SO, "login lost no no no no go go"),
     "budget/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/more/": (SIGNED_IN_READ, "login " + "wrong " * 7),
+    "budget/more/<int:pk>/grant/": (NOT_ASKED_SO, "login lost lost lost lost lost go go"),
+    "budget/more/<int:pk>/refuse/": (NOT_ASKED_SO, "login lost lost lost lost lost go go"),
     "budget/rules/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "budget/rules/workspace/": (NOT_ASKED_SO, OPERATORS + "go"),
     "budget/rules/members/": (OPERATORS + "ok", OPERATORS + "go"),
@@ -203,6 +208,7 @@ RECORDS: dict[str, str] = {
     "jobs.attempt": "",
     "jobs.budget": "",
     "jobs.budgetperiod": "",
+    "jobs.budgetrequest": "",
     "jobs.connection": "ac",
     "jobs.dailyspend": "",
     "jobs.dailytagspend": "",
@@ -269,6 +275,8 @@ class World:
             return ReconciliationLine.objects.get().pk
         if "/webhooks/" in route:
             return WebhookDelivery.objects.get().pk
+        if "/more/" in route:
+            return BudgetRequest.objects.get().pk
         if "/caps/" in route:
             return Budget.objects.get(scope=Scope.MEMBER).pk
         if "/members/" in route or "/people/" in route:
@@ -343,6 +351,8 @@ def world(db: None) -> World:
     assert owner
     Invitation.objects.make("invited@example.com", project=project, role=Role.VIEWER, by=people["manager"])
     spend.set_cap(Decimal(70), user=people["viewer"])
+    wish = {"until": clock.today(ZoneInfo("UTC")), "why": "The cobalt lattice.", "by": owner}
+    lifecycle.ask_for_budget(Budget.objects.get(project=project), Decimal(9), **wish)
     mine = a_project("mine", members={outsider: Role.MANAGER})
     a_job(mine, outsider, Status.COMPLETED, answer={"text": "my own"})
     a_job(mine, outsider)

@@ -8,6 +8,7 @@ from jobs.admin.base import REACH, ViewOnly, exact, months_of
 from jobs.models import (
     Budget,
     BudgetPeriod,
+    BudgetRequest,
     DailySpend,
     DailyTagSpend,
     LedgerEntry,
@@ -172,6 +173,31 @@ class MonthlyTagSpendAdmin(Rollup):
     ordering = ("-month", "-cost")
     search_fields = ("tag__exact",)
     search_help_text = f"A tag, in full. {REACH}"
+
+
+@admin.register(BudgetRequest)
+class BudgetRequestAdmin(ViewOnly):
+    """What people asked for beyond a cap; it is decided on the page of requests."""
+
+    list_display = (
+        "budget",
+        "the_amount",
+        "until",
+        "asked_by",
+        "asked_at",
+        "decision",
+        "decided_by",
+        "ended_at",
+    )
+    list_filter = ("decision", "asked_at")
+    list_select_related = ("budget__project", "budget__user", "budget__token", "asked_by")
+    exclude = ("why", "note")
+    ordering = ("-asked_at",)
+
+    @admin.display(description="amount", ordering="amount")
+    def the_amount(self, request: BudgetRequest) -> str:
+        """USD."""
+        return exact(request.amount)
 
 
 @admin.register(Refusal)

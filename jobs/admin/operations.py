@@ -19,13 +19,14 @@ def regrouped(apps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 GROUPS = {
-    "Jobs": ("Attempt", "Event", "Job", "Notice", "Verdict"),
+    "Jobs": ("Approval", "Attempt", "Event", "Job", "Notice", "Verdict"),
     "Content": (
         "Answer", "Attachment", "JobAttachment", "JobNote", "Prompt", "RawResponse", "SavedReplies",
     ),
     "Money": (
-        "Budget", "BudgetPeriod", "DailySpend", "DailyTagSpend", "LedgerEntry", "MonthlySpend",
-        "MonthlyTagSpend", "Price", "Reconciliation", "ReconciliationLine", "ReconciliationPart", "Refusal",
+        "Budget", "BudgetPeriod", "BudgetRequest", "DailySpend", "DailyTagSpend", "LedgerEntry", "MonthlySpend",
+        "MonthlyTagSpend", "Price", "Reconciliation", "ReconciliationLine", "ReconciliationPart",
+        "Refusal",
     ),
     "People": (
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",

@@ -32,6 +32,15 @@ from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
 from jobs.lifecycle.installations import forget_silent, note_beat, note_stop
 from jobs.lifecycle.journal import replay
+from jobs.lifecycle.more_budget import (
+    AlreadyDecided,
+    BadUntil,
+    ask_for_budget,
+    grant_budget,
+    hand_on,
+    mind_grants,
+    refuse_budget,
+)
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
 from jobs.lifecycle.restoring import hold_restored
@@ -55,7 +64,9 @@ from jobs.lifecycle.waking import wake
 __all__ = [
     "GONE",
     "TEST_PATIENCE",
+    "AlreadyDecided",
     "Announcement",
+    "BadUntil",
     "Call",
     "Card",
     "Decision",
@@ -77,6 +88,7 @@ __all__ = [
     "answer",
     "approve",
     "ask",
+    "ask_for_budget",
     "ask_for_test",
     "asked",
     "can_be_followed",
@@ -91,12 +103,15 @@ __all__ = [
     "forget_silent",
     "forget_unused",
     "given_as",
+    "grant_budget",
+    "hand_on",
     "handle_again",
     "hold_restored",
     "install_watchdog",
     "judge",
     "keep_file",
     "last_watch",
+    "mind_grants",
     "models_at",
     "note_beat",
     "note_stop",
@@ -108,6 +123,7 @@ __all__ = [
     "receive",
     "record",
     "refuse",
+    "refuse_budget",
     "reject",
     "relieve",
     "remove_note",

@@ -1,6 +1,7 @@
 """Asks people first: a job above its limit or without budget waits, with nothing held, until one agrees."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from django.conf import settings
@@ -9,9 +10,11 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs import spend
+from jobs.access import Act
 from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.lifecycle.spec import JobSpec, SpecError, check
 from jobs.lifecycle.submission import (
+    OverJobLimit,
     PromptGone,
     as_it_is,
     insert,
@@ -71,12 +74,29 @@ def approve(job_id: int, *, by: User, note: str = "") -> Job:
     try:
         with transaction.atomic():
             job = _awaiting(job_id)
-            _admit(job, by=by, note=note)
+            # A yes covers what it says the job can cost, whatever the limit per job.
+            _admit(job, by=by, note=note, is_covered=True)
     except spend.BudgetRefused as refused:
         spend.record_refusal(refused, job)
         raise
     job.refresh_from_db()
     return job
+
+
+def go_on(job_id: int) -> bool:
+    """Admit a job that waited for room, now that there is some; False where it has to wait on.
+
+    Nobody has looked at it, so the limit per job holds, and whoever asked must still be let submit.
+    """
+    with (
+        suppress(NotAwaiting, SpecError, PromptGone, OverJobLimit, spend.BudgetRefused, spend.NoCap),
+        transaction.atomic(),
+    ):
+        job = _awaiting(job_id)
+        if job.may(job.submitted_by, Act.SUBMIT):
+            _admit(job, by=None, note="More budget was granted.", is_covered=False)
+            return True
+    return False
 
 
 def reject(job_id: int, *, by: User, note: str) -> Job:
@@ -120,7 +140,7 @@ def _awaiting(job_id: int) -> Job:
     return job
 
 
-def _admit(job: Job, *, by: User, note: str) -> None:
+def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> None:
     # As it is now: the lock was waited for, and the project may have gone to the archive meanwhile.
     job.project = as_it_is(job.project)
     today = Workspace.objects.the().today()
@@ -130,7 +150,7 @@ def _admit(job: Job, *, by: User, note: str) -> None:
     if not hasattr(job, "prompt"):
         raise PromptGone
     worst = worst_case(job, price)
-    _decide(job, Ruling.APPROVED, by=by, note=note, ceiling=worst)
+    _decide(job, Ruling.APPROVED, by=by, note=note, ceiling=worst if is_covered else None)
     move(
         job.pk,
         of=[Status.AWAITING_APPROVAL],
@@ -143,10 +163,10 @@ def _admit(job: Job, *, by: User, note: str) -> None:
     plan_attempt(job, number=1, price=price)
 
 
-def _decide(job: Job, decision: Ruling, *, by: User, note: str, **more: object) -> None:
+def _decide(job: Job, decision: Ruling, *, by: User | None, note: str, **more: object) -> None:
     decided = {"decision": decision, "decided_at": Now(), "decided_by": by, "note": note[:600], **more}
     Approval.objects.filter(job=job).update(**decided)
-    if by.pk != job.submitted_by_id:
+    if by is None or by.pk != job.submitted_by_id:
         _mail("mail_decision", job)
 
 

@@ -21,6 +21,9 @@ type Errand = Literal[
     "mail_decision",
     "reconcile_bill",
     "book_difference",
+    "mail_budget_request",
+    "mail_budget_decision",
+    "hand_on_grant",
 ]
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}

@@ -25,6 +25,7 @@ from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, Verdict, VerdictValue
 from jobs.models.reconciliation import Cause, Reconciliation, ReconciliationLine, ReconciliationPart
 from jobs.models.replies import SavedReplies
+from jobs.models.requests import BudgetRequest, RequestDecision
 from jobs.models.rollups import DailySpend, DailyTagSpend, MonthlySpend, MonthlyTagSpend
 from jobs.models.secret import Secret, SecretUnreadable
 from jobs.models.status import FINAL, IN_FLIGHT, UNASKABLE, UNFINISHED, Status
@@ -48,6 +49,7 @@ __all__ = [
     "Basis",
     "Budget",
     "BudgetPeriod",
+    "BudgetRequest",
     "Cause",
     "Connection",
     "Counted",
@@ -82,6 +84,7 @@ __all__ = [
     "ReconciliationLine",
     "ReconciliationPart",
     "Refusal",
+    "RequestDecision",
     "Ruling",
     "SavedReplies",
     "Scope",

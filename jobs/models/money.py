@@ -335,6 +335,9 @@ class LedgerEntry(models.Model):
     token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
     job = models.ForeignKey("jobs.Job", on_delete=models.PROTECT, null=True)
     attempt = models.ForeignKey("jobs.Attempt", on_delete=models.PROTECT, null=True)
+    budget = models.ForeignKey(
+        Budget, on_delete=models.PROTECT, null=True, help_text="Of a grant: the one that it raises."
+    )
     month = models.DateField()
     spent_on = models.DateField()
     amount = models.DecimalField(**AMOUNT)
@@ -368,6 +371,12 @@ class LedgerEntry(models.Model):
             models.CheckConstraint(
                 condition=models.Q(kind="grant") | models.Q(job__isnull=False, attempt__isnull=False),
                 name="ledger_row_names_its_attempt",
+            ),
+            # Other rows count in every budget of their project, person and token; a grant in one.
+            models.CheckConstraint(
+                condition=models.Q(kind="grant", budget__isnull=False)
+                | (~models.Q(kind="grant") & models.Q(budget=None)),
+                name="ledger_grant_names_its_budget",
             ),
         ]
         indexes = [

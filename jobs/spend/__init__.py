@@ -3,6 +3,7 @@
 from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
 from jobs.spend.audit import Finding, audit
 from jobs.spend.caps import lift_cap, open_periods, periods_now, set_cap
+from jobs.spend.grants import end_grant, grant
 from jobs.spend.settlement import (
     NotAdjustable,
     Part,
@@ -24,6 +25,8 @@ __all__ = [
     "adjust",
     "admit",
     "audit",
+    "end_grant",
+    "grant",
     "held_for",
     "is_charged",
     "lift_cap",

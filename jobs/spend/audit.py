@@ -77,6 +77,8 @@ def audit() -> list[Finding]:
 
 
 def _periods() -> Iterator[Finding]:
+    grants = LedgerEntry.objects.filter(kind=EntryKind.GRANT).values_list("budget", "month")
+    granted = {(budget, month): total for budget, month, total in grants.annotate(total=Sum("amount"))}
     for budget in Budget.objects.all():
         rows = (
             budget.ledger()
@@ -88,6 +90,8 @@ def _periods() -> Iterator[Finding]:
             held, spent = sums.get(period.month, (ZERO, ZERO))
             yield from _differ(f"{budget}, {period.month:%Y-%m}: held", held, period.held)
             yield from _differ(f"{budget}, {period.month:%Y-%m}: spent", spent, period.spent)
+            more = granted.get((budget.pk, period.month), ZERO)
+            yield from _differ(f"{budget}, {period.month:%Y-%m}: granted", more, period.granted)
 
 
 def _costs() -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from jobs import lifecycle, spend
 from jobs.forms import NewJobForm
 from jobs.forms.new_job import tool_fields
 from jobs.lifecycle import JobSpec
-from jobs.models import UNFINISHED, Job
+from jobs.models import UNFINISHED, Job, Status
 from jobs.views.advice import advice_on, long_input
 from jobs.views.attachments import ATTACHING, chips_of
 from jobs.views.editors import schema_check, tools_check
@@ -90,6 +90,8 @@ def _send(request: HttpRequest, offer: Offer) -> HttpResponse:
         again = NewJobForm(initial=data.dict() | {"tool": data.getlist("tool")}, projects=offer.projects)
         return _page(request, again, panel, parent=parent)
     job = _submitted(form, wanted, is_asked="ask" in request.POST)
+    if job and request.POST.get("ask") == "budget" and job.status == Status.AWAITING_APPROVAL:
+        return redirect(f"/budget/more/?job={job.short_id}")
     return redirect(job) if job else _page(request, form, panel, parent=parent, status=422)
 
 

@@ -1,17 +1,18 @@
 """Every page in light and dark on a desk and on a phone: all of it fits and everyone can read it."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from jobs import rendering
+from jobs import lifecycle, rendering
 from jobs.access import Role
 from jobs.models import Attempt, Job, Project, RawResponse, Status, User
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation
 from tests.browser.looks import complaints, look_at
-from tests.factories import a_person
+from tests.factories import a_person, a_spec
 from tests.jobs.views.states import a_job
 
 pytestmark = [pytest.mark.looks, pytest.mark.thorough]
@@ -19,10 +20,21 @@ ESSAY = (Path(__file__).parents[2] / "jobs/sandbox/answers/2-primes.md").read_te
 LONG = "A_title_that_never_breaks_because_it_is_one_word_of_a_formula_" * 2
 
 
+def asked_for(project: Project, by: User) -> Job:
+    """Ask for a job over the limit per job."""
+    Project.objects.filter(pk=project.pk).update(job_limit=Decimal("0.01"))
+    project.refresh_from_db()
+    job = lifecycle.ask(a_spec(project, by), why="It settles the lemma, " * 30)
+    Project.objects.filter(pk=project.pk).update(job_limit=None)
+    project.refresh_from_db()
+    return job
+
+
 def furnish(project: Project, by: User) -> dict[str, Job]:
     """Make a job in every state that has a page of its own."""
     rendered = {"html": rendering.render(ESSAY), "renderer_version": rendering.RENDERER_VERSION}
     found = {
+        "needs approval": asked_for(project, by),
         "waiting": a_job(project, by, Status.WAITING),
         "running": a_job(project, by, Status.IN_PROGRESS),
         "unconfirmed": a_job(project, by, Status.UNCONFIRMED),
@@ -90,6 +102,12 @@ def test_every_page_is_readable_by_everyone_at_every_width(
         for tool in page.get_by_role("checkbox").all():
             tool.check()
         found += complaints({"new with problems": page})
+        Project.objects.update(job_limit=Decimal("0.10"))
+        with page.expect_response("**/jobs/estimate/"):
+            page.get_by_label("Prompt", exact=True).fill("Is it so?")
+        expect(page.get_by_role("button", name="Ask for approval")).to_be_visible()
+        found += complaints({"new over the limit": page})
+        Project.objects.update(job_limit=None)
         page.get_by_label("JSON Schema").fill("")
         page.get_by_role("button", name="Send job").click()
         expect(page.get_by_role("alert").first).to_be_visible()

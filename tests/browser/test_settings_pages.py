@@ -9,7 +9,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Attempt, Cause, Connection, Invitation, Project, Reconciliation, Secret
+from jobs.models import Attempt, Cause, Connection, Invitation, Project, Reconciliation, Secret, Workspace
 from jobs.models.connections import make_webhook_secret
 from tests.browser.conftest import Browse
 from tests.browser.looks import complaints
@@ -39,7 +39,9 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
         key=Secret.of("sk-x"),
         last_test_result="Key accepted in 212 ms, 14 models seen.",
     )
-    spend.set_cap(Decimal(40), user=long)
+    capped = spend.set_cap(Decimal(40), user=long)
+    day = Workspace.objects.the().today()
+    lifecycle.ask_for_budget(capped, Decimal(5), until=day, why="A deadline, " * 40, by=long)
     Project.objects.create(name="Paid", slug="paid", connection=other)
     lifecycle.submit(a_spec(project, mira))
     lifecycle.pause(project.connection_id, "insufficient_quota: You exceeded your current quota.")
@@ -93,6 +95,7 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
         {
             "rules": "/budget/rules/",
             "caps of members": "/budget/rules/members/",
+            "more budget": "/budget/more/",
             "connections": "/settings/connections/",
             "connection": f"/settings/connections/{other.pk}/",
             "webhook": f"/settings/connections/{hooked.pk}/",

@@ -29,6 +29,8 @@ from jobs.models import (
     AttachmentContent,
     Attempt,
     Basis,
+    Budget,
+    BudgetRequest,
     Connection,
     DailySpend,
     Event,
@@ -139,6 +141,10 @@ def world(operator: User, project: Project) -> Job:
     JobAttachment.objects.create(job=job, attachment=attachment, position=1, name="plan.png")
     JobNote.objects.create(job=job, by=operator, text="Look at step 3.")
     Approval.objects.create(job=job, reason="limit", why="It settles the lemma.")
+    today = timezone.now().date()
+    BudgetRequest.objects.create(
+        budget=Budget.objects.get(), amount=9, until=today, why="A word.", asked_by=operator
+    )
     Verdict.objects.create(job=job, value="right", by=operator)
     SavedReplies.objects.create(job=job, replies=[], by=operator)
     Invitation.objects.make("new@example.com", project=project, role=Role.VIEWER, by=operator)

@@ -14,10 +14,23 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
 
-from jobs import lifecycle, notify, tasks
+from jobs import lifecycle, notify, spend, tasks
 from jobs.access import Role
 from jobs.lifecycle.transition import move
-from jobs.models import Invitation, Job, Membership, Notice, Project, Prompt, SignInLink, Status, User
+from jobs.models import (
+    Approval,
+    Budget,
+    Invitation,
+    Job,
+    Membership,
+    Notice,
+    Project,
+    Prompt,
+    SignInLink,
+    Status,
+    User,
+    Workspace,
+)
 from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 
@@ -230,3 +243,47 @@ def asked_by(person: User, members: dict[User, Role]) -> Job:
     project.job_limit = Decimal("0.01")
     project.save()
     return lifecycle.ask(a_spec(project, person), why="It settles the lemma.")
+
+
+def test_managers_are_told_once_that_more_budget_is_asked_for_and_the_asker_what_was_decided(
+    mira: User,
+) -> None:
+    ana = a_person("ana@example.com")
+    project = a_project(members={mira: Role.SUBMITTER, ana: Role.MANAGER})
+    today = Workspace.objects.the().today()
+    budget = Budget.objects.get(project=project)
+    wish = lifecycle.ask_for_budget(budget, Decimal(5), until=today, why="A deadline.", by=mira)
+    tasks.mail_budget_decision(wish.pk)
+    for _ in range(2):
+        tasks.mail_budget_request(wish.pk)
+    lifecycle.grant_budget(wish.pk, Decimal(4), until=today, by=ana, note="Less will do.")
+    for _ in range(2):
+        tasks.mail_budget_decision(wish.pk)
+    asked, decided = mail.outbox
+    assert (asked.to, asked.subject) == (["ana@example.com"], "Mira asks for $5.00 more: cap of Proofs")
+    assert "A deadline.\n\nhttps://ponder.example.com/budget/more/" in asked.body
+    assert decided.to == ["mira@example.com"]
+    assert f"Granted by Ana: $4.00 more under the cap of Proofs until {today:%-d %B %Y}." in decided.body
+    assert "Less will do." in decided.body
+
+
+def test_operators_are_told_what_is_asked_of_the_workspace_and_nobody_of_what_is_decided(
+    mira: User,
+) -> None:
+    a_person("ops@example.com", is_superuser=True)
+    today = Workspace.objects.the().today()
+    wish = lifecycle.ask_for_budget(
+        spend.set_cap(Decimal(9)), Decimal(5), until=today, why="A deadline.", by=mira
+    )
+    tasks.mail_budget_request(wish.pk)
+    lifecycle.refuse_budget(wish.pk, by=mira, note="No.")
+    User.objects.filter(pk=mira.pk).update(is_active=False)
+    tasks.mail_budget_decision(wish.pk)
+    assert [sent.to for sent in mail.outbox] == [["ops@example.com"]]
+
+
+def test_a_job_that_went_on_by_a_grant_names_nobody(mira: User) -> None:
+    job = asked_by(mira, {mira: Role.SUBMITTER})
+    Approval.objects.update(decision="approved")
+    tasks.mail_decision(job.pk)
+    assert "Approved by a grant. It is sent now." in mail.outbox[0].body

@@ -6,7 +6,19 @@ import pytest
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Approval, Attempt, BudgetPeriod, Job, LedgerEntry, Project, Status, User
+from jobs.models import (
+    Approval,
+    Attempt,
+    Budget,
+    BudgetPeriod,
+    BudgetRequest,
+    Job,
+    LedgerEntry,
+    Project,
+    Status,
+    User,
+    Workspace,
+)
 from tests.factories import a_person, a_spec
 from tests.races.threads import at_once
 
@@ -69,3 +81,31 @@ def test_two_approvals_for_which_there_is_room_for_one_admit_one(
     found = at_once([lambda one=one: lifecycle.approve(one.pk, by=person) for one in (job, other)])
     assert sorted(type(one).__name__ for one in found) == ["BudgetRefused", "Job"]
     assert sorted(Job.objects.values_list("status", flat=True)) == ["awaiting_approval", "waiting"]
+
+
+def test_of_two_who_decide_about_more_budget_at_once_one_does(person: User, project: Project) -> None:
+    today = Workspace.objects.the().today()
+    budget = Budget.objects.get()
+    wish = lifecycle.ask_for_budget(budget, Decimal(5), until=today, why="A deadline.", by=person)
+    found = at_once(
+        [
+            *[lambda: lifecycle.grant_budget(wish.pk, Decimal(5), until=today, by=person)] * 2,
+            lambda: lifecycle.refuse_budget(wish.pk, by=person, note="No."),
+        ]
+    )
+    assert sorted(type(one).__name__ for one in found) == ["AlreadyDecided"] * 2 + ["BudgetRequest"]
+    is_granted = BudgetRequest.objects.get().decision == "granted"
+    assert LedgerEntry.objects.filter(kind="grant").count() == is_granted
+    assert sum(BudgetPeriod.objects.values_list("granted", flat=True)) == 5 * is_granted
+
+
+def test_a_grant_handed_on_twice_admits_no_more_than_it_reaches_for(person: User, project: Project) -> None:
+    today = Workspace.objects.the().today()
+    budget = spend.set_cap(Decimal("0.01"), project=project)
+    waiting = [lifecycle.ask(a_spec(project, person, prompt=f"Is it {n}?")) for n in range(3)]
+    wish = lifecycle.ask_for_budget(budget, Decimal(1), until=today, why="A deadline.", by=person)
+    lifecycle.grant_budget(wish.pk, 2 * waiting[0].worst_case, until=today, by=person)
+    at_once([lambda: lifecycle.hand_on(wish.pk)] * 3 + [lifecycle.mind_grants])  # type: ignore[list-item]
+    assert Job.objects.filter(status=Status.WAITING).count() == Attempt.objects.count() == 2
+    period = BudgetPeriod.objects.get()
+    assert period.held <= period.room

@@ -79,8 +79,9 @@ def test_without_budget_it_can_wait_for_room_and_send_stays_disabled(
     page = text(signed_in.post("/jobs/estimate/", typed(project, mira)))
     assert "too little" in page
     assert '<button type="submit" class="btn primary lg" disabled>' in page
-    assert "Or have it wait for room" in page
-    signed_in.post("/jobs/new/", typed(project, mira, ask="1"))
+    assert "It waits meanwhile, with nothing held." in page
+    answer = signed_in.post("/jobs/new/", typed(project, mira, ask="budget"))
+    assert answer["Location"] == f"/budget/more/?job={Job.objects.get().short_id}"
     assert Approval.objects.get().reason == "budget"
 
 
