@@ -24,9 +24,9 @@ GROUPS = {
         "Answer", "Attachment", "JobAttachment", "JobNote", "Prompt", "RawResponse", "SavedReplies",
     ),
     "Money": (
-        "Budget", "BudgetPeriod", "BudgetRequest", "DailySpend", "DailyTagSpend", "LedgerEntry", "MonthlySpend",
-        "MonthlyTagSpend", "Price", "Reconciliation", "ReconciliationLine", "ReconciliationPart",
-        "Refusal",
+        "Budget", "BudgetPeriod", "BudgetRequest", "DailySpend", "DailyTagSpend", "LedgerEntry",
+        "MonthlySpend", "MonthlyTagSpend", "Price", "Reconciliation", "ReconciliationLine",
+        "ReconciliationPart", "Refusal",
     ),
     "People": (
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",
