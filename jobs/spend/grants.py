@@ -21,7 +21,9 @@ def grant(budget: Budget, amount: Decimal, *, key: str, actor: User, reason: str
 def end_grant(key: str, *, reason: str) -> None:
     """Take back what was granted under a key, in its month; what is committed stays. Once a key."""
     lock_money_shared()
-    given = LedgerEntry.objects.select_related("budget").get(idempotency_key=key)
+    # Of two that end it at once one finds it ended.
+    rows = LedgerEntry.objects.select_for_update(of=("self",), no_key=True).select_related("budget")
+    given = rows.get(idempotency_key=key)
     end = f"{key}:end"
     if given.budget is None or LedgerEntry.objects.filter(idempotency_key=end).exists():
         return
