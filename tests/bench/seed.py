@@ -189,7 +189,7 @@ def _sum_up(cursor: Any) -> None:
         f" count(*) FILTER (WHERE l.basis <> 'none') {charges}, unnest(j.tags) tag"
         " WHERE l.kind = 'charge' GROUP BY 1, 2, 3, 4"
     )
-    for made in ("0013_sums_of_a_month", "0023_budget_review"):
+    for made in ("0013_sums_of_a_month", "0027_budget_review"):
         cursor.execute(importlib.import_module(f"jobs.migrations.{made}").FILL)
     cursor.execute("TRUNCATE jobs_budgetperiod")
     cursor.execute(
