@@ -13,7 +13,7 @@ from jobs.forecast.month import WINDOW, ZERO, Outlook, outlook
 from jobs.models import BudgetPeriod, DailySpend, Job, MonthlySpend, Project, Scope, Workspace
 from jobs.models.questions import Among, Blank, Statement
 
-NEWEST = 40  # answered jobs of a project that tell what part of a hold is charged
+NEWEST = 20  # answered jobs of a project that tell what part of a hold is charged
 ALL = Decimal(1)
 
 

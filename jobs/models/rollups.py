@@ -184,7 +184,8 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
         self, model: str | Blank, months: Sequence[dt.date] | Blank
     ) -> "models.QuerySet[MonthlySpend, Any]":
         """Month and charges by cost of a model, a pair for each project and effort."""
-        return self.filter(Among("month", months), model=model).values_list("month", "buckets")
+        rows = self.filter(Among("month", months), spent_on=None, model=model)
+        return rows.values_list("month", "buckets")
 
 
 class MonthlySpend(models.Model):

@@ -12,7 +12,7 @@ from typing import Any
 from jobs import clock
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
 from jobs.models.money import period_of
-from jobs.models.questions import Blank, Question
+from jobs.models.questions import Blank, Question, Statement
 from jobs.views.frame import SWATCHES, SeenProject, swatch_of
 from jobs.views.month_costs import Costs, costs_of
 
@@ -133,7 +133,7 @@ class Month:
         return {budget.project_id: period_of(budget, self.first) for budget in found}
 
     @cached_property
-    def by_day(self) -> list[tuple[dt.date, int, Decimal, int]]:
+    def by_day(self) -> list[tuple[Any, ...]]:
         """Day, project, USD and charges."""
         return _by_day().ask(projects=self.ids, month=self.first)
 
@@ -353,8 +353,9 @@ def _budgets(*, with_workspace: bool) -> Question[Budget]:
 
 
 @lru_cache
-def _by_day() -> Question[tuple[dt.date, int, Decimal, int]]:
-    return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_day(Blank("month")))
+def _by_day() -> Statement:
+    # A thousand rows, which the ORM would look at one by one.
+    return Statement("{}", MonthlySpend.objects.of_projects(Blank("projects")).by_day(Blank("month")))
 
 
 @lru_cache

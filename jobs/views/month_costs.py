@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from jobs import pricing
 from jobs.models import MonthlySpend
-from jobs.models.questions import Blank, Question
+from jobs.models.questions import Blank, Statement
 
 ZERO = Decimal(0)
 TAIL = Decimal("0.95")
@@ -49,9 +49,9 @@ def costs_of(model: str, projects: Sequence[int], month: dt.date, before: dt.dat
 
 
 @lru_cache
-def _buckets() -> Question[tuple[dt.date, list[int]]]:
+def _buckets() -> Statement:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Question(sums.buckets_of(Blank("model"), Blank("months")))
+    return Statement("{}", sums.buckets_of(Blank("model"), Blank("months")))
 
 
 def _together(buckets: Sequence[Sequence[int]]) -> list[int]:

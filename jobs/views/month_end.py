@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from jobs import clock
 from jobs.forecast import WINDOW, Kept, Outlook, kept, outlook, shares_of
 from jobs.models import BudgetPeriod, MonthlySpend
-from jobs.models.questions import Blank, Question
+from jobs.models.questions import Blank, Statement
 from jobs.views.frame import SeenProject
 from jobs.views.month import ZERO, Line, Month
 
@@ -27,7 +27,7 @@ class Ended:
     told: Kept | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Projected:
     """A line with how its month will likely end, None while it is too early to tell."""
 
@@ -35,13 +35,13 @@ class Projected:
     end: Outlook | None
     before: Decimal  # USD of the month before
 
-    @property
+    @cached_property
     def reached_on(self) -> dt.date | None:
         """The day on which a cap that was not overrun yet is likely used up."""
         period = self.line.period
         return self.end.reaches(period.room) if self.end and period and not period.is_over else None
 
-    @property
+    @cached_property
     def spare_percent(self) -> Decimal | None:
         """What is likely left of the cap at the end, in percent of it."""
         period = self.line.period
@@ -179,12 +179,12 @@ def _change(now: Decimal, before: Decimal | None) -> Decimal | None:
 
 
 @lru_cache
-def _before() -> Question[tuple[int, dt.date, Decimal]]:
+def _before() -> Statement:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Question(sums.days_in(Blank("first"), Blank("last")))
+    return Statement("{}", sums.days_in(Blank("first"), Blank("last")))
 
 
 @lru_cache
-def _totals() -> Question[tuple[dt.date, Decimal]]:
+def _totals() -> Statement:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Question(sums.total_by_day(Blank("first"), Blank("last")))
+    return Statement("{}", sums.total_by_day(Blank("first"), Blank("last")))
