@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
+from jobs import clock
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
@@ -39,6 +40,7 @@ _LISTED = (
 )  # fmt: skip
 
 FEW = 1_000  # jobs that are rather sorted than looked for in an order
+_A_DAY = dt.timedelta(days=1)
 _VERSION = ("id", "version", "status", "created_at")
 
 
@@ -272,9 +274,12 @@ class JobQuerySet(models.QuerySet["Job"]):
     ) -> "models.QuerySet[Job, tuple[str, Decimal, int]]":
         """Model, USD and number of the jobs of a month (its first day) whose answer could wait."""
         after = (month + dt.timedelta(days=32)).replace(day=1)
-        begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (month, after))
-        waited = self.filter(~models.Q(window="soonest"), project__in=projects)
-        rows = waited.filter(created_at__gte=begin, created_at__lt=end).order_by()
+        # In every zone; the month that a job counts in is its hold's.
+        begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) - clock.shift() for day in (month, after))
+        about = self.filter(created_at__gte=begin - _A_DAY, created_at__lt=end + _A_DAY)
+        of_month = LedgerEntry.objects.filter(job=models.OuterRef("pk"), kind=EntryKind.HOLD, month=month)
+        waited = about.filter(~models.Q(window="soonest"), models.Exists(of_month), project__in=projects)
+        rows = waited.order_by()
         return rows.values_list("model").annotate(models.Sum("cost"), models.Count("pk"))
 
     def for_list(self) -> "JobQuerySet":
