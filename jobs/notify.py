@@ -1,4 +1,4 @@
-"""Tells people what must not pass unseen: operators by alarms, which are rows, and anyone by mail."""
+"""Tells people what must not pass unseen: operators by alarms, anyone by mail, teams in chats."""
 
 import logging
 import smtplib
@@ -8,18 +8,21 @@ from django.core.mail import EmailMessage
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import pricing
+from jobs import openai_client, pricing
 from jobs.access import Act
 from jobs.models import (
+    Alert,
     Approval,
     Budget,
     BudgetRequest,
+    Chat,
     Invitation,
     Job,
     Membership,
     Notice,
     RequestDecision,
     Ruling,
+    SecretUnreadable,
     SignInLink,
     User,
 )
@@ -196,3 +199,42 @@ def _deciders(budget: Budget) -> list[User]:
         may = Membership.objects.that_may(Act.SET_CAP).filter(project=budget.project_id)
         people = [member.user for member in may.select_related("user")]
     return people or list(User.objects.filter(is_superuser=True, is_active=True))
+
+
+def mail_alert(alert: Alert) -> bool | None:
+    """Mail an alert to whom its cap concerns; False if none of the mails was taken, None without anyone."""
+    people = {person.pk: person for person in _deciders(alert.budget)}
+    own = alert.budget.user
+    if own is not None and own.is_active:
+        people[own.pk] = own
+    text = f"{_said(alert)}\n\n{settings.PONDER_URL}/budget/\n"
+    taken = [mail(person.email, _said(alert), text) for person in people.values()]
+    return any(taken) if taken else None
+
+
+def post_alert(alert: Alert) -> tuple[bool | None, str]:
+    """Post an alert in the chat of its project, or of the workspace; a person's cap is told to nobody there.
+
+    Returns whether it was taken, None without a chat, and a code for what went wrong.
+    """
+    chat = None if alert.budget.user_id else Chat.objects.of(alert.budget.project)
+    if chat is None or alert.budget.token_id:
+        return None, ""
+    try:
+        openai_client.post_chat(
+            chat.address.reveal(),
+            f"{_said(alert)} {settings.PONDER_URL}/budget/",
+            is_guarded=not settings.PONDER_ALLOW_PRIVATE_ADDRESSES,
+        )
+    except SecretUnreadable:
+        return False, "address_unreadable"
+    except openai_client.ChatRefused as refused:
+        return False, refused.code
+    return True, ""
+
+
+def _said(alert: Alert) -> str:
+    return (
+        f"{alert.month:%B}: {alert.threshold}% of the {alert.budget} is {alert.get_measure_display()}, "
+        f"${alert.amount:,.2f} of ${alert.room:,.2f}."
+    )

@@ -20,9 +20,10 @@ def render_due() -> None:
 
 
 def watchdog() -> None:
-    """Ring for overdue work that no pump is doing, end grants, and add up what was counted."""
+    """Ring for overdue work that no pump is doing, mind grants and alerts, and add up what was counted."""
     lifecycle.wake()
     lifecycle.mind_grants()
+    lifecycle.mind_alerts()
     Tally.objects.fold()
 
 
@@ -70,6 +71,11 @@ def mail_budget_decision(request_id: int) -> None:
 def hand_on_grant(request_id: int) -> None:
     """Let the jobs go that waited for a grant."""
     lifecycle.hand_on(request_id)
+
+
+def deliver_alert(alert_id: int) -> None:
+    """Tell people and a chat how much of a cap is used."""
+    lifecycle.deliver_alert(alert_id)
 
 
 def mail_job_end(job_id: int) -> None:

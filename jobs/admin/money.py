@@ -6,9 +6,11 @@ from django.contrib import admin
 
 from jobs.admin.base import REACH, ViewOnly, exact, months_of
 from jobs.models import (
+    Alert,
     Budget,
     BudgetPeriod,
     BudgetRequest,
+    Chat,
     DailySpend,
     DailyTagSpend,
     LedgerEntry,
@@ -173,6 +175,26 @@ class MonthlyTagSpendAdmin(Rollup):
     ordering = ("-month", "-cost")
     search_fields = ("tag__exact",)
     search_help_text = f"A tag, in full. {REACH}"
+
+
+@admin.register(Alert)
+class AlertAdmin(ViewOnly):
+    """What was told of caps that are nearly used, and whether it arrived."""
+
+    list_display = ("at", "budget", "month", "threshold", "measure", "mail", "chat", "chat_error", "tries")
+    list_filter = ("measure", "mail", "chat")
+    list_select_related = ("budget__project", "budget__user", "budget__token")
+    ordering = ("-at", "-id")
+
+
+@admin.register(Chat)
+class ChatAdmin(ViewOnly):
+    """Where alerts are posted, without the addresses."""
+
+    exclude = ("address",)
+    list_display = ("__str__", "set_by", "set_at")
+    list_select_related = ("project", "set_by")
+    ordering = ("pk",)
 
 
 @admin.register(BudgetRequest)

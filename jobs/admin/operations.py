@@ -24,7 +24,7 @@ GROUPS = {
         "Answer", "Attachment", "JobAttachment", "JobNote", "Prompt", "RawResponse", "SavedReplies",
     ),
     "Money": (
-        "Budget", "BudgetPeriod", "BudgetRequest", "DailySpend", "DailyTagSpend", "LedgerEntry",
+        "Alert", "Budget", "BudgetPeriod", "BudgetRequest", "DailySpend", "DailyTagSpend", "LedgerEntry",
         "MonthlySpend", "MonthlyTagSpend", "Price", "Reconciliation", "ReconciliationLine",
         "ReconciliationPart", "Refusal",
     ),
@@ -32,6 +32,7 @@ GROUPS = {
         "ApiToken", "Group", "Invitation", "LogEntry", "Membership", "SignInFailure", "SignInLink", "User",
     ),
     "Setup": (
-        "Connection", "Installation", "ModelSpec", "Project", "PumpLease", "WebhookDelivery", "Workspace",
+        "Chat", "Connection", "Installation", "ModelSpec", "Project", "PumpLease", "WebhookDelivery",
+        "Workspace",
     ),
 }  # fmt: skip

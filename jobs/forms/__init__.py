@@ -1,6 +1,7 @@
 """Translates what a browser sends: sign-in, people, projects, connections, and jobs into a JobSpec."""
 
 from jobs.forms.caps import CapForm, MemberCapForm
+from jobs.forms.chat import ChatForm
 from jobs.forms.connections import ConnectionForm, PauseForm, RelieveForm
 from jobs.forms.job import DecisionForm, ResolveForm
 from jobs.forms.new_job import NewJobForm
@@ -22,6 +23,7 @@ __all__ = [
     "AccountForm",
     "BookForm",
     "CapForm",
+    "ChatForm",
     "ChoosePasswordForm",
     "ConnectionForm",
     "DecisionForm",

@@ -1,5 +1,6 @@
 """The life of a job: submit, send, poll, finish, cancel, run again, adopt; alone moves a status."""
 
+from jobs.lifecycle.alerting import deliver_alert, mind_alerts
 from jobs.lifecycle.answering import (
     Card,
     NotWaiting,
@@ -96,6 +97,7 @@ __all__ = [
     "cards",
     "ceiling_at",
     "ceiling_of",
+    "deliver_alert",
     "drop_previous_webhook_secret",
     "finish_without_answering",
     "follow_up",
@@ -111,6 +113,7 @@ __all__ = [
     "judge",
     "keep_file",
     "last_watch",
+    "mind_alerts",
     "mind_grants",
     "models_at",
     "note_beat",

@@ -24,6 +24,7 @@ type Errand = Literal[
     "mail_budget_request",
     "mail_budget_decision",
     "hand_on_grant",
+    "deliver_alert",
 ]
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}

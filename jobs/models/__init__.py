@@ -1,5 +1,6 @@
 """The records, their QuerySets and what the database itself enforces."""
 
+from jobs.models.alerts import Alert, Chat, Delivery, Measure
 from jobs.models.approval import Approval, AskedBecause, Ruling
 from jobs.models.attachments import Attachment, AttachmentContent, Given, JobAttachment
 from jobs.models.attempt import DECLARED, Attempt, AttemptState, RawResponse
@@ -38,6 +39,7 @@ __all__ = [
     "IN_FLIGHT",
     "UNASKABLE",
     "UNFINISHED",
+    "Alert",
     "Answer",
     "ApiToken",
     "Approval",
@@ -51,10 +53,12 @@ __all__ = [
     "BudgetPeriod",
     "BudgetRequest",
     "Cause",
+    "Chat",
     "Connection",
     "Counted",
     "DailySpend",
     "DailyTagSpend",
+    "Delivery",
     "DeliveryState",
     "EntryKind",
     "Event",
@@ -70,6 +74,7 @@ __all__ = [
     "Kind",
     "LastManager",
     "LedgerEntry",
+    "Measure",
     "Membership",
     "ModelSpec",
     "MonthlySpend",

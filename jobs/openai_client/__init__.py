@@ -1,6 +1,8 @@
 """Speak with the API on the wire: create, retrieve, cancel, count, models, costs; alone imports openai."""
 
 from .bills import Cost, costs
+from .chat import ChatRefused
+from .chat import post as post_chat
 from .endpoint import Endpoint, models
 from .errors import (
     THREAD_FORGOTTEN,
@@ -23,6 +25,7 @@ __all__ = [
     "WINDOW_REFUSED",
     "Blocked",
     "BorderError",
+    "ChatRefused",
     "Cost",
     "Endpoint",
     "NotFound",
@@ -37,4 +40,5 @@ __all__ = [
     "is_private_host",
     "load",
     "models",
+    "post_chat",
 ]

@@ -97,7 +97,7 @@ def connect(endpoint: Endpoint, tls: ssl.SSLContext, tokens: Tokens | None = Non
     No retries: the SDK's own would repeat a paid POST. No redirects: a 307 replays the body to the new
     host. No environment: it could add a proxy, another account's headers, or a password from .netrc.
     """
-    url = _address(endpoint.base_url)
+    url = address_of(endpoint.base_url)
     # Anything else would fail later, inside the transport, with the key in the error's text.
     if not all(_is_header(value) for value in (endpoint.key, endpoint.organization, endpoint.project)):
         raise Blocked(
@@ -135,7 +135,8 @@ def time_limit(seconds: float) -> "openai.Timeout":
     return sdk.openai.Timeout(seconds, connect=CONNECT_LIMIT)
 
 
-def _address(base_url: str) -> str:
+def address_of(base_url: str) -> str:
+    """Return an address as it is. Raises Blocked for one that is no http(s) address without a user name."""
     try:
         url = sdk.httpx2.URL(base_url)
         # The resolver's own codec: what it refuses would surface as a UnicodeError in mid-send.

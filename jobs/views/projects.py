@@ -7,13 +7,15 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobs import access, clock
 from jobs.access import Act, Role
-from jobs.forms import CapForm, NewProjectForm, ProjectForm
+from jobs.forms import CapForm, ChatForm, NewProjectForm, ProjectForm
 from jobs.forms.caps import initial_of
-from jobs.models import Job, Membership, ModelSpec, Project, Refusal
+from jobs.models import Chat, Job, Membership, ModelSpec, Project, Refusal
 from jobs.models.trail import trail_of
 from jobs.templatetags import ui
 from jobs.views.frame import frame_of, operators_only, person_of
@@ -70,6 +72,19 @@ def project_cap(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect(found)
 
 
+@sensitive_post_parameters()
+@require_POST
+def project_chat(request: HttpRequest, slug: str) -> HttpResponse:
+    """Set where a project's alerts are posted."""
+    found, form = find(request, slug, Act.CHANGE_PROJECT), ChatForm(request.POST)
+    if form.is_valid():
+        form.keep(project=found, by=person_of(request))
+        messages.success(request, "Saved.")
+    else:
+        messages.error(request, " ".join(str(error) for error in form.errors["address"]))
+    return redirect("project_settings", slug)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def project_settings(request: HttpRequest, slug: str) -> HttpResponse:
     """Show and change what a project's jobs start from, what they may use, and where they go."""
@@ -85,6 +100,8 @@ def project_settings(request: HttpRequest, slug: str) -> HttpResponse:
         messages.success(request, f"Saved. New jobs in {form.keep()} start from it.")
         return redirect("project_settings", slug)
     context = {"project": found, "may_change": True, "form": form, "trail": trail_of(found)[:NEWEST]}
+    context |= {"chat": Chat.objects.of(found), "chat_form": ChatForm()}
+    context["chat_url"] = reverse("project_chat", args=[slug])
     return render(request, "project_settings.html", context, status=422 if form.is_bound else 200)
 
 

@@ -6,13 +6,15 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobs import access, clock
 from jobs.access import Act, Role
-from jobs.forms import CapForm, MemberCapForm
+from jobs.forms import CapForm, ChatForm, MemberCapForm
 from jobs.forms.caps import initial_of, lift
-from jobs.models import Budget, BudgetPeriod, Membership, Project, Scope, User
+from jobs.models import Alert, Budget, BudgetPeriod, Chat, Membership, Project, Scope, User
 from jobs.models.trail import trail_of_kind
 from jobs.templatetags import ui
 from jobs.views.frame import frame_of, operators_only, person_of
@@ -50,6 +52,19 @@ def workspace_cap(request: HttpRequest) -> HttpResponse:
     return redirect("rules")
 
 
+@sensitive_post_parameters()
+@require_POST
+@operators_only
+def workspace_chat(request: HttpRequest) -> HttpResponse:
+    """Set where the alerts of the workspace's cap are posted."""
+    form = ChatForm(request.POST)
+    if not form.is_valid():
+        return render(request, "rules.html", _page(request, chat_form=form), status=422)
+    form.keep(project=None, by=person_of(request))
+    messages.success(request, "Saved.")
+    return redirect("rules")
+
+
 @operators_only
 @require_http_methods(["GET", "HEAD", "POST"])
 def member_caps(request: HttpRequest) -> HttpResponse:
@@ -82,7 +97,9 @@ def cap_lift(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("rules" if found.scope == Scope.WORKSPACE else "member_caps")
 
 
-def _page(request: HttpRequest, form: CapForm | None = None) -> dict[str, Any]:
+def _page(
+    request: HttpRequest, form: CapForm | None = None, chat_form: ChatForm | None = None
+) -> dict[str, Any]:
     user, month = person_of(request), clock.month_of(frame_of(request).today)
     after = request.GET.get("after", "").replace("\0", "")
     seen = Project.objects.visible_to(user).filter(archived_at=None, slug__gt=after)
@@ -98,6 +115,12 @@ def _page(request: HttpRequest, form: CapForm | None = None) -> dict[str, Any]:
         context |= {
             "workspace": workspace,
             "form": form or CapForm(initial=initial_of(workspace.budget if workspace else None)),
+            "chat": Chat.objects.of(None),
+            "chat_url": reverse("workspace_chat"),
+            "chat_form": chat_form or ChatForm(),
+            "alerts": Alert.objects.select_related("budget__project", "budget__user", "budget__token")[
+                :NEWEST
+            ],
             "trail": trail_of_kind(Budget)[:NEWEST],
         }
     return context

@@ -9,7 +9,18 @@ from pytest_django.live_server_helper import LiveServer
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Attempt, Cause, Connection, Invitation, Project, Reconciliation, Secret, Workspace
+from jobs.models import (
+    Alert,
+    Attempt,
+    Cause,
+    Chat,
+    Connection,
+    Invitation,
+    Project,
+    Reconciliation,
+    Secret,
+    Workspace,
+)
 from jobs.models.connections import make_webhook_secret
 from tests.browser.conftest import Browse
 from tests.browser.looks import complaints
@@ -46,6 +57,9 @@ def test_settings_are_readable_by_everyone_at_every_width(live_server: LiveServe
     lifecycle.submit(a_spec(project, mira))
     lifecycle.pause(project.connection_id, "insufficient_quota: You exceeded your current quota.")
     Invitation.objects.make("eve@example.com", project=project, role=Role.VIEWER, by=mira)
+    alert = {"budget": capped, "month": day.replace(day=1), "amount": 40, "room": 40, "chat_error": "x" * 60}
+    Alert.objects.create(threshold=100, measure="committed", **alert)
+    Chat.objects.create(address=Secret.of("https://chat.example.com/x"), set_by=long)
     project.change_role(long, Role.APPROVER, by=mira)
     hooked = Connection.objects.create(name="OpenAI", base_url="https://api.openai.com/v1")
     for _ in range(2):

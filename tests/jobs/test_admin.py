@@ -22,6 +22,7 @@ from jobs.access import Role
 from jobs.attachments import Found
 from jobs.lifecycle.transition import tell
 from jobs.models import (
+    Alert,
     Answer,
     ApiToken,
     Approval,
@@ -31,6 +32,7 @@ from jobs.models import (
     Basis,
     Budget,
     BudgetRequest,
+    Chat,
     Connection,
     DailySpend,
     Event,
@@ -144,6 +146,10 @@ def world(operator: User, project: Project) -> Job:
     today = timezone.now().date()
     BudgetRequest.objects.create(
         budget=Budget.objects.get(), amount=9, until=today, why="A word.", asked_by=operator
+    )
+    Chat.objects.create(address=Secret.of(KEY), set_by=operator)
+    Alert.objects.create(
+        budget=Budget.objects.get(), month=today, threshold=50, measure="spent", amount=5, room=10
     )
     Verdict.objects.create(job=job, value="right", by=operator)
     SavedReplies.objects.create(job=job, replies=[], by=operator)

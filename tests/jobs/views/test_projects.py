@@ -381,5 +381,5 @@ def test_the_settings_take_few_queries(
             "/projects/proofs/settings/", {**SETTINGS, "name": name, "connection": project.connection_id}
         )
     client.get("/projects/proofs/settings/")
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         client.get("/projects/proofs/settings/")

@@ -8,7 +8,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from jobs import spend
 from jobs.access import Role
-from jobs.models import Budget, Project, Scope, User
+from jobs.models import Alert, Budget, Chat, Project, Scope, User
 from jobs.views import rules
 from tests.factories import a_person, a_project
 from tests.markup import faults
@@ -111,7 +111,60 @@ def test_the_lists_ask_as_much_for_one_row_as_for_many(
         a_project(f"quarry-{number}")
         spend.set_cap(Decimal(5), user=a_person(f"eve{number}@example.com"))
     text(operator, RULES)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(13):
         text(operator, RULES)
     with django_assert_num_queries(7):
         text(operator, MEMBERS)
+
+
+CHAT = "https://chat.example.com/hooks/s3cret"
+
+
+def test_an_operator_sets_the_workspaces_chat_whose_address_is_never_shown(
+    operator: Client, project: Project
+) -> None:
+    for wrong in (
+        "s3cret",
+        "ftp://chat.example.com/",
+        "http://[",
+        "https://127.0.0.1/hook",
+        "https://a@b.c/",
+    ):
+        assert operator.post(f"{RULES}chat/", {"address": wrong}).status_code == 422
+    operator.post(f"{RULES}chat/", {"address": CHAT})
+    assert Chat.objects.get().address.reveal() == CHAT
+    page = text(operator, RULES)
+    assert "Set by Ops" in page
+    assert "s3cret" not in page
+    operator.post(f"{RULES}chat/", {"address": ""})
+    assert not Chat.objects.exists()
+
+
+def test_a_manager_sets_the_chat_of_their_project(signed_in: Client, mira: User) -> None:
+    real = a_project("real", is_practice=False, members={mira: Role.MANAGER})
+    here = real.get_absolute_url()
+    assert "no address" not in text(signed_in, f"{here}settings/")
+    signed_in.post(f"{here}chat/", {"address": "nothing"})
+    assert not Chat.objects.exists()
+    signed_in.post(f"{here}chat/", {"address": CHAT})
+    assert Chat.objects.get().project == real
+    page = text(signed_in, f"{here}settings/")
+    assert "Chat for alerts set" in page
+    assert "s3cret" not in page
+
+
+def test_operators_see_what_was_told_and_whether_it_arrived(operator: Client, project: Project) -> None:
+    Alert.objects.create(
+        budget=Budget.objects.get(),
+        month="2026-11-01",
+        threshold=80,
+        measure="spent",
+        amount=80,
+        room=100,
+        mail="sent",
+        chat="failed",
+        chat_error="http_404",
+    )
+    page = text(operator, RULES)
+    for words in ("80% spent", "$80.00 of $100.00", "Sent", "Failed", "http_404"):
+        assert words in page

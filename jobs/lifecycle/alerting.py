@@ -1,0 +1,59 @@
+"""Notices once a minute how much of each cap is used, and has people and chats told."""
+
+import datetime as dt
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from jobs import clock, notify
+from jobs.lifecycle.doorbell import ring_for
+from jobs.models import Alert, Delivery, Workspace
+
+MOST_AT_ONCE = 50
+MOST_TRIES = 6
+FIRST_WAIT = dt.timedelta(minutes=2)  # longer than a try takes; doubled after each
+
+
+def mind_alerts() -> None:
+    """Raise what this month's money calls for, and ring for every alert that is due: the watchdog's part."""
+    month = clock.month_of(Workspace.objects.the().today())
+    with transaction.atomic():
+        Alert.objects.raise_for(month)
+    for pk in Alert.objects.due().values_list("pk", flat=True)[:MOST_AT_ONCE]:
+        ring_for("deliver_alert", pk)
+
+
+def deliver_alert(alert_id: int) -> None:
+    """Tell people by mail and the chat what is still to be told of an alert; later again what failed.
+
+    Of two at once one does it.
+    """
+    claimed = Alert.objects.due().filter(pk=alert_id).order_by()
+    if not claimed.update(tries=F("tries") + 1, next_try_at=Now() + FIRST_WAIT):
+        return
+    alert = Alert.objects.with_budget().get(pk=alert_id)
+    is_last = alert.tries >= MOST_TRIES
+    if alert.mail == Delivery.PENDING:
+        alert.mail = _state(notify.mail_alert(alert) if settings.IS_MAIL_SENT else None, is_last=is_last)
+    if alert.chat == Delivery.PENDING:
+        told, alert.chat_error = notify.post_alert(alert)
+        alert.chat = _state(told, is_last=is_last)
+    is_open = Delivery.PENDING in (alert.mail, alert.chat)
+    wait = FIRST_WAIT * 2 ** (alert.tries - 1)
+    Alert.objects.filter(pk=alert_id).update(
+        mail=alert.mail,
+        chat=alert.chat,
+        chat_error=alert.chat_error,
+        next_try_at=Now() + wait if is_open else None,
+    )
+
+
+def _state(told: bool | None, *, is_last: bool) -> Delivery:
+    """Return what became of a way; None stands for nobody to be told that way."""
+    if told is None:
+        return Delivery.NONE
+    if told:
+        return Delivery.SENT
+    return Delivery.FAILED if is_last else Delivery.PENDING
