@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -215,3 +216,21 @@ def test_a_refusal_is_recorded_with_what_was_missing(
     row = Refusal.objects.get()
     assert (row.project, row.user, row.budget) == (project, person, Budget.objects.get())
     assert (row.month, row.ceiling, row.shortfall) == (THIS_MONTH, 12, 2)
+
+
+def test_a_cap_that_is_made_soft_while_an_admission_waits_admits_it(
+    project: Project, admitted: MakeAttempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, tries = admission._hold_at_once, []
+
+    def held(wanted: Mapping[str, Any], budgets: Sequence[tuple[int, bool]]) -> bool:
+        tries.append(budgets)
+        assert len(tries) < 5, "it would try for ever"
+        if len(tries) == 1:
+            spend.set_cap(Decimal(1), project=project, is_hard=False)
+            return False
+        return hold(wanted, budgets)
+
+    monkeypatch.setattr(admission, "_hold_at_once", held)
+    admitted(project, "5")
+    assert len(tries) == 2
