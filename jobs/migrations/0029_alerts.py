@@ -10,7 +10,7 @@ import jobs.models.secret
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0025_grants"),
+        ("jobs", "0028_grants"),
     ]
 
     operations = [
