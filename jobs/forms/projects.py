@@ -103,6 +103,9 @@ class ProjectForm(ModelForm):
         """`models` are those that can be chosen today."""
         super().__init__(data, instance=instance)
         self.by = by
+        if instance.job_limit is not None:
+            # With all its stored decimals the field would refuse what it shows.
+            self.initial["job_limit"] = round(instance.job_limit, 2)
         names = [spec.pk for spec in models]
         rows, named = ModelSpec.objects.filter(pk__in=names), [(spec.pk, spec.name) for spec in models]
         efforts = list(dict.fromkeys(effort for spec in models for effort in spec.efforts_offered()))

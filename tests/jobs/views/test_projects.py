@@ -196,6 +196,16 @@ def test_a_manager_changes_the_settings_and_each_change_is_kept(project: Project
     assert said(project)[0] == "Allowed models: gpt-6-luna, gpt-6-sol → all; Limit per job: 5 → none"
 
 
+def test_the_limit_that_the_settings_show_can_be_saved_again(project: Project, mira: User) -> None:
+    client = signed_in(mira)
+    client.post("/projects/proofs/settings/", {**SETTINGS, "job_limit": "2.5"})
+    form = client.get("/projects/proofs/settings/").context["form"]
+    shown = str(form["job_limit"].value())
+    assert shown == "2.50"
+    assert client.post("/projects/proofs/settings/", {**SETTINGS, "job_limit": shown}).status_code == 302
+    assert len(said(project)) == 1
+
+
 def test_a_manager_sets_the_rule_for_unconfirmed_jobs(project: Project, mira: User) -> None:
     client = signed_in(mira)
     page = client.get("/projects/proofs/settings/").content.decode()
