@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from jobs import clock
+from jobs.forecast import WINDOW
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
 from jobs.models.money import period_of
 from jobs.models.questions import Blank, Question, Statement, ask_in_turn
@@ -20,6 +21,7 @@ ZERO = Decimal(0)
 NAMED = 4  # projects with a colour of their own beside one for all others
 LISTED = 12  # projects with their caps; the page of projects has them all
 SPENDERS = 10
+MONTHS = 6  # at most so many stand beside each other: a year of fifty projects takes 5 ms more
 NEARLY = 80  # percent of a cap from which it is named above the figures
 
 
@@ -103,6 +105,7 @@ class _Read(NamedTuple):
     by_model: list[dict[str, Any]]  # and of the month before
     tags: list[dict[str, Any]]
     spenders: list[dict[str, Any]]
+    before_by_day: list[tuple[Any, ...]]
 
 
 class Month:
@@ -144,6 +147,11 @@ class Month:
     def by_day(self) -> list[tuple[Any, ...]]:
         """Day, project, USD and charges."""
         return self._read.by_day
+
+    @property
+    def before_by_day(self) -> list[tuple[Any, ...]]:
+        """Day and USD of all together, of the MONTHS before, and of what the first of them was told from."""
+        return self._read.before_by_day
 
     @cached_property
     def _by_model(self) -> list[dict[str, Any]]:
@@ -187,7 +195,8 @@ class Month:
         questions = _questions(with_workspace=self.with_workspace)
         months = [self.first, self.before]
         values = {"month": self.first, "before": self.before, "months": months}
-        return _Read(*ask_in_turn(questions, projects=self.ids, **values))
+        since = clock.month_of(months_back(self.first, MONTHS) - WINDOW)
+        return _Read(*ask_in_turn(questions, projects=self.ids, since=since, **values))
 
     # What is made of it.
 
@@ -359,7 +368,15 @@ class Month:
 @lru_cache
 def _questions(*, with_workspace: bool) -> list[Statement | Question[Any]]:
     """Ask for what _Read names, in its order."""
-    return [_by_day(), _budgets(with_workspace=with_workspace), _by_model(), _by_tag(), _by_person()]
+    budgets = _budgets(with_workspace=with_workspace)
+    return [_by_day(), budgets, _by_model(), _by_tag(), _by_person(), _before_by_day()]
+
+
+def months_back(month: dt.date, number: int) -> dt.date:
+    """Return the month so many before another, each named by its first day."""
+    for _ in range(number):
+        month = clock.month_of(month - dt.timedelta(days=1))
+    return month
 
 
 def _budgets(*, with_workspace: bool) -> Question[Budget]:
@@ -384,3 +401,8 @@ def _by_tag() -> Question[dict[str, Any]]:
 def _by_person() -> Question[dict[str, Any]]:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Question(sums.by_person(Blank("month"), Blank("before"))[:SPENDERS])
+
+
+def _before_by_day() -> Statement:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Statement("{}", sums.total_by_day(Blank("since"), Blank("before")))
