@@ -1,14 +1,18 @@
 """Says what jobs that were answered as soon as possible would have cost less if they had waited."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
-from jobs.models import Job, MonthlySpend, Price
+from jobs import clock
+from jobs.models import Job, Price
 from jobs.models.catalogue import SOONEST, WINDOWS
+from jobs.models.questions import Blank, Question, Statement, ask_in_turn
 
 ZERO = Decimal(0)
+A_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,31 +24,50 @@ class Waiting:
     hours: int
 
 
-def waiting_would_have_saved(projects: Sequence[int], month: dt.date, day: dt.date) -> Waiting | None:
+def waiting_would_have_saved(
+    spent: Mapping[str, tuple[Decimal, int]], projects: Sequence[int], month: dt.date, day: dt.date
+) -> Waiting | None:
     """Return what waiting would have saved in a month (its first day) of some projects; None for nothing.
 
-    By the price rows of a day, each model at its longest completion window. Three queries, over sums of the
-    month and the jobs that did wait.
+    `spent` is what they spent in it by model: USD and charges. By the price rows of a day, each model at its
+    longest completion window. One trip, for these rows and the jobs that did wait.
     """
+    if not spent:
+        return None
+    after = (month + dt.timedelta(days=32)).replace(day=1)
+    # In every zone; the month that a job counts in is its hold's.
+    begin, end = (dt.datetime.combine(on, dt.time(), dt.UTC) - clock.shift() for on in (month, after))
+    prices, found = ask_in_turn(
+        [_prices(), _waited()],
+        day=day,
+        projects=projects,
+        month=month,
+        since=begin - A_DAY,
+        until=end + A_DAY,
+    )
     rates = {
         price.model_id: (1 - price.rates.multiplier(None, longest), WINDOWS[longest])
-        for price in Price.objects.in_force(day)
-        if (longest := price.windows_offered[-1]) != SOONEST
+        for price in prices
+        if price.model_id in spent and (longest := price.windows_offered[-1]) != SOONEST
     }
-    sums = MonthlySpend.objects.of_projects(projects).by_model([month])
-    spent: dict[str, tuple[Decimal, int]] = {}
-    for row in sums:
-        cost, jobs = spent.get(row["model"], (ZERO, 0))
-        spent[row["model"]] = cost + row["cost"], jobs + row["jobs"]
-    waited = {name: (cost, jobs) for name, cost, jobs in Job.objects.that_waited(projects, month)}
+    waited = {name: (cost, jobs) for name, cost, jobs in found}
     saved, counted, hours = ZERO, 0, 0
-    for name, (cost, jobs) in spent.items():
-        if name not in rates:
-            continue
-        part, length = rates[name]
+    for name, (part, length) in rates.items():
+        cost, jobs = spent[name]
         cost_waited, jobs_waited = waited.get(name, (ZERO, 0))
         if (left := cost - cost_waited) > 0:
             saved += left * part
             counted += max(jobs - jobs_waited, 1)
             hours = max(hours, int(length.total_seconds() // 3600))
     return Waiting(saved, counted, hours) if saved else None
+
+
+@lru_cache
+def _prices() -> Question[Price]:
+    return Question(Price.objects.in_force(Blank("day")))
+
+
+@lru_cache
+def _waited() -> Statement:
+    blanks = {name: Blank(name) for name in ("since", "until")}
+    return Statement("{}", Job.objects.that_waited(Blank("projects"), Blank("month"), **blanks))

@@ -1,7 +1,6 @@
 """Questions about many jobs: who may see them, what is due, and what a list shows of them."""
 
 import datetime as dt
-from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,14 +11,13 @@ from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
-from jobs import clock
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
 from jobs.models.money import ZERO, EntryKind, LedgerEntry
 from jobs.models.people import name_of
 from jobs.models.projects import Membership, Project, Someone
-from jobs.models.questions import BY_INDEX, Blank, Statement
+from jobs.models.questions import BY_INDEX, Among, Blank, Statement
 from jobs.models.search import LANGUAGE, asked_for
 from jobs.models.status import FINAL, UNASKABLE, UNFINISHED, Status
 
@@ -40,7 +38,6 @@ _LISTED = (
 )  # fmt: skip
 
 FEW = 1_000  # jobs that are rather sorted than looked for in an order
-_A_DAY = dt.timedelta(days=1)
 _VERSION = ("id", "version", "status", "created_at")
 
 
@@ -270,15 +267,17 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(prompt__schema_name=schema_name).exclude(prompt__schema_name="")
 
     def that_waited(
-        self, projects: Sequence[int], month: dt.date
+        self, projects: Blank, month: Blank, *, since: Blank, until: Blank
     ) -> "models.QuerySet[Job, tuple[str, Decimal, int]]":
-        """Model, USD and number of the jobs of a month (its first day) whose answer could wait."""
-        after = (month + dt.timedelta(days=32)).replace(day=1)
-        # In every zone; the month that a job counts in is its hold's.
-        begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) - clock.shift() for day in (month, after))
-        about = self.filter(created_at__gte=begin - _A_DAY, created_at__lt=end + _A_DAY)
+        """Model, USD and number of the jobs of a month (its first day) whose answer could wait.
+
+        They are looked for among those that were submitted `since` a moment and before `until`.
+        """
+        about = self.filter(created_at__gte=since, created_at__lt=until)
         of_month = LedgerEntry.objects.filter(job=models.OuterRef("pk"), kind=EntryKind.HOLD, month=month)
-        waited = about.filter(~models.Q(window="soonest"), models.Exists(of_month), project__in=projects)
+        waited = about.filter(
+            ~models.Q(window="soonest"), models.Exists(of_month), Among("project", projects)
+        )
         rows = waited.order_by()
         return rows.values_list("model").annotate(models.Sum("cost"), models.Count("pk"))
 

@@ -263,13 +263,17 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
     def page(self, most: int, *, after: tuple[dt.date, int] | None = None) -> "LedgerQuerySet":
         """The first `most`, newest first, with all that is shown; after a row with a day and an id."""
         rows: LedgerQuerySet = self._newest(most, after=after)
-        return rows.select_related("project", "token", "job", "job__prompt")
+        # A prompt is read for its title: its text may be a megabyte.
+        rows = rows.annotate(title=models.F("job__prompt__title")).select_related("project", "token", "job")
+        return rows.only(
+            "kind", "spent_on", "amount", "basis", "reason", "project__name", "token__name", "job__short_id"
+        )
 
     def as_cells(
         self, most: int, *, after: tuple[dt.date, int] | None = None
     ) -> "models.QuerySet[LedgerEntry, Any]":
         """The same as cells of a file."""
-        rows: Any = self._newest(most, after=after)
+        rows: Any = self._newest(most, after=after).annotate(actor_name=name_of("actor"))
         found: models.QuerySet[LedgerEntry, Any] = rows.values_list(
             "pk", "month", "spent_on", "kind", "basis", "project__slug", "person", "token__name",
             "job__short_id", "attempt", "amount", "input_tokens", "cached_tokens", "output_tokens",
@@ -283,7 +287,7 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
             # As one comparison, which the index begins at: a day has thousands of rows.
             below = "(jobs_ledgerentry.spent_on, jobs_ledgerentry.id) < (%s, %s)"
             rows = rows.filter(RawSQL(below, after, models.BooleanField()))  # noqa: S611 - both are values
-        return rows.annotate(person=name_of("user"), actor_name=name_of("actor"))[:most]
+        return rows.annotate(person=name_of("user"))[:most]
 
     def dearest_of(self, projects: Sequence[int] | Blank, month: dt.date | Blank, *, most: int) -> Statement:
         """Job and USD of a month's dearest charges; each project's are found in its own part of the index."""

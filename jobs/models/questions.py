@@ -82,14 +82,17 @@ class Question[Row]:
     def __init__(self, rows: models.QuerySet[Any, Row], *, hint: Hint = ()) -> None:
         self._rows = rows
         self._compiler: SQLCompiler = rows.query.get_compiler(DEFAULT_DB_ALIAS)
-        self._sql, self._params = self._compiler.as_sql()
+        self.sql, self.params = self._compiler.as_sql()
         columns = [column for column, *_ in self._compiler.select[: self._compiler.col_count]]
         self._converters = self._compiler.get_converters(columns)
-        self._hint = hint
+        self.hint = hint
 
     def ask(self, **values: Any) -> list[Row]:
         """Return the rows, with a value for every blank."""
-        answer = _answer(self._sql, self._params, values, self._hint)
+        return self.made_of(_answer(self.sql, self.params, values, self.hint))
+
+    def made_of(self, answer: list[tuple[Any, ...]]) -> list[Row]:
+        """Return the rows of what the database has answered."""
         compiler = copy.copy(self._compiler)
         # Questions are shared by all threads, each of which has a connection of its own.
         compiler.connection = connections[DEFAULT_DB_ALIAS]
@@ -119,18 +122,27 @@ class Statement:
 
     def ask(self, **values: Any) -> list[tuple[Any, ...]]:
         """Return the rows as the database gives them, with a value for every blank."""
-        return _answer(self.sql, self.params, values, self.hint)
+        return self.made_of(_answer(self.sql, self.params, values, self.hint))
+
+    def made_of(self, answer: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Return the rows as the database gave them."""
+        return answer
 
 
-def ask_in_turn(statements: Sequence[Statement], **values: Any) -> list[list[tuple[Any, ...]]]:
-    """Return the rows of statements sent all at once; each sees what is committed when its turn comes."""
+def ask_in_turn(asked: Sequence[Statement | Question[Any]], **values: Any) -> list[list[Any]]:
+    """Return the rows of questions sent all at once; each sees what is committed when its turn comes.
+
+    One trip for all: each of its own costs a fifth of a millisecond, and more while the machine is busy.
+    """
     with connection.cursor() as cursor:
-        params = [param for statement in statements for param in _filled(statement.params, values)]
-        cursor.execute("; ".join(statement.sql for statement in statements), params)
-        found = [list(cursor.fetchall())]
+        params = [param for one in asked for param in _filled(one.params, values)]
+        cursor.execute("; ".join(hinted(one.sql, one.hint) for one in asked), params)
+        # A setting answers without rows.
+        answers = [list(cursor.fetchall())] if cursor.description else []
         while cursor.nextset():
-            found.append(list(cursor.fetchall()))
-    return found
+            if cursor.description:
+                answers.append(list(cursor.fetchall()))
+    return [one.made_of(answer) for one, answer in zip(asked, answers, strict=True)]
 
 
 def hinted(sql: str, hint: Hint) -> str:

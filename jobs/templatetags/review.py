@@ -3,6 +3,7 @@
 import datetime as dt
 from calendar import monthrange
 from decimal import Decimal
+from functools import cache
 from html import escape
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -40,7 +41,7 @@ def jobs_of(wanted: Addressed, **filters: object) -> str:
     last = wanted.month.replace(day=monthrange(wanted.month.year, wanted.month.month)[1])
     parts = {"project": wanted.project.slug if wanted.project else "", **filters}
     parts |= {"since": wanted.month, "until": last}
-    return f"{reverse('jobs')}?{urlencode({name: str(value) for name, value in parts.items() if value})}"
+    return f"{_jobs()}?{urlencode({name: str(value) for name, value in parts.items() if value})}"
 
 
 @register.simple_tag
@@ -103,6 +104,12 @@ def exact(amount: Decimal) -> str:
     """Return USD with every digit that is not a trailing zero, at least the cents: −$0.0312."""
     whole, _, part = f"{abs(amount):,f}".partition(".")
     return f"{'−' if amount < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
+@cache
+def _jobs() -> str:
+    """Return where the jobs are; a page leads there three dozen times."""
+    return reverse("jobs")
 
 
 def _rows_of_day(wanted: Addressed, day: dt.date) -> str:

@@ -39,7 +39,10 @@ def budget(request: HttpRequest) -> HttpResponseBase:
             "models_said": month_charts.models_said(month),
             "costs_said": month_charts.costs_said(month),
             "waiting": forecast.waiting_would_have_saved(
-                [project.pk for project in wanted.projects], wanted.month, frame.today
+                {share.name: (share.cost, share.jobs) for share in month.models},
+                month.ids,
+                month.first,
+                frame.today,
             ),
             "bars": [(month_charts.span(bar), bar.jobs) for bar in month.costs.bars] if month.costs else [],
         }

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs import clock
+from jobs.forecast import WINDOW
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
 from jobs.models.money import period_of
-from jobs.models.questions import Blank, Question, Statement
+from jobs.models.questions import Blank, Question, Statement, ask_in_turn
 from jobs.views.frame import SWATCHES, SeenProject, swatch_of
 from jobs.views.month_costs import Costs, costs_of
 
@@ -20,6 +21,7 @@ ZERO = Decimal(0)
 NAMED = 4  # projects with a colour of their own beside one for all others
 LISTED = 12  # projects with their caps; the page of projects has them all
 SPENDERS = 10
+MONTHS = 6  # at most so many stand beside each other: a year of fifty projects takes 5 ms more
 NEARLY = 80  # percent of a cap from which it is named above the figures
 
 
@@ -95,6 +97,17 @@ class Share:
     before: Decimal = ZERO
 
 
+class _Read(NamedTuple):
+    """What the database knows of a month."""
+
+    by_day: list[tuple[Any, ...]]
+    budgets: list[Budget]
+    by_model: list[dict[str, Any]]  # and of the month before
+    tags: list[dict[str, Any]]
+    spenders: list[dict[str, Any]]
+    before_by_day: list[tuple[Any, ...]]
+
+
 class Month:
     """One month of some projects, all of them real or all of them practice.
 
@@ -128,44 +141,42 @@ class Month:
 
     @cached_property
     def _periods(self) -> dict[int | None, BudgetPeriod]:
-        question = _budgets(with_workspace=self.with_workspace)
-        found = question.ask(projects=self.ids, month=self.first)
-        return {budget.project_id: period_of(budget, self.first) for budget in found}
+        return {budget.project_id: period_of(budget, self.first) for budget in self._read.budgets}
 
-    @cached_property
+    @property
     def by_day(self) -> list[tuple[Any, ...]]:
         """Day, project, USD and charges."""
-        return _by_day().ask(projects=self.ids, month=self.first)
+        return self._read.by_day
+
+    @property
+    def before_by_day(self) -> list[tuple[Any, ...]]:
+        """Day and USD of all together, of the MONTHS before, and of what the first of them was told from."""
+        return self._read.before_by_day
 
     @cached_property
     def _by_model(self) -> list[dict[str, Any]]:
-        return [row for row in self._by_model_and_before if row["month"] == self.first]
+        return [row for row in self._read.by_model if row["month"] == self.first]
 
     @cached_property
     def _before(self) -> dict[str, Decimal]:
         """USD of the month before by model."""
         found: dict[str, Decimal] = defaultdict(Decimal)
-        for row in self._by_model_and_before:
+        for row in self._read.by_model:
             if row["month"] == self.before:
                 found[row["model"]] += row["cost"]
         return found
 
     @cached_property
-    def _by_model_and_before(self) -> list[dict[str, Any]]:
-        return _by_model().ask(projects=self.ids, months=[self.first, self.before])
-
-    @cached_property
     def tags(self) -> list[dict[str, Any]]:
         """The tags that cost most: tag, jobs, USD, and USD of the month before."""
-        rows = _by_tag().ask(projects=self.ids, month=self.first, before=self.before)
-        return [row for row in rows if row["cost"] or row["jobs"]]
+        return [row for row in self._read.tags if row["cost"] or row["jobs"]]
 
     @cached_property
     def spenders(self) -> list[dict[str, Any]]:
         """The people and tokens that cost most: name, jobs, USD, and USD of the month before."""
-        rows = _by_person().ask(projects=self.ids, month=self.first, before=self.before)
+        found = (row for row in self._read.spenders if row["cost"] or row["jobs"])
         # What was sent by no token is told from what was by any.
-        return [row | {"token_or_none": row["token"] or "none"} for row in rows if row["cost"] or row["jobs"]]
+        return [row | {"token_or_none": row["token"] or "none"} for row in found]
 
     @cached_property
     def costs(self) -> Costs | None:
@@ -178,6 +189,14 @@ class Month:
     @cached_property
     def ids(self) -> list[int]:
         return [project.pk for project in self.projects]
+
+    @cached_property
+    def _read(self) -> _Read:
+        questions = _questions(with_workspace=self.with_workspace)
+        months = [self.first, self.before]
+        values = {"month": self.first, "before": self.before, "months": months}
+        since = clock.month_of(months_back(self.first, MONTHS) - WINDOW)
+        return _Read(*ask_in_turn(questions, projects=self.ids, since=since, **values))
 
     # What is made of it.
 
@@ -347,29 +366,43 @@ class Month:
 
 
 @lru_cache
+def _questions(*, with_workspace: bool) -> list[Statement | Question[Any]]:
+    """Ask for what _Read names, in its order."""
+    budgets = _budgets(with_workspace=with_workspace)
+    return [_by_day(), budgets, _by_model(), _by_tag(), _by_person(), _before_by_day()]
+
+
+def months_back(month: dt.date, number: int) -> dt.date:
+    """Return the month so many before another, each named by its first day."""
+    for _ in range(number):
+        month = clock.month_of(month - dt.timedelta(days=1))
+    return month
+
+
 def _budgets(*, with_workspace: bool) -> Question[Budget]:
     budgets = Budget.objects.in_sight(Blank("projects"), with_workspace=with_workspace)
     return Question(budgets.with_period(Blank("month")))
 
 
-@lru_cache
 def _by_day() -> Statement:
     # A thousand rows, which the ORM would look at one by one.
     return Statement("{}", MonthlySpend.objects.of_projects(Blank("projects")).by_day(Blank("month")))
 
 
-@lru_cache
 def _by_model() -> Question[dict[str, Any]]:
     return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_model(Blank("months")))
 
 
-@lru_cache
 def _by_tag() -> Question[dict[str, Any]]:
     sums = MonthlyTagSpend.objects.by_tag(Blank("projects"), Blank("month"), Blank("before"))
     return Question(sums[:SPENDERS])
 
 
-@lru_cache
 def _by_person() -> Question[dict[str, Any]]:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Question(sums.by_person(Blank("month"), Blank("before"))[:SPENDERS])
+
+
+def _before_by_day() -> Statement:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Statement("{}", sums.total_by_day(Blank("since"), Blank("before")))

@@ -12,9 +12,7 @@ from jobs.forecast import WINDOW, Kept, Outlook, kept, outlook, shares_of
 from jobs.models import BudgetPeriod, MonthlySpend
 from jobs.models.questions import Blank, Statement
 from jobs.views.frame import SeenProject
-from jobs.views.month import ZERO, Line, Month
-
-MONTHS = 6  # at most so many stand beside each other: a year of fifty projects takes 5 ms more
+from jobs.views.month import MONTHS, ZERO, Line, Month, months_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +103,14 @@ class Ending:
     @cached_property
     def months(self) -> list[Ended]:
         """The months before this one, newest first, back to the first that cost something."""
-        first = _months_back(self.month.first, MONTHS)
+        first = months_back(self.month.first, MONTHS)
         sums: dict[dt.date, Decimal] = defaultdict(Decimal)
         for day, cost in self._totals.items():
             sums[clock.month_of(day)] += cost
         over = [month for month in sorted(sums) if month >= first]
         told = {one.month: one for one in kept(self._totals, over)}
         return [
-            Ended(month, sums[month], _change(sums[month], sums.get(_months_back(month, 1))), told.get(month))
+            Ended(month, sums[month], _change(sums[month], sums.get(months_back(month, 1))), told.get(month))
             for month in reversed(over)
         ]
 
@@ -148,8 +146,7 @@ class Ending:
     @cached_property
     def _totals(self) -> Mapping[dt.date, Decimal]:
         """USD by day of all together, of the months before, and of what the first was told from."""
-        since = clock.month_of(_months_back(self.month.first, MONTHS) - WINDOW)
-        return dict(_totals().ask(projects=self.month.ids, first=since, last=self.month.before))
+        return dict(self.month.before_by_day)
 
     @cached_property
     def _days(self) -> Mapping[int, dict[dt.date, Decimal]]:
@@ -168,12 +165,6 @@ class Ending:
         return shares_of([line.project.pk for line in self.month.lines if line.period and line.period.held])
 
 
-def _months_back(month: dt.date, number: int) -> dt.date:
-    for _ in range(number):
-        month = clock.month_of(month - dt.timedelta(days=1))
-    return month
-
-
 def _change(now: Decimal, before: Decimal | None) -> Decimal | None:
     return (now - before) * 100 / before if before else None
 
@@ -182,9 +173,3 @@ def _change(now: Decimal, before: Decimal | None) -> Decimal | None:
 def _before() -> Statement:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Statement("{}", sums.days_in(Blank("first"), Blank("last")))
-
-
-@lru_cache
-def _totals() -> Statement:
-    sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Statement("{}", sums.total_by_day(Blank("first"), Blank("last")))

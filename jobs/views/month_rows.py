@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from jobs.models import Job, LedgerEntry, Refusal, Verdict, VerdictValue
-from jobs.models.questions import Among, Blank, Question, Statement
+from jobs.models.questions import Among, Blank, Question, Statement, ask_in_turn
 from jobs.views.month import ZERO, Month
 
 SHOWN = 5
@@ -30,6 +31,14 @@ class Judged:
         return self.cost / self.right if self.right else None
 
 
+class _Read(NamedTuple):
+    """What the database is asked for at once."""
+
+    dearest: list[tuple[Any, ...]]
+    refused: list[Refusal]
+    judged: list[tuple[Any, ...]]
+
+
 class Rows:
     """Single jobs of a month of some projects."""
 
@@ -41,8 +50,7 @@ class Rows:
     def costliest(self) -> Sequence[Job]:
         """The jobs that cost most in the month, with `in_month`, USD."""
         # A job that was charged twice stands twice among the charges.
-        found = _dearest().ask(projects=self._month.ids, month=self._month.first)
-        ids = list({job for job, _ in found})
+        ids = list({job for job, _ in self._read.dearest})
         rows = _costs().ask(ids=ids, month=self._month.first) if ids else []
         return sorted(rows, key=lambda job: -job.in_month)[:SHOWN]  # type: ignore[attr-defined]
 
@@ -53,10 +61,10 @@ class Rows:
             return []
         return _oldest().ask(projects=self._month.ids, month=self._month.first)
 
-    @cached_property
+    @property
     def refusals(self) -> Sequence[Refusal]:
         """The newest refusals."""
-        return _refused().ask(projects=self._month.ids, month=self._month.first)
+        return self._read.refused
 
     @cached_property
     def refused(self) -> int:
@@ -73,13 +81,19 @@ class Rows:
     @cached_property
     def judged(self) -> Judged | None:
         """What the answers cost that were judged in the month; None where nobody judged any."""
-        after = (self._month.first + dt.timedelta(days=32)).replace(day=1)
-        since, until = (dt.datetime.combine(day, dt.time(), self._zone) for day in (self._month.first, after))
-        found = _judged().ask(projects=self._month.ids, since=since, until=until)
+        found = self._read.judged
         if not found:
             return None
         right = sum(number for value, number, _ in found if value == VerdictValue.RIGHT)
         return Judged(sum(number for _, number, _ in found), right, sum((cost for *_, cost in found), ZERO))
+
+    @cached_property
+    def _read(self) -> _Read:
+        month = self._month.first
+        after = (month + dt.timedelta(days=32)).replace(day=1)
+        since, until = (dt.datetime.combine(day, dt.time(), self._zone) for day in (month, after))
+        values = {"projects": self._month.ids, "month": month, "since": since, "until": until}
+        return _Read(*ask_in_turn([_dearest(), _refused(), _judged()], **values))
 
 
 @lru_cache

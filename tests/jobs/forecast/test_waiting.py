@@ -6,7 +6,7 @@ import pytest
 
 from jobs import clock, forecast
 from jobs.forecast import Waiting
-from jobs.models import Job, ModelSpec, Project, Status, User, Workspace
+from jobs.models import Job, ModelSpec, MonthlySpend, Project, Status, User, Workspace
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -17,8 +17,13 @@ def done(project: Project, by: User, model: str = "gpt-6-sol", **spec: str) -> J
 
 
 def waiting(*projects: Project) -> Waiting | None:
-    today = Workspace.objects.the().today()
-    return forecast.waiting_would_have_saved([one.pk for one in projects], clock.month_of(today), today)
+    today, ids = Workspace.objects.the().today(), [one.pk for one in projects]
+    month = clock.month_of(today)
+    spent: dict[str, tuple[Decimal, int]] = {}
+    for row in MonthlySpend.objects.of_projects(ids).by_model([month]):
+        cost, jobs = spent.get(row["model"], (Decimal(0), 0))
+        spent[row["model"]] = cost + row["cost"], jobs + row["jobs"]
+    return forecast.waiting_would_have_saved(spent, ids, month, today)
 
 
 def test_jobs_answered_at_once_could_have_cost_less(project: Project, mira: User) -> None:

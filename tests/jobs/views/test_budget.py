@@ -303,7 +303,7 @@ def test_the_budget_needs_few_queries(
         a_job(project, mira, Status.IN_PROGRESS)
     client = signed_in(mira)
     for path in ("/budget/", "/budget/?project=p1", "/budget/?side=practice"):
-        with django_assert_max_num_queries(22):
+        with django_assert_max_num_queries(13):
             client.get(path)
 
 
