@@ -67,6 +67,19 @@ def statuses() -> list[str]:
     return list(Job.objects.order_by("pk").values_list("status", flat=True))
 
 
+def test_a_grant_given_as_the_month_changes_is_no_grant_of_the_next(
+    wish: BudgetRequest, ops: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock() -> None:
+        settings.PONDER_TODAY = dt.date(2026, 12, 1)
+
+    monkeypatch.setattr(spend.grants, "lock_money_shared", lock)
+    with pytest.raises(lifecycle.BadUntil):
+        granted(wish, ops)
+    assert not LedgerEntry.objects.exists()
+    assert BudgetRequest.objects.get().decision == ""
+
+
 def test_a_grant_is_in_the_ledger_and_in_the_trail(wish: BudgetRequest, ops: User, project: Project) -> None:
     made = granted(wish, ops, amount=3)
     assert (made.decision, made.amount, made.decided_by, made.note) == ("granted", 3, ops, "Go.")
