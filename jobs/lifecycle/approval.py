@@ -26,7 +26,7 @@ from jobs.lifecycle.submission import (
     worst_case,
 )
 from jobs.lifecycle.transition import move, tell
-from jobs.models import Approval, AskedBecause, Job, Ruling, Status, User, Workspace
+from jobs.models import Approval, AskedBecause, Budget, Job, Ruling, Status, User, Workspace
 
 PRICE_HAS_RISEN = "Its price has risen since you looked. Look at its ceiling again."
 
@@ -86,6 +86,7 @@ def approve(job_id: int, *, by: User, note: str = "", seen: Decimal | None = Non
                 )
     except spend.BudgetRefused as refused:
         spend.record_refusal(refused, job)
+        _wait_for_room_in(refused.budget, job_id)
         raise
     job.refresh_from_db()
     return job
@@ -96,14 +97,17 @@ def go_on(job_id: int) -> bool:
 
     Nobody has looked at it, so the limit per job holds, and whoever asked must still be let submit.
     """
-    with (
-        suppress(NotAwaiting, SpecError, PromptGone, OverJobLimit, spend.BudgetRefused, spend.NoCap),
-        transaction.atomic(),
-    ):
-        job = _awaiting(job_id)
-        if job.may(job.submitted_by, Act.SUBMIT):
-            _admit(job, by=None, note="More budget was granted.", is_covered=False)
-            return True
+    try:
+        with (
+            suppress(NotAwaiting, SpecError, PromptGone, OverJobLimit, spend.NoCap),
+            transaction.atomic(),
+        ):
+            job = _awaiting(job_id)
+            if job.may(job.submitted_by, Act.SUBMIT):
+                _admit(job, by=None, note="More budget was granted.", is_covered=False)
+                return True
+    except spend.BudgetRefused as refused:
+        _wait_for_room_in(refused.budget, job_id)
     return False
 
 
@@ -137,6 +141,12 @@ def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
         tell(job_id, "cheaper_first", actor=wanted.by, note=f"{made.short_id} on {made.model_id}")
 
     return submit(wanted, along=note)
+
+
+def _wait_for_room_in(budget: Budget, job_id: int) -> None:
+    """Have a job that waits for room wait for a grant of the budget that is in its way by now."""
+    waiting = Approval.objects.undecided().filter(pk=job_id, reason=AskedBecause.BUDGET)
+    waiting.exclude(budget=budget).update(budget=budget)
 
 
 def _awaiting(job_id: int) -> Job:
