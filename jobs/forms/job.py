@@ -8,9 +8,10 @@ from jobs.lifecycle import Decision
 
 
 class DecisionForm(forms.Form):
-    """What an approver says to a job; a refusal needs it."""
+    """What an approver says to a job, which a refusal needs, and the ceiling (USD) that the page showed."""
 
     note = forms.CharField(max_length=500, required=False)
+    ceiling = forms.DecimalField(required=False)
 
     def __init__(self, data: Any = None, *, needs_note: bool = False) -> None:
         super().__init__(data)

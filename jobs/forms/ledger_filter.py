@@ -28,7 +28,7 @@ class LedgerFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     kind = django_filters.ChoiceFilter(choices=list(KINDS.items())[1:], method="of_kind")
     day = django_filters.DateFilter(field_name="spent_on")
-    person = django_filters.NumberFilter(field_name="user")
+    person = django_filters.NumberFilter(field_name="user", decimal_places=0)
     token = django_filters.CharFilter(method="by_token")
     model = django_filters.CharFilter(field_name="job__model")
     effort = django_filters.CharFilter(field_name="job__effort")
@@ -45,10 +45,7 @@ class LedgerFilter(django_filters.FilterSet):  # type: ignore[misc]
         return rows.held_now() if kind == "held" else rows.filter(kind=EntryKind(kind))
 
     def by_token(self, rows: LedgerQuerySet, _name: str, token: str) -> LedgerQuerySet:
-        if token == NO_TOKEN:
-            return rows.filter(token=None)
-        # 0 is nobody's.
-        return rows.filter(token=int(token) if re.fullmatch("[0-9]{1,9}", token) else 0)
+        return rows.filter(token=_token(token))
 
     def with_tag(self, rows: LedgerQuerySet, _name: str, tag: str) -> LedgerQuerySet:
         return rows.filter(job__tags__contains=[tag])
@@ -83,13 +80,22 @@ def place_of(text: str) -> tuple[dt.date, int] | None:
 
 def columns_of(filters: dict[str, str]) -> dict[str, Any]:
     """Return what the columns of a rollup must be for these filters."""
+    form = LedgerFilter(data=filters).form
+    form.is_valid()
     columns: dict[str, Any] = {}
     for name, column in (("day", "spent_on"), ("person", "user"), ("model", "model"), ("effort", "effort")):
         if name in filters:
-            columns[column] = filters[name]
+            columns[column] = form.cleaned_data[name]
     if "token" in filters:
-        columns["token"] = None if filters["token"] == NO_TOKEN else filters["token"]
+        columns["token"] = _token(filters["token"])
     return columns
+
+
+def _token(text: str) -> int | None:
+    """Return the id of a token that is asked for: None for none, and 0, which is nobody's, for nonsense."""
+    if text == NO_TOKEN:
+        return None
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
 def of_projects(rows: LedgerQuerySet, projects: list[int], *, with_workspace: bool) -> LedgerQuerySet:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from typing import Literal
 
 from django.conf import settings
@@ -25,7 +26,9 @@ from jobs.lifecycle.submission import (
     worst_case,
 )
 from jobs.lifecycle.transition import move, tell
-from jobs.models import Approval, AskedBecause, Job, Ruling, Status, User, Workspace
+from jobs.models import Approval, AskedBecause, Budget, Job, Ruling, Status, User, Workspace
+
+PRICE_HAS_RISEN = "Its price has risen since you looked. Look at its ceiling again."
 
 
 class NotAwaiting(Exception):
@@ -64,20 +67,26 @@ def ask(wanted: JobSpec, *, why: str = "", along: Callable[[Job], object] | None
     return job
 
 
-def approve(job_id: int, *, by: User, note: str = "") -> Job:
+def approve(job_id: int, *, by: User, note: str = "", seen: Decimal | None = None) -> Job:
     """Admit a job that waits for approval, at today's price, and have it sent.
 
     It may then cost what its ceiling is now, whatever the limit per job. Raises NotAwaiting,
     spend.BudgetRefused (recorded) or spend.NoCap where it does not fit, SpecError where its project or its
-    model takes no jobs any more, and PromptGone; whatever it raises, nothing has changed.
+    model takes no jobs any more, or where its ceiling is above what the approver has `seen` (USD), and
+    PromptGone; whatever it raises, nothing has changed.
     """
     try:
         with transaction.atomic():
             job = _awaiting(job_id)
             # A yes covers what it says the job can cost, whatever the limit per job.
-            _admit(job, by=by, note=note, is_covered=True)
+            worst = _admit(job, by=by, note=note, is_covered=True)
+            if seen is not None and worst > seen:
+                raise SpecError(
+                    {"ceiling": "Its price has risen since you looked. Look at its ceiling again."}
+                )
     except spend.BudgetRefused as refused:
         spend.record_refusal(refused, job)
+        _wait_for_room_in(refused.budget, job_id)
         raise
     job.refresh_from_db()
     return job
@@ -88,14 +97,17 @@ def go_on(job_id: int) -> bool:
 
     Nobody has looked at it, so the limit per job holds, and whoever asked must still be let submit.
     """
-    with (
-        suppress(NotAwaiting, SpecError, PromptGone, OverJobLimit, spend.BudgetRefused, spend.NoCap),
-        transaction.atomic(),
-    ):
-        job = _awaiting(job_id)
-        if job.may(job.submitted_by, Act.SUBMIT):
-            _admit(job, by=None, note="More budget was granted.", is_covered=False)
-            return True
+    try:
+        with (
+            suppress(NotAwaiting, SpecError, PromptGone, OverJobLimit, spend.NoCap),
+            transaction.atomic(),
+        ):
+            job = _awaiting(job_id)
+            if job.may(job.submitted_by, Act.SUBMIT):
+                _admit(job, by=None, note="More budget was granted.", is_covered=False)
+                return True
+    except spend.BudgetRefused as refused:
+        _wait_for_room_in(refused.budget, job_id)
     return False
 
 
@@ -119,16 +131,22 @@ def reject(job_id: int, *, by: User, note: str) -> Job:
 def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
     """Submit `wanted` before it is decided about a job, which goes on waiting; its price is its submitter's.
 
-    Raises NotAwaiting, and what `submit` raises.
+    Once a job, whoever asks for it. Raises NotAwaiting, and what `submit` raises.
     """
 
     def note(made: Job) -> None:
-        if not Approval.objects.undecided().filter(pk=job_id).update(cheaper=made):
+        if not Approval.objects.undecided().filter(pk=job_id, cheaper=None).update(cheaper=made):
             raise NotAwaiting
         Job.objects.filter(pk=job_id).update(version=F("version") + 1)
         tell(job_id, "cheaper_first", actor=wanted.by, note=f"{made.short_id} on {made.model_id}")
 
     return submit(wanted, along=note)
+
+
+def _wait_for_room_in(budget: Budget, job_id: int) -> None:
+    """Have a job that waits for room wait for a grant of the budget that is in its way by now."""
+    waiting = Approval.objects.undecided().filter(pk=job_id, reason=AskedBecause.BUDGET)
+    waiting.exclude(budget=budget).update(budget=budget)
 
 
 def _awaiting(job_id: int) -> Job:
@@ -140,7 +158,8 @@ def _awaiting(job_id: int) -> Job:
     return job
 
 
-def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> None:
+def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> Decimal:
+    """Plan a job's first attempt, and return what that can cost, USD."""
     # As it is now: the lock was waited for, and the project may have gone to the archive meanwhile.
     job.project = as_it_is(job.project)
     today = Workspace.objects.the().today()
@@ -161,6 +180,7 @@ def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> None:
     tell(job.pk, "approved", actor=by, note=note)
     ring("send")
     plan_attempt(job, number=1, price=price)
+    return worst
 
 
 def _decide(job: Job, decision: Ruling, *, by: User | None, note: str, **more: object) -> None:

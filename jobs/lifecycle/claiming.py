@@ -17,8 +17,9 @@ from jobs.lifecycle.connections import endpoint_of, pause_for
 from jobs.lifecycle.sending import LEASE, UNKNOWN_LIMIT, Send, end_unsent, locked_job
 from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.submission import PROMPT_GONE
-from jobs.models import Attempt, AttemptState, Connection, Job, Status, Workspace, turns
-from jobs.openai_client import Blocked, Rejected
+from jobs.models import Attempt, AttemptState, Connection, Job, Kind, Status, Workspace, turns
+from jobs.models.catalogue import SOONEST
+from jobs.openai_client import WINDOW_REFUSED, Blocked, Rejected
 
 # Of attachments on the wire at once: 49 MB took 230 MB of memory while they were counted and sent.
 MOST_BYTES_AT_ONCE = MOST_BYTES_A_JOB
@@ -163,6 +164,9 @@ def _body(attempt: Attempt, connection: Connection) -> dict[str, Any]:
         ) from None
     if reason:
         raise Rejected(f"Its ceiling would not hold: {reason}", code="tools_unbounded")
+    if job.window != SOONEST and connection.kind != Kind.OPENAI:
+        # What is held is the window's part of the price, and another API would answer, and bill, at once.
+        raise Rejected(f"{connection.name} has no waiting discount.", code=WINDOW_REFUSED)
     if not calls.takes_files(connection) and calls.has_files(body["input"]):
         message = f"A call is answered with a file, which {connection.name} is not known to take."
         raise Rejected(message, code="files_refused")

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 
-from jobs import spend
+from jobs import clock, spend
 from jobs.lifecycle.approval import go_on
 from jobs.lifecycle.doorbell import ring_for
 from jobs.models import Approval, Budget, BudgetRequest, Job, RequestDecision, User, Workspace, trail
@@ -51,7 +51,10 @@ def grant_budget(
         raise BadUntil
     made = _decided(request_id, RequestDecision.GRANTED, by=by, note=note, amount=amount, until=until)
     reason = f"until {until:%-d %B %Y}: {made.why}"
-    spend.grant(made.budget, amount, key=made.key, actor=by, reason=reason)
+    entry = spend.grant(made.budget, amount, key=made.key, actor=by, reason=reason)
+    if entry.month != clock.month_of(until):
+        # Another month has begun while the money lock was waited for: all of it would have the grant.
+        raise BadUntil
     row = made.budget.project or made.budget
     trail.note(by, row, f"Granted {amount:,.2f} USD until {until:%-d %B %Y}, asked by {made.asked_by}")
     ring_for("hand_on_grant", made.pk)

@@ -25,7 +25,12 @@ def job_approve(request: HttpRequest, short_id: str) -> HttpResponse:
         messages.error(request, f"{form.said} Nothing was decided.")
         return redirect(found)
     try:
-        job = lifecycle.approve(found.pk, by=person_of(request), note=form.cleaned_data["note"])
+        job = lifecycle.approve(
+            found.pk,
+            by=person_of(request),
+            note=form.cleaned_data["note"],
+            seen=form.cleaned_data["ceiling"],
+        )
     except lifecycle.NotAwaiting:
         messages.info(request, DECIDED)
     except lifecycle.PromptGone:

@@ -89,8 +89,8 @@ def spreadsheet_cell(value: Any) -> str:
     """
     if isinstance(value, list):
         value = ", ".join(value)
-    if isinstance(value, Decimal):
-        value = Cell("number", f"{value:f}")
+    if isinstance(value, Decimal | int):
+        value = Cell("number", f"{value:f}" if isinstance(value, Decimal) else str(value))
     cell = value if isinstance(value, Cell) else Cell("text", "" if value is None else str(value))
     if cell.kind == "number" and JSON_NUMBER.fullmatch(cell.text):
         return cell.text

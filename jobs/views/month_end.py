@@ -86,7 +86,8 @@ class Ending:
             if one.reached_on and one.line.period and one.line.period.budget.is_hard
         ]
         whole = self.month.workspace
-        on = self.all.reaches(whole.room) if self.all and whole and not whole.is_over else None
+        can_be_reached = whole is not None and whole.budget.is_hard and not whole.is_over
+        on = self.all.reaches(whole.room) if self.all and whole and can_be_reached else None
         if whole and on:
             found.append(Alarm(None, whole, on))
         return min(found, key=lambda alarm: alarm.on, default=None)

@@ -16,6 +16,7 @@ from jobs.templatetags import ui
 from jobs.views.frame import frame_of, person_of
 
 MOST = 50  # requests that are shown
+BAD_UNTIL = "Another month has begun. Choose a day of this one."
 DECIDED = "Someone has decided about it meanwhile."
 
 
@@ -46,6 +47,8 @@ def request_grant(request: HttpRequest, pk: int) -> HttpResponse:
         made = form.keep(asked.pk, by=person_of(request))
     except lifecycle.AlreadyDecided:
         messages.info(request, DECIDED)
+    except lifecycle.BadUntil:
+        messages.error(request, f"{BAD_UNTIL} Nothing was granted.")
     else:
         messages.success(
             request,

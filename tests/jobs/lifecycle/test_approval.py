@@ -239,6 +239,25 @@ def test_a_cheaper_model_is_tried_first_by_the_approver(ask: Ask, ana: User) -> 
     assert lifecycle.approve(job.pk, by=ana).status == Status.WAITING
 
 
+def test_of_two_approvers_one_has_it_tried_on_a_cheaper_model(ask: Ask, ana: User, person: User) -> None:
+    job = ask()
+    Project.objects.update(job_limit=Decimal(1))
+    project = Project.objects.get()
+    made = lifecycle.run_cheaper(job.pk, a_spec(project, ana, max_output_tokens=16))
+    with pytest.raises(lifecycle.NotAwaiting):
+        lifecycle.run_cheaper(job.pk, a_spec(project, person, max_output_tokens=16))
+    assert (Approval.objects.get().cheaper, Attempt.objects.get().job) == (made, made)
+
+
+def test_a_yes_to_a_ceiling_is_none_to_a_higher_one(ask: Ask, ana: User) -> None:
+    job = ask()
+    with pytest.raises(SpecError, match="risen since you looked"):
+        lifecycle.approve(job.pk, by=ana, seen=job.worst_case - Decimal("0.0000000001"))
+    assert Job.objects.get().status == Status.AWAITING_APPROVAL
+    assert not LedgerEntry.objects.exists()
+    assert lifecycle.approve(job.pk, by=ana, seen=job.worst_case).status == Status.WAITING
+
+
 def test_a_retry_is_covered_by_what_was_approved_and_by_no_more(
     ask: Ask, ana: User, project: Project
 ) -> None:

@@ -24,7 +24,7 @@ from jobs.models import (
     User,
 )
 from jobs.models.trail import trail_of
-from tests.factories import a_person, a_spec
+from tests.factories import a_person, a_project, a_spec
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
@@ -65,6 +65,19 @@ def granted(wish: BudgetRequest, ops: User, amount: object = 5, until: dt.date =
 
 def statuses() -> list[str]:
     return list(Job.objects.order_by("pk").values_list("status", flat=True))
+
+
+def test_a_grant_given_as_the_month_changes_is_no_grant_of_the_next(
+    wish: BudgetRequest, ops: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock() -> None:
+        settings.PONDER_TODAY = dt.date(2026, 12, 1)
+
+    monkeypatch.setattr(spend.grants, "lock_money_shared", lock)
+    with pytest.raises(lifecycle.BadUntil):
+        granted(wish, ops)
+    assert not LedgerEntry.objects.exists()
+    assert BudgetRequest.objects.get().decision == ""
 
 
 def test_a_grant_is_in_the_ledger_and_in_the_trail(wish: BudgetRequest, ops: User, project: Project) -> None:
@@ -113,6 +126,30 @@ def test_jobs_that_waited_go_on_oldest_first_as_far_as_it_reaches(
     lifecycle.mind_grants()
     assert statuses() == ["cancelled", "awaiting_approval"]
     assert second.pk in Approval.objects.undecided().values_list("pk", flat=True)
+
+
+def test_what_another_cap_is_in_the_way_of_goes_on_when_more_is_granted_there(
+    person: User, ops: User
+) -> None:
+    project = a_project("billed", is_practice=False, cap="0.01", members={person: Role.SUBMITTER})
+    job = waiting(project, person)
+    own, workspace = Budget.objects.get(project=project), spend.set_cap(Decimal("0.02"))
+    for budget in (own, workspace):
+        assert statuses() == ["awaiting_approval"]
+        wish = lifecycle.ask_for_budget(budget, Decimal(5), until=END, why="A deadline.", by=person)
+        tasks.hand_on_grant(granted(wish, ops).pk)
+    assert statuses() == ["waiting"]
+    assert Attempt.objects.get().job == job
+
+
+def test_what_an_approver_had_no_room_for_waits_for_that_room(person: User, ops: User) -> None:
+    project = a_project("billed", is_practice=False, cap="0.01", members={person: Role.SUBMITTER})
+    job = waiting(project, person)
+    spend.set_cap(Decimal(9), project=project)
+    workspace = spend.set_cap(Decimal("0.02"))
+    with pytest.raises(spend.BudgetRefused):
+        lifecycle.approve(job.pk, by=ops)
+    assert Approval.objects.get().budget == workspace
 
 
 def test_what_asked_because_of_the_limit_waits_for_an_approver(

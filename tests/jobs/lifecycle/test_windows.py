@@ -67,6 +67,15 @@ def test_only_openai_has_windows(submit: Submit, person: User) -> None:
     assert lifecycle.asked(job, by=person).window == "soonest"
 
 
+def test_a_waiting_job_moved_to_where_there_is_no_discount_is_not_sent(api: FakeApi, submit: Submit) -> None:
+    can_wait, plain = submit(window="8h"), submit()
+    Connection.objects.update(kind=Kind.COMPATIBLE)
+    api.run("send")
+    rows = Job.objects.order_by("pk").values_list("pk", "status", "error_code")
+    assert list(rows) == [(can_wait.pk, Status.FAILED, WINDOW_REFUSED), (plain.pk, Status.QUEUED, "")]
+    assert len(api.posts) == 1
+
+
 def test_a_job_asked_again_may_wait_as_long(submit: Submit, person: User) -> None:
     assert lifecycle.asked(submit(window="8h"), by=person).window == "8h"
 

@@ -1,5 +1,6 @@
 """Asking for approval on the new-job page, and deciding about it on the job's own."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -138,6 +139,16 @@ def test_an_approval_sends_it(ana: Client, job: Job) -> None:
     assert job.status == Status.WAITING
     again = ana.post(f"{job.get_absolute_url()}approve/", follow=True)
     assert "Someone was faster" in text(again)
+
+
+def test_an_approval_of_a_price_that_has_risen_sends_nothing(ana: Client, job: Job) -> None:
+    here = job.get_absolute_url()
+    shown = re.search(r'name="ceiling" value="([0-9.]+)"', ana.get(here).content.decode())
+    assert shown
+    assert Decimal(shown[1]) == job.worst_case
+    less = {"ceiling": str(job.worst_case - Decimal("0.01"))}
+    assert "Its price has risen since you looked." in text(ana.post(f"{here}approve/", less, follow=True))
+    assert "Approved" in text(ana.post(f"{here}approve/", {"ceiling": shown[1]}, follow=True))
 
 
 def test_an_approval_that_does_not_fit_says_the_shortfall(ana: Client, job: Job, project: Project) -> None:

@@ -17,6 +17,7 @@ from jobs import spend
 from jobs.access import Role
 from jobs.models import ApiToken, Budget, LedgerEntry, Project, Status, User
 from jobs.views import ledger as page_of_ledger
+from jobs.views.downloads import spreadsheet_cell
 from jobs.views.ledger import Ledger
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
@@ -204,6 +205,20 @@ def test_grants_stand_with_the_workspaces_own_for_operators_only(real: Project, 
     found = shown(client, "month=2026-11&kind=grant")
     assert (found.granted, found.spent, found.held) == (10, None, None)
     assert "$10.00</b> granted" in client.get("/budget/ledger/?month=2026-11&kind=grant").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "spent"), [("person=1.5", 1), ("person=1e3", 0), ("day=1/2/2020", 0), ("token=x", 0)]
+)
+def test_a_sum_is_there_however_a_filter_is_written(
+    signed_in: Client, real: Project, mira: User, query: str, spent: int
+) -> None:
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(1))
+    assert shown(signed_in, query).spent == spent
+
+
+def test_fewer_tokens_are_a_number_in_the_file() -> None:
+    assert spreadsheet_cell(-12) == "-12"
 
 
 def test_no_cell_of_the_file_is_a_formula(real: Project, mira: User) -> None:

@@ -18,7 +18,7 @@ from jobs.templatetags import review
 from jobs.views.month_end import Ending
 from jobs.views.month_export import FOCUS
 from jobs.views.month_rows import Rows
-from tests.factories import a_project
+from tests.factories import a_person, a_project
 from tests.jobs.views.rollups import spend_days
 from tests.jobs.views.states import a_job
 
@@ -99,6 +99,17 @@ def test_the_alert_names_the_cap_that_is_reached_first_and_the_day(
     # A soft cap admits, so nothing is hit.
     spend.set_cap(Decimal(1600), project=real, is_hard=False)
     assert "<b>Contracts</b> has used" in words_of(signed_in)
+
+
+def test_no_alert_where_the_workspaces_cap_refuses_nothing(mira: User) -> None:
+    project = a_project("bugs", cap="9000", is_practice=False)
+    spend_days(project, mira, working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 100))
+    client = Client()
+    client.force_login(a_person("ops@example.com", is_superuser=True))
+    spend.set_cap(Decimal(1500))
+    assert "<b>The workspace</b> has used" in words_of(client)
+    spend.set_cap(Decimal(1500), is_hard=False)
+    assert "is not admitted then" not in words_of(client)
 
 
 def test_no_alert_where_nothing_will_be_hit(real: Project, mira: User, signed_in: Client) -> None:

@@ -143,3 +143,14 @@ def test_anothers_job_or_one_that_does_not_wait_is_not_found(
     spend.set_cap(Decimal("0.50"), project=project)
     waits = lifecycle.ask(a_spec(project, mira, prompt="Another?"))
     assert ana.get(f"{PAGE}?job={waits.short_id}").status_code == 404
+
+
+def test_a_grant_that_comes_as_the_month_changes_says_so(
+    ana: Client, wish: BudgetRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_args: Any, **_kwargs: Any) -> None:
+        raise lifecycle.BadUntil
+
+    monkeypatch.setattr(lifecycle, "grant_budget", late)
+    given = {"amount": "4", "until": "2026-11-18"}
+    assert "Another month has begun." in text(ana.post(f"{PAGE}{wish.pk}/grant/", given, follow=True))
