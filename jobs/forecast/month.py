@@ -125,12 +125,15 @@ def kept(spent: Mapping[dt.date, Decimal], months: Iterable[dt.date]) -> list[Ke
 
     It is made anew from what was charged for those days; what was still held then is not known any more.
     """
+    ended: dict[dt.date, Decimal] = {}
+    for day, cost in spent.items():
+        month = clock.month_of(day)
+        ended[month] = ended.get(month, ZERO) + cost
     found = []
     for month in months:
         told = outlook(spent, month.replace(day=CHECKED_ON))
         if told is not None:
-            ended = sum((cost for day, cost in spent.items() if clock.month_of(day) == month), ZERO)
-            found.append(Kept(month, told.low, told.high, ended))
+            found.append(Kept(month, told.low, told.high, ended.get(month, ZERO)))
     return found
 
 
@@ -146,8 +149,9 @@ def _days_to_come(pace: "_Pace", today: dt.date, gone: float) -> Iterator[tuple[
 def _looked_at(spent: Mapping[dt.date, Decimal], last: dt.date) -> "_Days":
     """Return weekday and USD of each day until the last, from the first on that cost something."""
     began = max(min((day for day, cost in spent.items() if cost > 0), default=last), last - WINDOW)
-    days = (began + dt.timedelta(days=number) for number in range((last - began).days + 1))
-    return tuple((day.weekday(), float(spent.get(day, ZERO))) for day in days)
+    # By their numbers: a page looks at a thousand days.
+    days = map(dt.date.fromordinal, range(began.toordinal(), last.toordinal() + 1))
+    return tuple((day.weekday(), float(spent[day]) if day in spent else 0.0) for day in days)
 
 
 @lru_cache(250)
