@@ -71,13 +71,15 @@ def test_money_that_went_while_the_page_was_open_refuses_the_job_and_notes_the_s
     page.goto("/jobs/new/")
     page.get_by_label("Prompt", exact=True).fill(PROMPT)
     expect(page.locator("#count")).to_contain_text("input tokens")
+    # Priced while there is room: the next price would close the button.
+    with page.expect_response("**/jobs/estimate/"):
+        page.get_by_label("Output limit").fill("100,000")
     with ponder.asleep():
         other = ponder.submit(
             project, mira, "[[sandbox: seconds=0.2 reasoning=640]]", max_output_tokens=100_000
         )
         while (left := Decimal(20) - period_of(project).held) >= other.worst_case:
             ponder.submit(project, mira, "[[sandbox: seconds=0.2 reasoning=640]]", max_output_tokens=100_000)
-        page.get_by_label("Output limit").fill("100,000")
         page.get_by_role("button", name="Send job").click()
         expect(page.get_by_role("alert")).to_contain_text("too little.")
         refusal = Refusal.objects.get()
