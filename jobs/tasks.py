@@ -30,11 +30,12 @@ def watchdog() -> None:
 def sweep() -> None:
     """Forget old uploads that no job was given, old webhook deliveries, and machines that are gone.
 
-    And reconcile with the bill, once a day.
+    Look where the month will likely end, and reconcile with the bill, once a day.
     """
     lifecycle.forget_unused()
     lifecycle.forget_deliveries()
     lifecycle.forget_silent()
+    lifecycle.mind_forecasts()
     reconcile.ask_daily()
 
 

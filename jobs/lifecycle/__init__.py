@@ -1,6 +1,6 @@
 """The life of a job: submit, send, poll, finish, cancel, run again, adopt; alone moves a status."""
 
-from jobs.lifecycle.alerting import deliver_alert, mind_alerts
+from jobs.lifecycle.alerting import deliver_alert, mind_alerts, mind_forecasts
 from jobs.lifecycle.answering import (
     Card,
     NotWaiting,
@@ -114,6 +114,7 @@ __all__ = [
     "keep_file",
     "last_watch",
     "mind_alerts",
+    "mind_forecasts",
     "mind_grants",
     "models_at",
     "note_beat",

@@ -1,4 +1,4 @@
-"""Notices once a minute how much of each cap is used, and has people and chats told."""
+"""Notices how much of each cap is used or likely will be, and has people and chats told."""
 
 import datetime as dt
 
@@ -7,9 +7,9 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from jobs import clock, notify
+from jobs import clock, forecast, notify
 from jobs.lifecycle.doorbell import ring_for
-from jobs.models import Alert, Delivery, Workspace
+from jobs.models import Alert, Budget, Delivery, Workspace
 
 MOST_AT_ONCE = 50
 MOST_TRIES = 6
@@ -23,6 +23,15 @@ def mind_alerts() -> None:
         Alert.objects.raise_for(month)
     for pk in Alert.objects.due().values_list("pk", flat=True)[:MOST_AT_ONCE]:
         ring_for("deliver_alert", pk)
+
+
+def mind_forecasts() -> None:
+    """Raise what the likely end of this month calls for: once an hour, for it is read from half a year."""
+    month = clock.month_of(Workspace.objects.the().today())
+    periods = [one for one in Budget.objects.standing().periods_in(month) if one.pk is not None]
+    ends = forecast.month_ends(periods).items()
+    with transaction.atomic():
+        Alert.objects.raise_for(month, {budget: end.likely for budget, end in ends if end is not None})
 
 
 def deliver_alert(alert_id: int) -> None:

@@ -21,7 +21,7 @@ from jobs.lifecycle.doorbell import PumpKind, ring
 from jobs.lifecycle.journal import replay, write
 from jobs.models import Job, PumpLease, WebhookDelivery
 from jobs.models.connections import sources_here
-from jobs.models.questions import Blank, Statement
+from jobs.models.questions import BY_INDEX, Blank, Statement
 from jobs.openai_client import Outcome, Session
 
 CLAIM_FOR = {"send": 15.0, "poll": 20.0}  # seconds a pump claims
@@ -96,7 +96,8 @@ def _due(kind: PumpKind, here: tuple[str, ...]) -> Statement:  # noqa: ARG001 - 
         rows = [Job.objects.to_send(span), Job.objects.to_reap(span)]
     else:
         rows = [Job.objects.to_poll(span), WebhookDelivery.objects.due(span)]
-    return Statement("SELECT EXISTS ({}) OR EXISTS ({})", *(one.order_by().values("pk") for one in rows))
+    looks = (one.order_by().values("pk") for one in rows)
+    return Statement("SELECT EXISTS ({}) OR EXISTS ({})", *looks, hint=BY_INDEX)
 
 
 @contextmanager

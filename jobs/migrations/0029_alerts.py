@@ -31,7 +31,12 @@ class Migration(migrations.Migration):
                 (
                     "measure",
                     models.CharField(
-                        choices=[("spent", "spent"), ("committed", "spent and held")], max_length=10
+                        choices=[
+                            ("spent", "spent"),
+                            ("committed", "spent and held"),
+                            ("forecast", "likely spent at the month’s end"),
+                        ],
+                        max_length=10,
                     ),
                 ),
                 (

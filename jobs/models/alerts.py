@@ -1,6 +1,8 @@
 """Alerts: what has been used of a cap, told once a month, threshold and measure, by mail and in a chat."""
 
 import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal
 
 from django.db import connection, models
 from django.db.models.functions import Now
@@ -21,7 +23,11 @@ LEFT JOIN jobs_project project ON project.id = budget.project_id
 LEFT JOIN jobs_connection connection ON connection.id = project.connection_id,
 LATERAL (VALUES
     ('spent', period.spent, period.cap + period.granted),
-    ('committed', period.spent + period.held, period.cap + period.granted)
+    ('committed', period.spent + period.held, period.cap + period.granted),
+    ('forecast', (
+        SELECT likely.amount FROM unnest(%(budgets)s::bigint[], %(likely)s::numeric[]) likely (budget, amount)
+        WHERE likely.budget = period.budget_id
+    ), period.cap + period.granted)
 ) said (measure, amount, room),
 unnest(%(thresholds)s::int[]) step (percent)
 WHERE period.month = %(month)s AND connection.is_practice IS NOT TRUE
@@ -41,6 +47,7 @@ class Measure(models.TextChoices):
 
     SPENT = "spent", "spent"
     COMMITTED = "committed", "spent and held"
+    FORECAST = "forecast", "likely spent at the month’s end"
 
 
 class Delivery(models.TextChoices):
@@ -63,13 +70,23 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         """Each with whose cap it is about."""
         return self.select_related("budget__project", "budget__user", "budget__token")
 
-    def raise_for(self, month: dt.date) -> int:
+    def raise_for(self, month: dt.date, likely: Mapping[int, Decimal] | None = None) -> int:
         """Make the alerts that a month's money calls for; return how many. Needs the caller's transaction.
 
+        `likely` has what is forecast for its end, USD, by budget; of those it leaves out nothing is told.
         Where several thresholds are passed at once, the highest is told, and the others only noted.
         """
+        forecast = likely or {}
         with connection.cursor() as cursor:
-            cursor.execute(_RAISE, {"month": month, "thresholds": list(THRESHOLDS)})
+            cursor.execute(
+                _RAISE,
+                {
+                    "month": month,
+                    "thresholds": list(THRESHOLDS),
+                    "budgets": list(forecast),
+                    "likely": list(forecast.values()),
+                },
+            )
             found = sorted(cursor.fetchall(), key=lambda row: row[3])
         highest = {(budget, measure): pk for pk, budget, measure, _ in found}
         told = set(highest.values())

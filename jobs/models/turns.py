@@ -69,7 +69,7 @@ def _waiting_since(here: tuple[str, ...]) -> Question[tuple[int, dt.datetime]]: 
     waiting = Project.objects.filter(connection__in=Connection.objects.open_here()).annotate(
         since=models.Subquery(first.values("next_action_at")[:1])
     )
-    return Question(waiting.exclude(since=None).values_list("connection", "since"))
+    return Question(waiting.exclude(since=None).values_list("connection", "since"), hint=BY_INDEX)
 
 
 @lru_cache

@@ -113,7 +113,10 @@ def test_money_that_is_no_grant_names_its_attempt(job: Job) -> None:
     hold = LedgerEntry.objects.get(job=job)
     loose = entry_like(hold, kind=EntryKind.ADJUST, attempt_id=None)
     refuses(loose.save, "ledger_row_names_its_attempt")
-    entry_like(hold, kind=EntryKind.GRANT, attempt_id=None, job_id=None).save()
+    granted = entry_like(hold, kind=EntryKind.GRANT, attempt_id=None, job_id=None)
+    refuses(granted.save, "ledger_grant_names_its_budget")
+    granted.budget = Budget.objects.get()
+    granted.save()
 
 
 def test_an_idempotency_key_is_used_once(job: Job) -> None:

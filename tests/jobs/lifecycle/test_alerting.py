@@ -13,7 +13,18 @@ from pytest_django.fixtures import Settings
 from jobs import lifecycle, notify, openai_client, spend, tasks
 from jobs.access import Role
 from jobs.lifecycle import alerting
-from jobs.models import Alert, Attempt, Basis, Budget, Chat, Project, Secret, User
+from jobs.models import (
+    Alert,
+    Attempt,
+    Basis,
+    Budget,
+    BudgetPeriod,
+    Chat,
+    MonthlySpend,
+    Project,
+    Secret,
+    User,
+)
 from tests.factories import a_person, a_project, a_spec
 
 pytestmark = pytest.mark.django_db
@@ -190,3 +201,25 @@ def test_without_anyone_to_mail_nothing_is_on_its_way(project: Project, person: 
     lifecycle.mind_alerts()
     lifecycle.deliver_alert(Alert.objects.get().pk)
     assert Alert.objects.values_list("mail", "chat", "next_try_at").get() == ("none", "none", None)
+
+
+def test_what_a_month_will_likely_come_to_is_told_once_an_hour(project: Project) -> None:
+    for day in range(1, 15):
+        on = dt.date(2026, 11, day)
+        MonthlySpend.objects.create(month=on.replace(day=1), project=project, spent_on=on, cost=2)
+    BudgetPeriod.objects.update(spent=28)
+    assert raised() == []
+    tasks.sweep()
+    rows = Alert.objects.order_by("threshold").values_list("measure", "threshold", "mail")
+    assert list(rows) == [("forecast", 50, "pending")]
+    assert 50 < Alert.objects.get().amount < 70
+    tasks.sweep()
+    assert Alert.objects.count() == 1
+
+
+def test_while_it_is_too_early_to_tell_nothing_is_told_of_the_end(project: Project) -> None:
+    on = dt.date(2026, 11, 14)
+    MonthlySpend.objects.create(month=on.replace(day=1), project=project, spent_on=on, cost=49)
+    BudgetPeriod.objects.update(spent=49)
+    tasks.sweep()
+    assert not Alert.objects.exists()

@@ -269,7 +269,7 @@ def test_a_row_under_a_claim_is_put_off_by_its_pump_as_usual(
     (claimed,) = polling.claim_polls(10)
     pass_by(minutes=11)
     assert not is_relaxed(project)
-    assert seconds_to_next_look(job) > 25
+    assert seconds_to_next_look(job) > 20
     body = api.body(claimed.response_id, "in_progress")
     polling.write_back([Outcome(claimed, "retrieve", body=body)], stretched=1)
     assert seconds_to_next_look(job) < 3

@@ -13,8 +13,9 @@ import pytest
 from django.http import StreamingHttpResponse
 from django.test import Client
 
+from jobs import spend
 from jobs.access import Role
-from jobs.models import ApiToken, LedgerEntry, Project, Status, User
+from jobs.models import ApiToken, Budget, LedgerEntry, Project, Status, User
 from jobs.views import ledger as page_of_ledger
 from jobs.views.ledger import Ledger
 from tests.factories import a_person, a_project
@@ -186,9 +187,15 @@ def test_one_job_is_shown_with_all_its_rows_and_every_digit(real: Project, mira:
 
 def test_grants_stand_with_the_workspaces_own_for_operators_only(real: Project, mira: User) -> None:
     month = dt.date(2026, 11, 1)
-    for project, key in ((real, "a"), (None, "b")):
+    for budget, key in ((Budget.objects.get(project=real), "a"), (spend.set_cap(Decimal(900)), "b")):
         LedgerEntry.objects.create(
-            kind="grant", project=project, month=month, spent_on=month, amount=5, idempotency_key=key
+            kind="grant",
+            budget=budget,
+            project=budget.project,
+            month=month,
+            spent_on=month,
+            amount=5,
+            idempotency_key=key,
         )
     client = Client()
     client.force_login(mira)
