@@ -16,7 +16,7 @@ def amount_field() -> forms.DecimalField:
     return forms.DecimalField(
         label="Amount, USD",
         min_value=Decimal("0.01"),
-        max_digits=12,
+        max_digits=10,  # a hundred grants of it still fit into the column of their sum
         decimal_places=2,
         widget=forms.NumberInput(attrs={"class": "in", "step": "0.01"}),
     )

@@ -41,6 +41,8 @@ def asked_of(job: Job, frame: Frame, *, may_approve: bool) -> dict[str, Any]:
     periods = budgets.select_related("project", "user").periods_in(clock.month_of(frame.today))
     hard = [period for period in periods if period.budget.is_hard]
     tightest = min(hard, key=lambda period: period.left, default=None)
+    # It may be a person's own cap or the workspace's, which others in the project do not see.
+    sees_left = may_approve or job.submitted_by_id == frame.user.pk
     likely = None
     if price is not None:
         tokens = forecast.guess_input_tokens(job.prompt.text)
@@ -65,7 +67,7 @@ def asked_of(job: Job, frame: Frame, *, may_approve: bool) -> dict[str, Any]:
             approval,
             likely,
             ceiling,
-            max(tightest.left, Decimal(0)) if tightest else None,
+            max(tightest.left, Decimal(0)) if tightest and sees_left else None,
             short,
             _alike().ask(project=job.project_id, model=job.model_id, effort=job.effort, mode=job.mode),
             ways.way_first(job, frame.today) if may_approve and approval.cheaper is None else None,

@@ -132,6 +132,17 @@ def test_who_may_not_approve_sees_that_it_waits_and_for_whom(
         assert signed_in.post(f"{job.get_absolute_url()}{act}/", {"note": "x"}).status_code == 403
 
 
+def test_what_is_left_is_told_to_who_asks_and_who_decides_only(
+    signed_in: Client, ana: Client, job: Job, project: Project
+) -> None:
+    viewer, client = a_person("vic@example.com"), Client()
+    project.membership_set.create(user=viewer, role=Role.VIEWER)
+    client.force_login(viewer)
+    pages = [text(one.get(job.get_absolute_url())) for one in (signed_in, ana, client)]
+    assert ["Never more than" in page for page in pages] == [True, True, True]
+    assert ["Left this month" in page for page in pages] == [True, True, False]
+
+
 def test_an_approval_sends_it(ana: Client, job: Job) -> None:
     answer = ana.post(f"{job.get_absolute_url()}approve/", {"note": "Go."}, follow=True)
     assert "Approved, up to $" in text(answer)

@@ -154,3 +154,13 @@ def test_a_grant_that_comes_as_the_month_changes_says_so(
     monkeypatch.setattr(lifecycle, "grant_budget", late)
     given = {"amount": "4", "until": "2026-11-18"}
     assert "Another month has begun." in text(ana.post(f"{PAGE}{wish.pk}/grant/", given, follow=True))
+
+
+def test_no_grant_is_too_large_for_the_books(ana: Client, budget: Budget, mira: User) -> None:
+    for _ in range(3):
+        wish = lifecycle.ask_for_budget(
+            budget, Decimal(5), until=dt.date(2026, 11, 20), why="A deadline.", by=mira
+        )
+        for amount in ("9999999999.99", "99999999.99"):
+            ana.post(f"{PAGE}{wish.pk}/grant/", {"amount": amount, "until": "2026-11-20"})
+    assert BudgetPeriod.objects.get().granted == 3 * Decimal("99999999.99")
