@@ -20,6 +20,7 @@ _RATES = {
     "output": "output_mtok",
 }
 _TOOLS = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+_LONG = ("long_context_over", "long_context_input", "long_context_output")
 _THOUSAND = Decimal(1_000)
 
 
@@ -77,12 +78,10 @@ def _changes(row: Price, theirs: ModelInfo, day: dt.date) -> Iterator[tuple[str,
         found = getattr(prices, name)
         if found is not None and _base(found) != getattr(row, ours):
             yield ours, _base(found)
-    over, factors = _long_context(prices.input_mtok, prices.output_mtok)
-    if over != row.long_context_over:
-        yield "long_context_over", over
-    for field, factor in zip(("long_context_input", "long_context_output"), factors, strict=True):
-        if factor != getattr(row, field):
-            yield field, factor
+    over, *factors = _long_context(prices.input_mtok, prices.output_mtok)
+    if over is not None:
+        told_long = zip(_LONG, (over, *factors), strict=True)
+        yield from ((field, found) for field, found in told_long if found != getattr(row, field))
     fees = {tool: getattr(prices, name) for tool, name in _TOOLS.items()}
     told = {tool: _base(fee) / _THOUSAND for tool, fee in fees.items() if fee is not None}
     charged = {tool: Decimal(str(fee)) for tool, fee in row.tool_fees.items()}
@@ -96,13 +95,15 @@ def _base(price: Decimal | TieredPrices) -> Decimal:
 
 def _long_context(
     read: Decimal | TieredPrices | None, written: Decimal | TieredPrices | None
-) -> tuple[int | None, tuple[Decimal, Decimal]]:
-    """Return above how many input tokens a request costs more, and how many times: input, then output."""
+) -> tuple[int | None, Decimal, Decimal]:
+    """Return above how many input tokens a request costs more, and how many times: input, then output.
+
+    None where theirs records no such surcharge: a ceiling must not fall because of what is left out.
+    """
     if not isinstance(read, TieredPrices):
-        return None, (Decimal(1), Decimal(1))
-    factors = (
+        return None, Decimal(1), Decimal(1)
+    first, second = (
         price.tiers[0].price / price.base if isinstance(price, TieredPrices) else Decimal(1)
         for price in (read, written)
     )
-    first, second = factors
-    return read.tiers[0].start, (first, second)
+    return read.tiers[0].start, first, second

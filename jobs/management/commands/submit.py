@@ -289,9 +289,12 @@ def _what_fits(wanted: JobSpec) -> str:
     ceiling = lifecycle.ceiling_of(wanted)
     assert ceiling is not None  # admission refused it, so it could be priced
     periods = spend.periods_now(wanted.project, wanted.by.pk)
+    rooms = [period.left for period in periods if period.budget.refuses]
+    if not rooms:
+        return "It would fit by now."
     fits = pricing.fitting_output(
         ceiling.price.rates,
-        room=min(period.left for period in periods if period.budget.is_hard),
+        room=min(rooms),
         input_tokens=ceiling.input_bound,
         maximum=wanted.max_output_tokens,
         window=wanted.window,
