@@ -89,11 +89,12 @@ class Installation:
 
     def skip_back_off(self, job: Job, *, attempt: int) -> None:
         """Let the time pass for which an attempt waits that failed, or could not be sent."""
-        planned = Attempt.objects.filter(job=job, number=attempt, state=AttemptState.PLANNED)
+        # It may have been long enough already: then it has gone on.
+        waits_or_went_on = Attempt.objects.filter(job=job, number=attempt).exclude(state=AttemptState.SENDING)
 
         def failed_before() -> bool:
             self.skip_to_next_poll()
-            return planned.exists()
+            return waits_or_went_on.exists()
 
         until(failed_before)
         Job.objects.filter(pk=job.pk, status=Status.WAITING).update(next_action_at=Now())
