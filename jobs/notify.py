@@ -145,10 +145,7 @@ def _asked(job_id: int) -> ApprovalQuerySet:
 
 def _approvers(job: Job) -> list[User]:
     """Return who is to be told that a job waits for approval."""
-    members = Membership.objects.that_may(Act.APPROVE).filter(project=job.project).select_related("user")
-    people = [member.user for member in members]
-    if not people:
-        people = list(User.objects.filter(is_superuser=True, is_active=True))
+    people = _who_may(Act.APPROVE, job.project_id)
     return [person for person in people if person.pk != job.submitted_by_id]
 
 
@@ -194,10 +191,13 @@ def _first(asked: BudgetRequest, column: str) -> bool:
 
 def _deciders(budget: Budget) -> list[User]:
     """Return who is to be told what is asked of a budget: its project's managers, else the operators."""
-    people: list[User] = []
-    if budget.project_id is not None:
-        may = Membership.objects.that_may(Act.SET_CAP).filter(project=budget.project_id)
-        people = [member.user for member in may.select_related("user")]
+    return _who_may(Act.SET_CAP, budget.project_id)
+
+
+def _who_may(act: Act, project_id: int | None) -> list[User]:
+    """Return the members of a project who may do an act; the operators where there is none."""
+    members = Membership.objects.that_may(act).filter(project=project_id).select_related("user")
+    people = [member.user for member in members]
     return people or list(User.objects.filter(is_superuser=True, is_active=True))
 
 

@@ -11,6 +11,7 @@ from jobs.forecast.likely import (
     guess_carried,
     guess_input_tokens,
     likely_cost,
+    likely_of,
     odds_of,
     quantile,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "guess_input_tokens",
     "kept",
     "likely_cost",
+    "likely_of",
     "month_ends",
     "odds_of",
     "outlook",

@@ -65,6 +65,34 @@ class Likely:
         return round(self.within * 100 / self.tried) if self.tried else 0
 
 
+def likely_of(
+    job: Job,
+    price: Price,
+    *,
+    previous: Job | None,
+    others: Sequence[int],
+    input_tokens: int | None = None,
+) -> Likely:
+    """Return the likely cost of a job that goes on from `previous`, at a price row; see `likely_cost`.
+
+    Its input tokens are guessed where they are not known.
+    """
+    if input_tokens is None:
+        input_tokens = guess_input_tokens(getattr(getattr(job, "prompt", None), "text", ""))
+        input_tokens += guess_carried(previous) if previous else 0
+    return likely_cost(
+        job.project,
+        job.model,
+        price,
+        effort=job.effort,
+        input_tokens=input_tokens,
+        max_output_tokens=job.max_output_tokens,
+        mode=job.mode,
+        window=job.window,
+        others=[pk for pk in others if pk != job.project_id],
+    )
+
+
 def likely_cost(
     project: Project,
     spec: ModelSpec,

@@ -81,9 +81,7 @@ def approve(job_id: int, *, by: User, note: str = "", seen: Decimal | None = Non
             # A yes covers what it says the job can cost, whatever the limit per job.
             worst = _admit(job, by=by, note=note, is_covered=True)
             if seen is not None and worst > seen:
-                raise SpecError(
-                    {"ceiling": "Its price has risen since you looked. Look at its ceiling again."}
-                )
+                raise SpecError({"ceiling": PRICE_HAS_RISEN})
     except spend.BudgetRefused as refused:
         spend.record_refusal(refused, job)
         _wait_for_room_in(refused.budget, job_id)

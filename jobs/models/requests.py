@@ -6,7 +6,7 @@ from calendar import monthrange
 from django.db import models
 from django.db.models.functions import Now
 
-from jobs.access import LOWEST_ROLE, Act
+from jobs.access import Act
 from jobs.models.job import Job
 from jobs.models.money import AMOUNT, Budget, Scope
 from jobs.models.people import User
@@ -35,8 +35,7 @@ class BudgetRequestQuerySet(models.QuerySet["BudgetRequest"]):
         """Those a person may decide about: who may set the cap may let more be spent."""
         if user.is_superuser:
             return self.undecided()
-        role = LOWEST_ROLE[Act.SET_CAP]
-        managed = Membership.objects.filter(user=user, role__gte=role).values("project")
+        managed = Membership.objects.that_may(Act.SET_CAP).filter(user=user).values("project")
         return self.undecided().filter(budget__scope=Scope.PROJECT, budget__project__in=managed)
 
     def with_all(self) -> "BudgetRequestQuerySet":

@@ -43,18 +43,8 @@ def asked_of(job: Job, frame: Frame, *, may_approve: bool) -> dict[str, Any]:
     tightest = min(hard, key=lambda period: period.left, default=None)
     # It may be a person's own cap or the workspace's, which others in the project do not see.
     sees_left = may_approve or job.submitted_by_id == frame.user.pk
-    likely = None
-    if price is not None:
-        tokens = forecast.guess_input_tokens(job.prompt.text)
-        likely = forecast.likely_cost(
-            job.project,
-            job.model,
-            price,
-            effort=job.effort,
-            input_tokens=tokens + (forecast.guess_carried(job.previous) if job.previous else 0),
-            max_output_tokens=job.max_output_tokens,
-            mode=job.mode,
-        )
+    others = frame.seen_with(job.project)
+    likely = forecast.likely_of(job, price, previous=job.previous, others=others) if price else None
     short = "" if ceiling is not None else f"{job.model_id} cannot be chosen any more."
     if ceiling is not None and tightest is not None and ceiling > tightest.left:
         rest = f"{ui.money(tightest.left)} is left" if tightest.left > 0 else "nothing is left"

@@ -221,6 +221,10 @@ class Frame:
         found = question.ask(person=self.user.pk, month=clock.month_of(self.today))
         return [SeenProject(*row) for row in found]
 
+    def seen_with(self, project: Project) -> list[int]:
+        """The projects on the side of this one, real or practice, that the person sees, by id."""
+        return [one.pk for one in self.visible if one.is_practice == project.is_practice]
+
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """Give templates the frame of whoever is signed in; it asks the database only for what is shown."""

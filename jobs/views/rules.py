@@ -118,9 +118,7 @@ def _page(
             "chat": Chat.objects.of(None),
             "chat_url": reverse("workspace_chat"),
             "chat_form": chat_form or ChatForm(),
-            "alerts": Alert.objects.select_related("budget__project", "budget__user", "budget__token")[
-                :NEWEST
-            ],
+            "alerts": Alert.objects.with_budget()[:NEWEST],
             "trail": trail_of_kind(Budget)[:NEWEST],
         }
     return context

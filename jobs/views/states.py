@@ -144,20 +144,12 @@ def _on_its_way(story: Story, attempt: Attempt) -> dict[str, Any]:
 
 def _likely(story: Story, attempt: Attempt) -> forecast.Likely:
     """Return the likely cost of a job that is on its way, at the price row of its attempt."""
-    job, tokens = story.job, attempt.input_tokens
-    if tokens is None:
-        tokens = forecast.guess_input_tokens(getattr(getattr(job, "prompt", None), "text", ""))
-        tokens += forecast.guess_carried(story.previous) if story.previous else 0
-    return forecast.likely_cost(
-        job.project,
-        job.model,
+    return forecast.likely_of(
+        story.job,
         attempt.price,
-        effort=job.effort,
-        input_tokens=tokens,
-        max_output_tokens=job.max_output_tokens,
-        mode=job.mode,
-        window=job.window,
-        others=[pk for pk in _seen_with(story) if pk != job.project_id],
+        previous=story.previous,
+        others=story.frame.seen_with(story.job.project),
+        input_tokens=attempt.input_tokens,
     )
 
 
@@ -203,12 +195,6 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     }
 
 
-def _seen_with(story: Story) -> list[int]:
-    """Return the projects on the job's side that the person sees, by id."""
-    is_practice = story.job.project.is_practice
-    return [project.pk for project in story.frame.visible if project.is_practice == is_practice]
-
-
 def _incomplete(story: Story) -> dict[str, Any]:
     usage = Usage.reported(story.attempt.usage) if story.attempt else None
     found: dict[str, Any] = {"usage": usage}
@@ -216,5 +202,5 @@ def _incomplete(story: Story) -> dict[str, Any]:
         found["thought"] = usage.reasoning_tokens / usage.output_tokens * 100
     if story.may_rerun and hasattr(story.job, "prompt"):
         ways_on = ways.ways_on(story.job, usage, story.frame.today)
-        found["ways"] = ways.with_odds(story.job, ways_on, usage, _seen_with(story))
+        found["ways"] = ways.with_odds(story.job, ways_on, usage, story.frame.seen_with(story.job.project))
     return found

@@ -136,3 +136,14 @@ def test_it_takes_one_query(
     history(other, mira, [1_000] * 25)
     with django_assert_num_queries(3):  # and one each for the model and its price row
         likely(project, other)
+
+
+def test_a_job_that_can_wait_is_told_the_range_of_its_own_window(project: Project, mira: User) -> None:
+    job = a_job(project, mira, spec={"model": "gpt-6-sol", "mode": "standard"})
+    price = job.model.price_on(dt.date(2026, 11, 23))
+    assert price is not None
+    soonest = forecast.likely_of(job, price, previous=None, others=[project.pk])
+    job.window = price.windows_offered[-1]
+    waiting = forecast.likely_of(job, price, previous=None, others=[project.pk])
+    assert (waiting.low, waiting.high) < (soonest.low, soonest.high)
+    assert forecast.likely_of(job, price, previous=None, others=[], input_tokens=9_000).low > waiting.low
