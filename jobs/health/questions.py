@@ -20,6 +20,7 @@ from jobs.models import (
     DeliveryState,
     Job,
     MonthlySpend,
+    Reconciliation,
     Scope,
     Status,
     WebhookDelivery,
@@ -217,3 +218,8 @@ def size() -> Size:
             " current_setting('max_connections')::int"
         )
         return Size(*(int(value) for value in cursor.fetchone()))
+
+
+def newest_bill() -> Reconciliation | None:
+    """Return the newest comparison with the bill of a real account that has ended."""
+    return Reconciliation.objects.of(is_practice=False).filter(ended_at__isnull=False).first()

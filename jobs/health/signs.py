@@ -13,6 +13,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.health import questions
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Installation, Status
+from jobs.reconcile import has_admin_key
 from jobs.templatetags import ui
 
 MOST_WAITING = 500  # jobs
@@ -24,6 +25,7 @@ LATEST_SETTLED = dt.timedelta(days=2, hours=1)
 LATEST_BOOKED = dt.timedelta(minutes=15)  # missing usage is asked for for ten minutes
 MOST_FAILED = {1: 10, 24: 50}  # in so many hours
 LATEST_WEBHOOK = dt.timedelta(seconds=60)
+LATEST_BILL = dt.timedelta(days=2)
 REFUSED_LATELY = dt.timedelta(hours=1)
 MOST_COMMITTED = 90  # percent of the workspace's cap
 MOST_CONNECTIONS = 85  # percent of what the database allows
@@ -82,7 +84,15 @@ def panel() -> Panel:
 def status() -> Panel:
     """Look at everything once."""
     now = timezone.now()
-    return _panel(now, *_installations(now), _webhooks(now), _unsettled(now), _on_the_wire(), _database())
+    watched = (
+        *_installations(now),
+        _webhooks(now),
+        _unsettled(now),
+        _on_the_wire(),
+        *_bill(now),
+        _database(),
+    )
+    return _panel(now, *watched)
 
 
 def _panel(now: dt.datetime, *more: Sign) -> Panel:
@@ -303,6 +313,31 @@ def _spend() -> Sign:
         step="Raise the cap or let jobs wait: at 100% nothing more is admitted.",
         path=reverse("budget"),
         link="Open the budget",
+    )
+
+
+def _bill(now: dt.datetime) -> Iterator[Sign]:
+    """Yield a sign where the bill of a real account has been compared."""
+    newest = questions.newest_bill()
+    if newest is None:
+        return
+    word = step = ""
+    if newest.problem:
+        word, step = "Not read", "Its page says what keeps the bill from being read."
+    elif newest.residual:
+        word, step = "Not explained", "Look at what nobody can explain: it is billed and has no reason here."
+    elif has_admin_key() and now - newest.asked_at > LATEST_BILL:
+        word, step = "Not read lately", "It is read once a day by itself: see whether workers run."
+    yield Sign(
+        "Not explained by the bill",
+        ui.money(abs(newest.residual)),
+        f"since {newest.since:%-d %B}, compared {_ago(newest.asked_at, now)} ago",
+        "bill",
+        limit="alarm at any difference",
+        word=word,
+        step=step,
+        path=reverse("reconciliation"),
+        link="See the reconciliation",
     )
 
 

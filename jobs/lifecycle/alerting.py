@@ -44,19 +44,17 @@ def deliver_alert(alert_id: int) -> None:
         return
     alert = Alert.objects.with_budget().get(pk=alert_id)
     is_last = alert.tries >= MOST_TRIES
+    # Each way is noted as soon as it is done: whoever goes on after a kill tells nobody twice.
     if alert.mail == Delivery.PENDING:
         alert.mail = _state(notify.mail_alert(alert) if settings.IS_MAIL_SENT else None, is_last=is_last)
+        alert.save(update_fields=["mail"])
     if alert.chat == Delivery.PENDING:
         told, alert.chat_error = notify.post_alert(alert)
         alert.chat = _state(told, is_last=is_last)
+        alert.save(update_fields=["chat", "chat_error"])
     is_open = Delivery.PENDING in (alert.mail, alert.chat)
     wait = FIRST_WAIT * 2 ** (alert.tries - 1)
-    Alert.objects.filter(pk=alert_id).update(
-        mail=alert.mail,
-        chat=alert.chat,
-        chat_error=alert.chat_error,
-        next_try_at=Now() + wait if is_open else None,
-    )
+    Alert.objects.filter(pk=alert_id).update(next_try_at=Now() + wait if is_open else None)
 
 
 def _state(told: bool | None, *, is_last: bool) -> Delivery:

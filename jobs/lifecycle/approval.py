@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from jobs import spend
 from jobs.access import Act
 from jobs.lifecycle.doorbell import ring, ring_for
-from jobs.lifecycle.spec import JobSpec, SpecError, check
+from jobs.lifecycle.spec import JobSpec, SpecError, check, not_used
 from jobs.lifecycle.submission import (
     OverJobLimit,
     PromptGone,
@@ -72,8 +72,9 @@ def approve(job_id: int, *, by: User, note: str = "", seen: Decimal | None = Non
 
     It may then cost what its ceiling is now, whatever the limit per job. Raises NotAwaiting,
     spend.BudgetRefused (recorded) or spend.NoCap where it does not fit, SpecError where its project or its
-    model takes no jobs any more, or where its ceiling is above what the approver has `seen` (USD), and
-    PromptGone; whatever it raises, nothing has changed.
+    model takes no jobs any more, where the project does not use that model or effort any more, or where its
+    ceiling is above what the approver has `seen` (USD), and PromptGone; whatever it raises, nothing has
+    changed.
     """
     try:
         with transaction.atomic():
@@ -164,6 +165,8 @@ def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> Decimal
     price = None if job.model.is_off(today) else job.model.price_on(today)
     if price is None:
         raise SpecError({"model": f"{job.model_id} cannot be chosen any more."})
+    if unused := not_used(job.project, model=job.model_id, effort=job.effort):
+        raise SpecError(unused)
     if not hasattr(job, "prompt"):
         raise PromptGone
     worst = worst_case(job, price)

@@ -4,12 +4,8 @@ import datetime as dt
 from typing import Literal
 
 from django.conf import settings
-from django.db.models.functions import Now
 from django_q.models import Schedule
 from django_q.tasks import async_task, schedule
-
-from jobs.models import Answer, Job, PumpLease, WebhookDelivery
-from jobs.rendering import RENDERER_VERSION
 
 type PumpKind = Literal["send", "poll"]
 # What is done for one row.
@@ -29,7 +25,6 @@ type Errand = Literal[
 
 _TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
 _EVERY = {"watchdog": 1, "sweep": 60}  # minutes
-_OVERDUE = dt.timedelta(seconds=2)
 # Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
 # message is then delivered a second time meanwhile; that one finds the lease taken.
 SEND_TIMEOUT = 240
@@ -48,26 +43,6 @@ def ring_for(task: Errand, row_id: int) -> None:
     """Ask the cluster to do something for one row, in the caller's transaction."""
     options = {"timeout": BILL_TIMEOUT} if task in ("reconcile_bill", "book_difference") else {}
     async_task(f"jobs.tasks.{task}", row_id, cluster=settings.CLUSTER_NAME, **options)
-
-
-def ring_overdue() -> None:
-    """Ring for every pump that has overdue work and no holder: the watchdog's and the beat's part."""
-    running = set(
-        PumpLease.objects.filter(
-            instance=settings.INSTANCE, expires_at__gt=Now(), holder__isnull=False
-        ).values_list("kind", flat=True)
-    )
-    overdue = -_OVERDUE
-    if "send" not in running and (
-        Job.objects.to_send(overdue).exists() or Job.objects.to_reap(overdue).exists()
-    ):
-        ring("send")
-    if "poll" not in running and (
-        Job.objects.to_poll(overdue).exists() or WebhookDelivery.objects.due(overdue).exists()
-    ):
-        ring("poll")
-    if Answer.objects.filter(renderer_version__gte=0).exclude(renderer_version=RENDERER_VERSION).exists():
-        ring("render")
 
 
 def install_watchdog() -> None:

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from jobs.lifecycle.ending import go_on
 from jobs.lifecycle.transition import step, tell
-from jobs.models import Attempt, AttemptState, Connection, Job, Status
+from jobs.models import Alert, Attempt, AttemptState, Connection, Delivery, Job, Status
 from jobs.models.connections import RESTORED
 from jobs.notify import alarm
 
@@ -18,7 +18,8 @@ def hold_restored(made_at: str) -> tuple[int, int]:
     """Send and ask for nothing through any connection until someone resumes it.
 
     What waited to be sent is unconfirmed: the original may have sent it after the backup. No rule decides
-    about what is unconfirmed, for the original may have done so already. `made_at` says when it was made.
+    about what is unconfirmed, and no alert that was on its way is sent, for the original may have done so
+    already. `made_at` says when it was made.
     Returns how many connections are held, and how many jobs need a choice.
     """
     reason = (
@@ -36,6 +37,9 @@ def hold_restored(made_at: str) -> tuple[int, int]:
             doubtful += 1
     unconfirmed = Attempt.objects.filter(state=AttemptState.UNCONFIRMED, rule_due_at__isnull=False)
     unconfirmed.update(rule_due_at=None)
+    Alert.objects.filter(mail=Delivery.PENDING).update(mail=Delivery.NONE)
+    Alert.objects.filter(chat=Delivery.PENDING).update(chat=Delivery.NONE)
+    Alert.objects.filter(next_try_at__isnull=False).update(next_try_at=None)
     if doubtful:
         alarm("restored", f"{doubtful} jobs waited when the backup was made: were they sent since?")
     return held, doubtful

@@ -263,14 +263,14 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
     price = spec.price_on(today)
     if price is None:
         return {"model": f"{spec.pk} has no price yet, so its cost cannot be bounded."}
-    allowed = list(wanted.project.allowed_models.values_list("pk", flat=True))
-    if allowed and spec.pk not in allowed:
-        return {"model": f"This project does not use {spec.pk}."}
+    unused = not_used(wanted.project, model=spec.pk, effort=wanted.effort)
+    if "model" in unused:
+        return unused
     found = {}
     if wanted.effort not in spec.efforts_offered():
         found["effort"] = f"{spec.pk} has the efforts {', '.join(spec.efforts)}."
-    elif wanted.project.allowed_efforts and wanted.effort not in wanted.project.allowed_efforts:
-        found["effort"] = "This project does not use that effort."
+    elif unused:
+        found = unused
     elif wanted.effort in spec.undocumented_efforts and not wanted.accepts_undocumented:
         found["effort"] = f"{spec.undocumented_efforts[wanted.effort]}. Confirm it to send it all the same."
     if wanted.mode not in spec.modes:
@@ -289,6 +289,16 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
             "attachments": f"{connection.name} is not known to take files in the output of a call.",
         }
     return found | attaching.problems(wanted.files, by=wanted.by, spec=spec)
+
+
+def not_used(project: Project, *, model: str, effort: str) -> dict[str, str]:
+    """Say which of a model and an effort a project does not use, by field; empty when it uses both."""
+    allowed = list(project.allowed_models.values_list("pk", flat=True))
+    if allowed and model not in allowed:
+        return {"model": f"This project does not use {model}."}
+    if project.allowed_efforts and effort not in project.allowed_efforts:
+        return {"effort": "This project does not use that effort."}
+    return {}
 
 
 def windows_of(price: Price, connection: Connection) -> list[str]:

@@ -48,6 +48,10 @@ class WorkspaceManager(models.Manager["Workspace"]):
         """Return the workspace, making it on first use."""
         return next(iter(_workspace().ask()), None) or self.get_or_create(pk=1)[0]
 
+    def lock(self) -> None:
+        """Keep everybody else who locks it waiting until the caller's transaction ends."""
+        self.select_for_update(no_key=True).get(pk=self.the().pk)
+
     @transaction.atomic
     def let_inherit(self, retiring: "ModelSpec", *, by: "User") -> "ModelSpec | None":
         """Default to what takes a model's place wherever the default is that model, and return it.

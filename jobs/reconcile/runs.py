@@ -18,7 +18,9 @@ from jobs.models import (
     ReconciliationLine,
     ReconciliationPart,
     User,
+    Workspace,
 )
+from jobs.notify import alarm
 from jobs.openai_client import BorderError, Cost
 from jobs.pricing import MILLION, quantise
 from jobs.reconcile import books
@@ -46,6 +48,7 @@ def ask(*, is_practice: bool, by: User | None = None) -> Reconciliation:
     """
     account(is_practice=is_practice)
     with transaction.atomic():
+        Workspace.objects.lock()  # two who ask at once ask for one
         under_way = Reconciliation.objects.of(is_practice=is_practice).under_way().first()
         if under_way is not None:
             return under_way
@@ -279,12 +282,26 @@ def _keep(found: Reconciliation, lines: list[_Line]) -> None:
     ReconciliationPart.objects.bulk_create(parts, batch_size=1_000)
     differences = [line.difference for line in lines]
     unexplained = (one for one in differences if one.cause == Cause.UNEXPLAINED)
+    residual = sum((one.billed - one.booked for one in unexplained), ZERO)
+    _raise_alarm(found, residual)
     _end(
         found,
         billed=sum((one.billed for one in differences), ZERO),
         booked=sum((one.booked for one in differences), ZERO),
-        residual=sum((one.billed - one.booked for one in unexplained), ZERO),
+        residual=residual,
     )
+
+
+def _raise_alarm(found: Reconciliation, residual: Decimal) -> None:
+    """Raise an alarm where what nobody can explain (USD) is not what it was the last time."""
+    before = Reconciliation.objects.of(is_practice=found.is_practice).filter(
+        problem="", ended_at__isnull=False
+    )
+    known = before.values_list("residual", flat=True).first() or ZERO
+    if residual and residual != known and not found.is_practice:
+        alarm(
+            "bill_unexplained", f"${abs(residual):,.2f} of the bill since {found.since} has no explanation."
+        )
 
 
 def _end(found: Reconciliation, **result: object) -> None:

@@ -64,7 +64,7 @@ def main() -> None:
     with Whole() as whole:
         sleep(whole)
         began = time.monotonic()
-        sending = args.jobs / 40  # seconds that sending them all may take here
+        sending = args.jobs / 75  # seconds that sending them all may take here
         run(
             whole,
             SUBMIT,
@@ -182,15 +182,17 @@ def measure_sending(whole: Whole, jobs: int) -> None:
 def measure_power_cut(whole: Whole, jobs: int) -> None:
     """Kill everything at once, start again, and say when each job in flight had been asked for again."""
     whole.kill()
-    whole.start()
     began = time.monotonic()
-    whole.sandbox_faults(post_delay=0)
+    whole.start()
+    whole.await_sandbox(lambda log: True)
     while time.monotonic() - began < 180:
         asked = {row["id"]: row["gets"] for row in whole.sandbox_log()["responses"]}
         if all(asked.values()):
             break
         time.sleep(0.5)
-    print(f"power cut: all {jobs} asked for again {time.monotonic() - began:.1f} s after the start (60)")
+    print(
+        f"power cut: all {jobs} asked for again {time.monotonic() - began:.1f} s after the start began (60)"
+    )
 
 
 def measure_following(whole: Whole, seconds: float, *, first: float) -> None:

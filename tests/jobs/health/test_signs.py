@@ -11,11 +11,12 @@ from django.test import Client
 from django.utils import timezone
 from django_q.models import Schedule
 from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
 
 from jobs import health, lifecycle, spend
 from jobs.access import Role
 from jobs.health import Panel, Sign, questions, signs
-from jobs.models import Connection, Job, Project, Status, User, WebhookDelivery
+from jobs.models import Connection, Job, Project, Reconciliation, Status, User, WebhookDelivery
 from tests.factories import a_person, a_project
 from tests.jobs.views.states import a_job
 
@@ -198,6 +199,28 @@ def test_what_is_not_booked_for_long_is_noticed(
         moments["end_seen_at"] = now - dt.timedelta(minutes=ended)
     a_job(project, operator, Status.IN_PROGRESS, attempt=moments)
     assert status("Oldest unsettled").word == word
+
+
+@pytest.mark.parametrize(
+    ("result", "days_ago", "word", "figure"),
+    [
+        ({}, 0, "", "$0.00"),
+        ({"residual": Decimal("-3.2")}, 0, "Not explained", "$3.20"),
+        ({"problem": "The bill could not be read."}, 0, "Not read", "$0.00"),
+        ({}, 3, "Not read lately", "$0.00"),
+    ],
+)
+def test_a_bill_that_is_not_explained_or_not_read_is_noticed(
+    result: dict[str, Any], days_ago: int, word: str, figure: str, db: None, settings: Settings
+) -> None:
+    settings.OPENAI_ADMIN_KEY = "sk-admin-real"
+    assert all(one.topic != "bill" for one in health.status().tiles)
+    day, asked_at = dt.date(2026, 11, 1), timezone.now() - dt.timedelta(days=days_ago)
+    Reconciliation.objects.create(
+        is_practice=False, since=day, until=day, asked_at=asked_at, ended_at=asked_at, **result
+    )
+    found = status("Not explained by the bill")
+    assert (found.word, found.figure) == (word, figure)
 
 
 def test_few_connections_left_are_noticed(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

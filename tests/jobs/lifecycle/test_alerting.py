@@ -170,6 +170,27 @@ def test_what_fails_is_tried_again_later_and_given_up_at_last(
     assert (alert.chat, alert.next_try_at) == ("failed", None)
 
 
+def test_a_kill_between_two_ways_tells_nobody_twice(
+    project: Project, person: User, monkeypatch: pytest.MonkeyPatch, posts: list[tuple[str, str, bool]]
+) -> None:
+    Chat.objects.create(project=project, address=Secret.of(ADDRESS), set_by=person)
+    held(project, person, 50)
+    lifecycle.mind_alerts()
+    alert = Alert.objects.get()
+
+    def killed(_: Alert) -> tuple[bool, str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notify, "post_alert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lifecycle.deliver_alert(alert.pk)
+    Alert.objects.update(next_try_at=alert.at)
+    lifecycle.deliver_alert(alert.pk)
+    assert (len(mail.outbox), len(posts)) == (1, 1)
+    assert Alert.objects.values_list("mail", "chat", "next_try_at").get() == ("sent", "sent", None)
+
+
 def test_mails_that_none_takes_are_sent_again(
     project: Project, person: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,13 +208,27 @@ def switched_off(job: Job) -> None:
     ModelSpec.objects.filter(pk=job.model_id).update(shutdown_date=dt.date(2020, 1, 1))
 
 
+def model_not_used(job: Job) -> None:
+    job.project.allowed_models.set([ModelSpec.objects.exclude(pk=job.model_id).earliest("pk")])
+
+
+def effort_not_used(job: Job) -> None:
+    Project.objects.update(allowed_efforts=["max"])
+
+
 def forgotten(job: Job) -> None:
     Prompt.objects.all().delete()
 
 
 @pytest.mark.parametrize(
     ("change", "refusal"),
-    [(archived, SpecError), (switched_off, SpecError), (forgotten, lifecycle.PromptGone)],
+    [
+        (archived, SpecError),
+        (switched_off, SpecError),
+        (model_not_used, SpecError),
+        (effort_not_used, SpecError),
+        (forgotten, lifecycle.PromptGone),
+    ],
 )
 def test_what_can_no_longer_be_sent_is_not_approved(
     change: Callable[[Job], None], refusal: type[Exception], ask: Ask, ana: User

@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
 from jobs.lifecycle import Announcement, Decision, deliveries, polling, pump
-from jobs.lifecycle.doorbell import ring_overdue
+from jobs.lifecycle.waking import ring_overdue
 from jobs.models import (
     Attempt,
     AttemptState,
@@ -431,7 +431,7 @@ def test_the_watchdog_rings_for_an_overdue_look_up(
     api: FakeApi, unsure: Job, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[str] = []
-    monkeypatch.setattr("jobs.lifecycle.doorbell.ring", rung.append)
+    monkeypatch.setattr("jobs.lifecycle.waking.ring", rung.append)
     ring_overdue()
     assert rung == []
     announce(project.connection, "resp_9")

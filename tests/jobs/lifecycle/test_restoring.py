@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 from jobs import lifecycle
 from jobs.lifecycle import Decision, journal
-from jobs.models import Attempt, AttemptState, Connection, Event, Job, Notice, Status
+from jobs.models import Alert, Attempt, AttemptState, Budget, Connection, Event, Job, Notice, Status
 from jobs.views.words import paused_because
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
@@ -92,6 +92,17 @@ def test_a_pause_from_before_is_a_hold_too(submit: Submit) -> None:
     lifecycle.resume(connection.pk)
     connection.refresh_from_db()
     assert not connection.is_restored
+
+
+def test_what_the_original_was_about_to_tell_is_not_told_again(submit: Submit) -> None:
+    submit()
+    budget = Budget.objects.latest("pk")
+    Alert.objects.create(
+        budget=budget, month="2026-11-01", threshold=50, measure="spent", amount=5, room=10, next_try_at=Now()
+    )
+    lifecycle.hold_restored("yesterday")
+    assert not Alert.objects.due().exists()
+    assert Alert.objects.values_list("mail", "chat").get() == ("none", "none")
 
 
 def test_with_nothing_waiting_there_is_no_alarm(submit: Submit, api: FakeApi) -> None:

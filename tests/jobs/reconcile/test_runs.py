@@ -18,6 +18,7 @@ from jobs.models import (
     Job,
     LedgerEntry,
     ModelSpec,
+    Notice,
     Price,
     Reconciliation,
     ReconciliationLine,
@@ -25,6 +26,8 @@ from jobs.models import (
     User,
 )
 from jobs.openai_client import Blocked, BorderError, Cost, NotFound, Retryable
+from jobs.reconcile import runs
+from jobs.reconcile.matching import Difference
 from tests.factories import a_project
 from tests.jobs.reconcile.conftest import Ask, Change, pump, reconciled
 
@@ -137,6 +140,18 @@ def test_a_reconciliation_that_is_done_twice_is_kept_once(real: Connection, monk
     monkeypatch.setattr(openai_client, "costs", costs)
     reconcile.run(asked.pk)
     assert ReconciliationLine.objects.count() == 1
+
+
+def test_what_nobody_can_explain_raises_an_alarm_when_it_changes(
+    real: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for residual in ("7.50", "7.50", "9.00", "0"):
+        found = Difference(Cause.UNEXPLAINED, None, Decimal(residual), Decimal(0))
+        monkeypatch.setattr(runs, "_lines", lambda *_, found=found, **__: [runs._Line(found, "o3-pro")])
+        monkeypatch.setattr(openai_client, "costs", lambda *_, **__: [])
+        assert run().residual == Decimal(residual)
+    said = Notice.objects.filter(kind="bill_unexplained").order_by("pk").values_list("message", flat=True)
+    assert [message.partition(" ")[0] for message in said] == ["$7.50", "$9.00"]
 
 
 def test_what_a_bill_names_otherwise_is_kept_as_it_is_named(real: Connection, bill: Bill) -> None:
