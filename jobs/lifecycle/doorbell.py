@@ -1,6 +1,9 @@
 """Rings for a pump: a message makes work sooner, never possible; a lost or doubled one does no harm."""
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 from django.conf import settings
@@ -8,6 +11,7 @@ from django_q.models import Schedule
 from django_q.tasks import async_task, schedule
 
 type PumpKind = Literal["send", "poll"]
+type Rung = PumpKind | Literal["render"]
 # What is done for one row.
 type Errand = Literal[
     "test_connection",
@@ -23,7 +27,8 @@ type Errand = Literal[
     "deliver_alert",
 ]
 
-_TASKS = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
+_TASKS: dict[Rung, str] = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
+_held: ContextVar[set[Rung] | None] = ContextVar("held", default=None)
 _EVERY = {"watchdog": 1, "sweep": 60}  # minutes
 # Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
 # message is then delivered a second time meanwhile; that one finds the lease taken.
@@ -32,11 +37,32 @@ SEND_TIMEOUT = 240
 BILL_TIMEOUT = 600
 
 
-def ring(kind: Literal["send", "poll", "render"]) -> None:
+def ring(kind: Rung) -> None:
     """Ask the cluster for a pump, in the caller's transaction: a rollback leaves no message."""
+    held = _held.get()
+    if held is not None:
+        held.add(kind)
+        return
     options = {"timeout": SEND_TIMEOUT} if kind == "send" else {}
     # Without a cluster named, a task started inside a worker would go to that worker's own.
     async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Ring within but once of each kind, and not before the end: by then all is committed.
+
+    A worker takes longer for a message, also where there is nothing left to do, than for an answer. What is
+    not rung for because of a kill in between, the next beat rings for.
+    """
+    token = _held.set(set())
+    try:
+        yield
+    finally:
+        kinds = _held.get() or set()
+        _held.reset(token)
+        for kind in sorted(kinds):
+            ring(kind)
 
 
 def ring_for(task: Errand, row_id: int) -> None:

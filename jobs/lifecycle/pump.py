@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from jobs.lifecycle import claiming, deliveries, polling, replanning, sending
 from jobs.lifecycle.connections import is_stopping
-from jobs.lifecycle.doorbell import PumpKind, ring
+from jobs.lifecycle.doorbell import PumpKind, once, ring
 from jobs.lifecycle.journal import replay, write
 from jobs.models import Job, PumpLease, WebhookDelivery
 from jobs.models.connections import sources_here
@@ -263,7 +263,8 @@ def _poll(lease: _Lease) -> None:
 def _write_down(outcomes: Sequence[Outcome[Asked]], *, stretched: float) -> None:
     """Write down what polls and look-ups found; one that fails comes back after its visibility."""
     polls = [outcome for outcome in outcomes if isinstance(outcome.key, polling.Poll)]
-    _write_polls(cast(list[Outcome[polling.Poll]], polls), stretched=stretched)
+    with once():
+        _write_polls(cast(list[Outcome[polling.Poll]], polls), stretched=stretched)
     lookups = [outcome for outcome in outcomes if isinstance(outcome.key, deliveries.Lookup)]
     for lookup in cast(list[Outcome[deliveries.Lookup]], lookups):
         try:

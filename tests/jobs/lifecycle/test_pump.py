@@ -561,6 +561,17 @@ def test_the_watchdog_rings_for_answers_to_render_until_they_are(api: FakeApi, s
     assert rung() == []
 
 
+def test_answers_that_come_together_are_rung_for_once(api: FakeApi, submit: Submit) -> None:
+    jobs = [submit() for _ in range(3)]
+    api.run("send")
+    for job in jobs:
+        api.put(job, "completed")
+    rung()
+    api.run("poll")
+    assert {status(job) for job in jobs} == {Status.COMPLETED}
+    assert rung() == [RENDER]
+
+
 def test_the_watchdog_and_the_sweep_are_installed_once() -> None:
     lifecycle.install_watchdog()
     lifecycle.install_watchdog()
