@@ -27,7 +27,11 @@ type Errand = Literal[
     "deliver_alert",
 ]
 
-_TASKS: dict[Rung, str] = {"send": "jobs.tasks.send_due", "poll": "jobs.tasks.poll_due", "render": "jobs.tasks.render_due"}
+_TASKS: dict[Rung, str] = {
+    "send": "jobs.tasks.send_due",
+    "poll": "jobs.tasks.poll_due",
+    "render": "jobs.tasks.render_due",
+}
 _held: ContextVar[set[Rung] | None] = ContextVar("held", default=None)
 _EVERY = {"watchdog": 1, "sweep": 60}  # minutes
 # Seconds until a send pump is killed, with what it has on the wire: longer than it can take (see `pump`). The
