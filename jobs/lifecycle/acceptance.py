@@ -12,7 +12,7 @@ from jobs import pricing, spend
 from jobs.lifecycle.adoption import DEADLINE_AT
 from jobs.lifecycle.connections import hold_back
 from jobs.lifecycle.counting import count_accepted
-from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.doorbell import ring_unless_pumped
 from jobs.lifecycle.transition import log_sends
 from jobs.models import Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.openai_client import Outcome
@@ -50,7 +50,7 @@ def accept(outcomes: "Sequence[Outcome[Send]]") -> "list[Outcome[Send]]":
         parts = [*_uncounted(plain, jobs, attempts)]
         if parts:
             spend.release_parts(parts)
-        ring("poll")
+        ring_unless_pumped("poll")
     return left
 
 

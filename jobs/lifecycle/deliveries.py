@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
-from jobs.lifecycle.doorbell import ring
+from jobs.lifecycle.doorbell import ring, ring_unless_pumped
 from jobs.models import UNASKABLE, Attempt, AttemptState, DeliveryState, Job, User, WebhookDelivery
 from jobs.models.connections import sources_here
 from jobs.models.questions import Blank, Statement
@@ -89,7 +89,7 @@ def receive(connection_id: int, news: Announcement) -> bool:
         if found.attempt_id:
             _ask_for(found)
         elif state == DeliveryState.PENDING and found.is_asked:
-            ring("poll")
+            ring_unless_pumped("poll")
     return True
 
 
@@ -234,7 +234,7 @@ def _ask_for(found: _Finding) -> None:
     followed = Job.objects.filter(pk=found.job_id).exclude(status__in=UNASKABLE)
     # Without its claim a poll under way, which may have seen it run, cannot push the clock back again.
     if followed.update(next_action_at=Now(), claim_token=None):
-        ring("poll")
+        ring_unless_pumped("poll")
 
 
 def _lookup(delivery: WebhookDelivery) -> Lookup | None:

@@ -7,8 +7,11 @@ from contextvars import ContextVar
 from typing import Literal
 
 from django.conf import settings
+from django.db.models.functions import Now
 from django_q.models import Schedule
 from django_q.tasks import async_task, schedule
+
+from jobs.models import PumpLease
 
 type PumpKind = Literal["send", "poll"]
 type Rung = PumpKind | Literal["render"]
@@ -50,6 +53,18 @@ def ring(kind: Rung) -> None:
     options = {"timeout": SEND_TIMEOUT} if kind == "send" else {}
     # Without a cluster named, a task started inside a worker would go to that worker's own.
     async_task(_TASKS[kind], cluster=settings.CLUSTER_NAME, **options)
+
+
+def ring_unless_pumped(kind: PumpKind) -> None:
+    """Ring unless a pump of this installation runs. Needs the caller's transaction, and that a short one.
+
+    A pump looks once more as it lets its lease go, and with that it has to wait until the caller has
+    committed what it made due.
+    """
+    mine = PumpLease.objects.filter(kind=kind, instance=settings.INSTANCE, holder__isnull=False)
+    running = mine.filter(expires_at__gt=Now()).select_for_update(no_key=True)
+    if not running.values_list("pk"):
+        ring(kind)
 
 
 @contextmanager

@@ -266,6 +266,20 @@ def test_an_acceptance_rings_for_the_poll_pump(api: FakeApi, submit: Submit) -> 
     assert rung() == [POLL]
 
 
+def test_while_a_poll_pump_of_this_installation_runs_nobody_rings_for_another(
+    api: FakeApi, submit: Submit
+) -> None:
+    holder = uuid.uuid4()
+    PumpLease.objects.create(kind="poll", instance=settings.INSTANCE, expires_at=Now())
+    for minutes, held_by, wanted in ((1, holder, []), (-1, holder, [POLL]), (1, None, [POLL])):
+        ends = Now() + dt.timedelta(minutes=minutes)
+        PumpLease.objects.filter(kind="poll").update(holder=held_by, expires_at=ends)
+        submit()
+        rung()
+        api.run("send")
+        assert rung() == wanted
+
+
 # What cannot be written down.
 
 AWAY = Retryable("The API could not be reached.", code="connect_error")
