@@ -32,7 +32,7 @@ class ModelSpecQuerySet(models.QuerySet["ModelSpec"]):
 
     def find(self, name: str) -> "ModelSpec | None":
         """Return the one with an id, as an address or a form gives it."""
-        return None if "\x00" in name else next(iter(_named().ask(name=name)), None)
+        return None if "\x00" in name else _named().first(name=name)
 
     def choosable(self, day: dt.date) -> "ModelSpecQuerySet":
         """Those that can be sent on `day`: not shut down, and with a price in force."""
@@ -114,7 +114,7 @@ class ModelSpec(models.Model):
 
     def price_on(self, day: dt.date) -> "Price | None":
         """Return the price row in force on `day`."""
-        price = next(iter(_in_force().ask(model=self.pk, day=day)), None)
+        price = _in_force().first(model=self.pk, day=day)
         if price is not None:
             price.model = self
         return price

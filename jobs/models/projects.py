@@ -46,7 +46,7 @@ class WorkspaceManager(models.Manager["Workspace"]):
 
     def the(self) -> "Workspace":
         """Return the workspace, making it on first use."""
-        return next(iter(_workspace().ask()), None) or self.get_or_create(pk=1)[0]
+        return _workspace().first() or self.get_or_create(pk=1)[0]
 
     @transaction.atomic
     def let_inherit(self, retiring: "ModelSpec", *, by: "User") -> "ModelSpec | None":
@@ -272,7 +272,7 @@ class Project(models.Model):
 
     def role_of(self, user: Any) -> Role | None:
         """Return the person's role here, or None."""
-        role = next(iter(_role().ask(project=self.pk, user=user.pk)), None)
+        role = _role().first(project=self.pk, user=user.pk)
         return None if role is None else Role(role)
 
     def may(self, user: Any, act: Act) -> bool:
