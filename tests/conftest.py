@@ -16,7 +16,10 @@ from o3site import localpg
 from tests import catalogue
 
 LAST_WILL = 'read -r _; kill -s QUIT "$1"; sleep 1; rm -rf "$2"'
-LONGEST = ("test_readable.py", "test_settings_pages.py", "test_answer.py")
+LONGEST = (
+    "test_thread.py", "test_bad_ends.py", "test_month.py", "test_action.py", "test_people.py",
+    "test_readable.py", "test_settings_pages.py", "test_answer.py",
+)  # fmt: skip
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
