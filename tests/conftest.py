@@ -12,11 +12,14 @@ import pytest
 from django.conf import settings
 from pytest_django.plugin import DjangoDbBlocker
 
-from jobs.models import ModelSpec
 from o3site import localpg
+from tests import catalogue
 
 LAST_WILL = 'read -r _; kill -s QUIT "$1"; sleep 1; rm -rf "$2"'
-LONGEST = ("test_readable.py", "test_settings_pages.py", "test_answer.py")
+LONGEST = (
+    "test_thread.py", "test_bad_ends.py", "test_month.py", "test_action.py", "test_people.py",
+    "test_readable.py", "test_settings_pages.py", "test_answer.py",
+)  # fmt: skip
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -50,7 +53,7 @@ def django_db_modify_db_settings(
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     """Put the catalogue into the fresh database once: nearly every test starts from it."""
     with django_db_blocker.unblock():
-        ModelSpec.objects.seed()
+        catalogue.keep()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -11,13 +11,13 @@ from jobs.models import (
     BudgetPeriod,
     Connection,
     Membership,
-    ModelSpec,
     Project,
     Scope,
     Secret,
     User,
     Workspace,
 )
+from tests import catalogue
 
 PASSWORD = "correct horse battery"
 
@@ -36,12 +36,13 @@ def a_project(
     members: dict[User, Role] | None = None,
 ) -> Project:
     """Make a project with a cap in USD, on a practice (or real) connection, with the catalogue in place."""
-    if not ModelSpec.objects.exists():  # emptied by a test that commits
-        ModelSpec.objects.seed()
-    workspace, _ = Workspace.objects.update_or_create(pk=1, defaults={"default_model_id": "o3-pro"})
-    connection, _ = Connection.objects.get_or_create(
-        name="practice" if is_practice else "real",
-        defaults={"is_practice": is_practice, "base_url": base_url, "key": Secret.of("sk-test-key")},
+    catalogue.restore()
+    workspace = Workspace.objects.first() or Workspace.objects.create(pk=1, default_model_id="o3-pro")
+    if workspace.default_model_id is None:
+        Workspace.objects.update(default_model="o3-pro")
+    name = "practice" if is_practice else "real"
+    connection = Connection.objects.filter(name=name).first() or Connection.objects.create(
+        name=name, is_practice=is_practice, base_url=base_url, key=Secret.of("sk-test-key")
     )
     project = Project.objects.create(name=slug.title(), slug=slug, connection=connection)
     if cap is not None:

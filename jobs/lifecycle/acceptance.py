@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.db import connection
@@ -15,6 +16,7 @@ from jobs.lifecycle.counting import count_accepted
 from jobs.lifecycle.doorbell import ring_unless_pumped
 from jobs.lifecycle.transition import log_sends
 from jobs.models import Attempt, AttemptState, Connection, Event, Job, Status
+from jobs.models.questions import Among, Blank, Question
 from jobs.openai_client import Outcome
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ def accept(outcomes: "Sequence[Outcome[Send]]") -> "list[Outcome[Send]]":
     Return those of which there is more to say: their lease has run out, their twin has turned up, or their id
     is another's. Needs the caller's transaction; locks the jobs in the order of their ids. Safe to repeat.
     """
-    rows = Job.objects.select_for_update(of=("self",)).select_related("model")
-    jobs = {job.pk: job for job in rows.filter(pk__in=[one.key.job_id for one in outcomes]).order_by("pk")}
-    attempts = Attempt.objects.select_related("price").in_bulk([one.key.attempt_id for one in outcomes])
+    locked, sends = _locked()
+    jobs = {job.pk: job for job in locked.ask(jobs=[one.key.job_id for one in outcomes])}
+    asked = sends.ask(attempts=[one.key.attempt_id for one in outcomes])
+    attempts = {attempt.pk: attempt for attempt in asked}
     taken = _taken(outcomes)
     plain: list[Outcome[Send]] = []
     left: list[Outcome[Send]] = []
@@ -52,6 +55,14 @@ def accept(outcomes: "Sequence[Outcome[Send]]") -> "list[Outcome[Send]]":
             spend.release_parts(parts)
         ring_unless_pumped("poll")
     return left
+
+
+@lru_cache
+def _locked() -> tuple[Question[Job], Question[Attempt]]:
+    """Jobs, locked in the order of their ids, and attempts."""
+    jobs = Job.objects.select_for_update(of=("self",)).select_related("model")
+    attempts = Attempt.objects.select_related("price").filter(Among("pk", Blank("attempts")))
+    return Question(jobs.filter(Among("pk", Blank("jobs"))).order_by("pk")), Question(attempts)
 
 
 def _id_of(one: "Outcome[Send]") -> str:

@@ -165,7 +165,7 @@ def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> Decimal
     price = None if job.model.is_off(today) else job.model.price_on(today)
     if price is None:
         raise SpecError({"model": f"{job.model_id} cannot be chosen any more."})
-    if unused := not_used(job.project, model=job.model_id, effort=job.effort):
+    if unused := not_used(job.project, job.model, effort=job.effort):
         raise SpecError(unused)
     if not hasattr(job, "prompt"):
         raise PromptGone

@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,8 @@ from jobs.lifecycle.spec import request_body
 from jobs.lifecycle.submission import PROMPT_GONE
 from jobs.models import Attempt, AttemptState, Connection, Job, Kind, Status, Workspace, turns
 from jobs.models.catalogue import SOONEST
+from jobs.models.connections import sources_here
+from jobs.models.questions import Among, Blank, Question
 from jobs.openai_client import WINDOW_REFUSED, Blocked, Rejected
 
 # Of attachments on the wire at once: 49 MB took 230 MB of memory while they were counted and sent.
@@ -69,8 +72,7 @@ def _claim_on(
     claim = uuid.uuid4()
     with transaction.atomic():
         # Not the key itself: a new attempt that names the connection must not wait for a claim.
-        ready = Connection.objects.open_here().select_for_update(no_key=True)
-        connection = ready.filter(pk=connection_id).first()
+        connection = _ready(tuple(sources_here())).first(connection=connection_id)
         if connection is None:
             # Paused, or asked to wait, since it was looked at.
             return [], []
@@ -91,11 +93,9 @@ def _claim_on(
         if room <= 0:
             return [], []
         sizes = _those_with_room(_next(connection, room), room, under_way, common=free - kept)
-        planned = Attempt.objects.filter(job__in=sizes, state=AttemptState.PLANNED)
         bodies: list[tuple[Attempt, dict[str, Any]]] = []
         unsendable: list[tuple[Attempt, Rejected]] = []
-        planned = planned.select_related("price", "job__prompt", "job__previous", "job__model")
-        for attempt in planned.prefetch_related("job__jobattachment_set__attachment"):
+        for attempt in _planned().ask(jobs=list(sizes)):
             try:
                 bodies.append((attempt, _body(attempt, connection)))
             except Rejected as refusal:
@@ -129,6 +129,28 @@ def _claim_on(
             for attempt, body in bodies
         ]
     return claimed, unsendable
+
+
+@lru_cache
+def _ready(here: tuple[str, ...]) -> Question[Connection]:  # noqa: ARG001 - what is open depends on it
+    ready = Connection.objects.open_here().select_for_update(no_key=True)
+    return Question(ready.filter(pk=Blank("connection")))
+
+
+@lru_cache
+def _planned() -> Question[Attempt]:
+    """The attempts to be sent, with all that a POST says."""
+    planned = Attempt.objects.filter(Among("job", Blank("jobs")), state=AttemptState.PLANNED)
+    planned = planned.select_related("price", "job__prompt", "job__previous", "job__model")
+    return Question(planned.prefetch_related("job__jobattachment_set__attachment"))
+
+
+@lru_cache
+def _waiting() -> Question[Job]:
+    """Those of some jobs that still wait, locked."""
+    waiting = Job.objects.filter(status=Status.WAITING, cancel_requested_at=None)
+    rows = waiting.filter(Among("pk", Blank("jobs")), project__connection=Blank("connection"))
+    return Question(rows.only("pk", "root").select_for_update(skip_locked=True, of=("self",)))
 
 
 def _note_names(bodies: Sequence[tuple[Attempt, dict[str, Any]]]) -> None:
@@ -191,9 +213,8 @@ def _next(connection: Connection, room: int) -> list[tuple[Job, bool]]:
     today = Workspace.objects.the().today()
     line = turns.in_turn(connection.pk, most=room + LOOK_AHEAD, day=today)
     # A cancel may have come, or come yet, between the look and the lock.
-    waiting = Job.objects.filter(status=Status.WAITING, cancel_requested_at=None)
-    rows = waiting.filter(project__connection=connection).only("pk", "root")
-    locked = rows.select_for_update(skip_locked=True, of=("self",)).in_bulk([turn.job_id for turn in line])
+    rows = _waiting().ask(connection=connection.pk, jobs=[turn.job_id for turn in line])
+    locked = {job.pk: job for job in rows}
     return [(locked[job_id], number == 1) for job_id, number in line if job_id in locked]
 
 

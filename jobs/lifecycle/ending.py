@@ -2,6 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django.db import transaction
@@ -31,6 +32,7 @@ from jobs.models import (
     Status,
     Workspace,
 )
+from jobs.models.questions import Blank, Question
 from jobs.notify import alarm
 from jobs.pricing import Usage
 
@@ -174,14 +176,20 @@ def used_by(job: Job, attempt: Attempt, moment: dt.datetime) -> Decimal:
 
 def locked(attempt_id: int) -> tuple[Job, Attempt]:
     """Lock the job of an attempt and read both."""
-    job = (
-        Job.objects.select_for_update(of=("self",))
-        .select_related("project__connection", "model")
-        .get(attempt=attempt_id)
-    )
-    attempt = Attempt.objects.select_related("price", "connection").get(pk=attempt_id)
+    job, attempt = _locked().get(attempt=attempt_id), _attempt().get(attempt=attempt_id)
     attempt.job = job
     return job, attempt
+
+
+@lru_cache
+def _locked() -> Question[Job]:
+    jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection", "model")
+    return Question(jobs.filter(attempt=Blank("attempt")))
+
+
+@lru_cache
+def _attempt() -> Question[Attempt]:
+    return Question(Attempt.objects.select_related("price", "connection").filter(pk=Blank("attempt")))
 
 
 def book_bound(attempt: Attempt, *, reason: str) -> None:

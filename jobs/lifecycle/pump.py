@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import Error, OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.lifecycle import claiming, deliveries, polling, replanning, sending
@@ -100,15 +100,24 @@ def _due(kind: PumpKind, here: tuple[str, ...]) -> Statement:  # noqa: ARG001 - 
     return Statement("SELECT EXISTS ({}) OR EXISTS ({})", *looks, hint=BY_INDEX)
 
 
+# Takes the lease of a pump if nobody has it; the first pump of an installation makes it.
+_TAKE = """
+INSERT INTO jobs_pumplease AS l (kind, instance, holder, expires_at)
+VALUES (%(kind)s, %(instance)s, %(holder)s, statement_timestamp() + %(span)s::interval)
+ON CONFLICT (kind, instance) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
+WHERE l.holder IS NULL OR l.expires_at <= statement_timestamp()"""
+
+
 @contextmanager
 def _lease(kind: PumpKind) -> Iterator[_Lease | None]:
     holder = uuid.uuid4()
-    PumpLease.objects.get_or_create(kind=kind, instance=settings.INSTANCE)
-    free = Q(holder=None) | Q(expires_at__lte=Now())
-    taken = PumpLease.objects.filter(free, kind=kind, instance=settings.INSTANCE).update(
-        holder=holder, expires_at=Now() + LEASE
-    )
-    if not taken:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TAKE,
+            {"kind": kind, "instance": settings.INSTANCE, "holder": holder, "span": f"{LEASE.seconds} s"},
+        )
+        is_taken = cursor.rowcount == 1
+    if not is_taken:
         yield None
         return
     try:

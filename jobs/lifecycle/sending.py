@@ -24,7 +24,7 @@ from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.models.attempt import TOLD_WITHIN
-from jobs.models.questions import Question
+from jobs.models.questions import Blank, Question
 from jobs.notify import alarm
 from jobs.openai_client import (
     THREAD_FORGOTTEN,
@@ -74,7 +74,7 @@ def write_back(outcome: Outcome[Send]) -> None:
         if error is None and not accept([outcome]):
             return
         job = locked_job(send.job_id)
-        attempt = Attempt.objects.select_related("price", "connection").get(pk=send.attempt_id)
+        attempt = _attempt().get(attempt=send.attempt_id)
         if error is None:
             _heard_late(job, attempt, outcome)
             count_accepted([(send.connection_id, send.due_at)])
@@ -184,7 +184,18 @@ def sends_in_progress() -> int:
 
 def locked_job(job_id: int) -> Job:
     """Lock a job, to change it and its sends."""
-    return Job.objects.select_for_update(of=("self",)).select_related("model").get(pk=job_id)
+    return _locked().get(job=job_id)
+
+
+@lru_cache
+def _locked() -> Question[Job]:
+    jobs = Job.objects.select_for_update(of=("self",)).select_related("model")
+    return Question(jobs.filter(pk=Blank("job")))
+
+
+@lru_cache
+def _attempt() -> Question[Attempt]:
+    return Question(Attempt.objects.select_related("price", "connection").filter(pk=Blank("attempt")))
 
 
 def _heard_late(job: Job, attempt: Attempt, outcome: Outcome[Send]) -> None:

@@ -1,11 +1,12 @@
 """Says what makes a job sendable: one check on the JobSpec value that forms, API and shell all meet."""
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from jobs import pricing, schemas
 from jobs.access import Act
@@ -131,12 +132,30 @@ class Ceiling:
     tool_calls: Mapping[str, int]  # those with a fee that it may make
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The model that a spec names and its price in force, where there are such, as they are on a day."""
+
+    today: dt.date
+    spec: ModelSpec | None
+    price: Price | None
+
+    @classmethod
+    def of(cls, wanted: JobSpec) -> Self:
+        today = Workspace.objects.the().today()
+        spec = ModelSpec.objects.find(wanted.model)
+        return cls(today, spec, spec.price_on(today) if spec else None)
+
+    def ceiling(self, wanted: JobSpec) -> Ceiling | None:
+        """Return the ceiling of a spec; None if the model cannot be chosen or the limit is no limit."""
+        if self.spec is None or self.spec.is_off(self.today) or self.price is None:
+            return None
+        return ceiling_at(wanted, self.spec, self.price)
+
+
 def ceiling_of(wanted: JobSpec) -> Ceiling | None:
     """Return the ceiling at today's price; None if the model cannot be chosen or the limit is no limit."""
-    today = Workspace.objects.the().today()
-    spec = ModelSpec.objects.choosable(today).named(wanted.model).first()
-    price = spec.price_on(today) if spec else None
-    return None if spec is None or price is None else ceiling_at(wanted, spec, price)
+    return _Choice.of(wanted).ceiling(wanted)
 
 
 def ceiling_at(wanted: JobSpec, spec: ModelSpec, price: Price) -> Ceiling | None:
@@ -162,8 +181,8 @@ def check(wanted: JobSpec, *, may_ask: bool = False) -> Ceiling:
 
     The limit per job is not, for whoever may ask for approval.
     """
-    errors = problems_of(wanted, may_ask=may_ask)
-    ceiling = ceiling_of(wanted)
+    choice = _Choice.of(wanted)
+    errors, ceiling = _problems(wanted, choice, may_ask=may_ask), choice.ceiling(wanted)
     if errors or ceiling is None:
         raise SpecError(errors or {"model": "This model cannot be chosen."})
     return ceiling
@@ -174,14 +193,18 @@ def problems_of(wanted: JobSpec, *, may_ask: bool = False) -> dict[str, str]:
 
     The limit per job is left out with `may_ask`.
     """
+    return _problems(wanted, _Choice.of(wanted), may_ask=may_ask)
+
+
+def _problems(wanted: JobSpec, choice: _Choice, *, may_ask: bool) -> dict[str, str]:
     found = {
         **_project_problems(wanted),
         **_thread_problems(wanted),
         **_prompt_problems(wanted),
-        **_model_problems(wanted),
+        **_model_problems(wanted, choice),
     }
     if not found and not may_ask and wanted.project.job_limit is not None:
-        ceiling = ceiling_of(wanted)
+        ceiling = choice.ceiling(wanted)
         if ceiling and ceiling.worst_case > wanted.project.job_limit:
             found |= over_limit(wanted.project.job_limit)
     return found
@@ -251,19 +274,17 @@ def tag_problems(tags: Iterable[str]) -> dict[str, str]:
     return {}
 
 
-def _model_problems(wanted: JobSpec) -> dict[str, str]:
-    today = Workspace.objects.the().today()
-    spec = ModelSpec.objects.named(wanted.model).first()
+def _model_problems(wanted: JobSpec, choice: _Choice) -> dict[str, str]:
+    today, spec, price = choice.today, choice.spec, choice.price
     if spec is None:
         return {"model": "There is no such model in the catalogue."}
     if spec.is_off(today):
         living = spec.living_successor(today)
         hint = f" Its successor is {living.pk}." if living else ""
         return {"model": f"{spec.pk} was shut down on {spec.shutdown_date:%-d %B %Y}.{hint}"}
-    price = spec.price_on(today)
     if price is None:
         return {"model": f"{spec.pk} has no price yet, so its cost cannot be bounded."}
-    unused = not_used(wanted.project, model=spec.pk, effort=wanted.effort)
+    unused = not_used(wanted.project, spec, effort=wanted.effort)
     if "model" in unused:
         return unused
     found = {}
@@ -291,11 +312,10 @@ def _model_problems(wanted: JobSpec) -> dict[str, str]:
     return found | attaching.problems(wanted.files, by=wanted.by, spec=spec)
 
 
-def not_used(project: Project, *, model: str, effort: str) -> dict[str, str]:
+def not_used(project: Project, spec: ModelSpec, *, effort: str) -> dict[str, str]:
     """Say which of a model and an effort a project does not use, by field; empty when it uses both."""
-    allowed = list(project.allowed_models.values_list("pk", flat=True))
-    if allowed and model not in allowed:
-        return {"model": f"This project does not use {model}."}
+    if not project.allows(spec):
+        return {"model": f"This project does not use {spec.pk}."}
     if project.allowed_efforts and effort not in project.allowed_efforts:
         return {"effort": "This project does not use that effort."}
     return {}

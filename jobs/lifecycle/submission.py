@@ -5,6 +5,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -31,6 +32,7 @@ from jobs.models import (
     approval,
 )
 from jobs.models.catalogue import SOONEST
+from jobs.models.questions import Blank, Question
 
 PROMPT_GONE = "What it asks is no longer stored."
 
@@ -225,13 +227,18 @@ def as_it_is(project: Project) -> Project:
     Call it when the job is in: from then on the project can no longer change between practice and real. Until
     then it could, and money of a practice job would be held in none of the caps of real ones.
     """
-    now = Project.objects.select_related("connection").get(pk=project.pk)
+    now = _as_it_is().get(project=project.pk)
     if now.archived_at is not None:
         raise SpecError({"project": "This project is archived."})
     if now.is_practice != project.is_practice:
         kind = "practice" if now.is_practice else "real money"
         raise SpecError({"project": f"This project is {kind} since a moment ago. Look at the price again."})
     return now
+
+
+@lru_cache
+def _as_it_is() -> Question[Project]:
+    return Question(Project.objects.select_related("connection").filter(pk=Blank("project")))
 
 
 def new_job(wanted: JobSpec, ceiling: Ceiling, *, status: Status) -> Job:

@@ -5,13 +5,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 
-from jobs.models.questions import Blank
+from jobs.models.questions import Blank, Question
 from jobs.pricing import Rates
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -28,6 +29,10 @@ class ModelSpecQuerySet(models.QuerySet["ModelSpec"]):
         """The one with an id, as an address or a form gives it."""
         # PostgreSQL refuses a NUL even to look for it.
         return self.none() if "\x00" in name else self.filter(pk=name)
+
+    def find(self, name: str) -> "ModelSpec | None":
+        """Return the one with an id, as an address or a form gives it."""
+        return None if "\x00" in name else _named().first(name=name)
 
     def choosable(self, day: dt.date) -> "ModelSpecQuerySet":
         """Those that can be sent on `day`: not shut down, and with a price in force."""
@@ -109,7 +114,10 @@ class ModelSpec(models.Model):
 
     def price_on(self, day: dt.date) -> "Price | None":
         """Return the price row in force on `day`."""
-        return self.price_set.filter(valid_from__lte=day).order_by("-valid_from").first()
+        price = _in_force().first(model=self.pk, day=day)
+        if price is not None:
+            price.model = self
+        return price
 
     def living_successor(self, day: dt.date) -> "ModelSpec | None":
         """Follow successors until one that is not shut down on `day`."""
@@ -148,6 +156,17 @@ class ModelSpec(models.Model):
             for thought, said in zip(found["reasoning"], found["answer"], strict=True)
         )
         return low, middle, high
+
+
+@lru_cache
+def _named() -> Question[ModelSpec]:
+    return Question(ModelSpec.objects.filter(pk=Blank("name")).order_by())
+
+
+@lru_cache
+def _in_force() -> "Question[Price]":
+    rows = Price.objects.filter(model=Blank("model"), valid_from__lte=Blank("day"))
+    return Question(rows.order_by("-valid_from")[:1])
 
 
 def _multipliers(stored: Mapping[str, Any]) -> dict[str, Decimal]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from jobs import access, clock
 from jobs.access import Act, Role
 from jobs.models import trail
-from jobs.models.questions import Anyone, Question
+from jobs.models.questions import Anyone, Blank, Question
 
 if TYPE_CHECKING:
     from jobs.models.catalogue import ModelSpec
@@ -46,7 +46,7 @@ class WorkspaceManager(models.Manager["Workspace"]):
 
     def the(self) -> "Workspace":
         """Return the workspace, making it on first use."""
-        return next(iter(_workspace().ask()), None) or self.get_or_create(pk=1)[0]
+        return _workspace().first() or self.get_or_create(pk=1)[0]
 
     def lock(self) -> None:
         """Keep everybody else who locks it waiting until the caller's transaction ends."""
@@ -269,9 +269,14 @@ class Project(models.Model):
         limit = min(self.default_max_output_tokens, spec.max_output_tokens)
         return Choice(spec, mode if mode in spec.modes else spec.modes[0], effort, limit)
 
+    def allows(self, spec: "ModelSpec") -> bool:
+        """Tell whether it uses a model: any, unless some are chosen."""
+        chosen = _allowed().ask(project=self.pk)
+        return not chosen or spec.pk in chosen
+
     def role_of(self, user: Any) -> Role | None:
         """Return the person's role here, or None."""
-        role = Membership.objects.filter(project=self, user=user).values_list("role", flat=True).first()
+        role = _role().first(project=self.pk, user=user.pk)
         return None if role is None else Role(role)
 
     def may(self, user: Any, act: Act) -> bool:
@@ -279,6 +284,18 @@ class Project(models.Model):
         if not user.is_authenticated or not user.is_active:
             return False
         return access.allowed(act, role=self.role_of(user), is_operator=user.is_superuser)
+
+
+@lru_cache
+def _role() -> "Question[int]":
+    rows = Membership.objects.filter(project=Blank("project"), user=Blank("user"))
+    return Question(rows.values_list("role", flat=True))
+
+
+@lru_cache
+def _allowed() -> "Question[str]":
+    chosen = Project.allowed_models.through.objects.filter(project=Blank("project"))
+    return Question(chosen.values_list("modelspec", flat=True))
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):

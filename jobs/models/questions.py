@@ -91,6 +91,16 @@ class Question[Row]:
         """Return the rows, with a value for every blank."""
         return self.made_of(_answer(self.sql, self.params, values, self.hint))
 
+    def first(self, **values: Any) -> Row | None:
+        """Return the first row, with a value for every blank; None where there is none."""
+        return next(iter(self.ask(**values)), None)
+
+    def get(self, **values: Any) -> Row:
+        """Return the first row, with a value for every blank. Raises the model's DoesNotExist."""
+        for row in self.ask(**values):
+            return row
+        raise self._rows.model.DoesNotExist
+
     def made_of(self, answer: list[tuple[Any, ...]]) -> list[Row]:
         """Return the rows of what the database has answered."""
         compiler = copy.copy(self._compiler)

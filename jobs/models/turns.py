@@ -54,13 +54,18 @@ def kept_slots(connection_id: int, max_in_flight: int) -> int:
 
     At least one where several projects send through it, so that none waits for another's long jobs to end.
     """
-    projects = Project.objects.filter(connection=connection_id, archived_at=None).order_by()
-    return most_kept(max_in_flight) if len(projects.values("pk")[:2]) > 1 else 0
+    return most_kept(max_in_flight) if len(_two_projects().ask(connection=connection_id)) > 1 else 0
 
 
 def most_kept(max_in_flight: int) -> int:
     """Return how many of so many slots are kept for projects that have none, where there are several."""
     return max(1, max_in_flight // KEPT_OF) if max_in_flight > 1 else 0
+
+
+@lru_cache
+def _two_projects() -> Question[int]:
+    projects = Project.objects.filter(connection=Blank("connection"), archived_at=None).order_by()
+    return Question(projects.values_list("pk", flat=True)[:2])
 
 
 @lru_cache

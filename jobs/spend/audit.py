@@ -4,10 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet, Sum
 
 from jobs import pricing
 from jobs.models import (
@@ -26,6 +27,7 @@ from jobs.models import (
     MonthlyTagSpend,
     Status,
 )
+from jobs.models.questions import Blank, Question
 from jobs.spend.caps import lock_money
 from jobs.spend.rollup import TOKENS
 
@@ -77,16 +79,12 @@ def audit() -> list[Finding]:
 
 
 def _periods() -> Iterator[Finding]:
-    grants = LedgerEntry.objects.filter(kind=EntryKind.GRANT).values_list("budget", "month")
-    granted = {(budget, month): total for budget, month, total in grants.annotate(total=Sum("amount"))}
-    for budget in Budget.objects.all():
-        rows = (
-            budget.ledger()
-            .values("month")
-            .annotate(held=Sum("amount", filter=_HELD), spent=Sum("amount", filter=_SPENT))
-        )
-        sums = {row["month"]: (row["held"] or ZERO, row["spent"] or ZERO) for row in rows}
-        for period in BudgetPeriod.objects.filter(budget=budget):
+    granted = {(budget, month): total for budget, month, total in _grants().ask()}
+    for budget in _budgets().ask():
+        whose = {"project": budget.project_id, "user": budget.user_id, "token": budget.token_id}
+        moved = _moved(budget.scope).ask(**whose)
+        sums = {month: (held or ZERO, spent or ZERO) for month, held, spent in moved}
+        for period in _opened().ask(budget=budget.pk):
             held, spent = sums.get(period.month, (ZERO, ZERO))
             yield from _differ(f"{budget}, {period.month:%Y-%m}: held", held, period.held)
             yield from _differ(f"{budget}, {period.month:%Y-%m}: spent", spent, period.spent)
@@ -94,25 +92,65 @@ def _periods() -> Iterator[Finding]:
             yield from _differ(f"{budget}, {period.month:%Y-%m}: granted", more, period.granted)
 
 
+@lru_cache
+def _grants() -> Question[Any]:
+    rows = LedgerEntry.objects.filter(kind=EntryKind.GRANT).values_list("budget", "month")
+    return Question(rows.annotate(total=Sum("amount")))
+
+
+@lru_cache
+def _budgets() -> Question[Budget]:
+    return Question(Budget.objects.select_related("project", "user", "token"))
+
+
+@lru_cache
+def _moved(scope: str) -> Question[Any]:
+    """What is held and spent in each month, of what a budget of a scope counts."""
+    whose: dict[str, Any] = {f"{name}_id": Blank(name) for name in ("project", "user", "token")}
+    sums = {"held": Sum("amount", filter=_HELD), "spent": Sum("amount", filter=_SPENT)}
+    return Question(Budget(scope=scope, **whose).ledger().values_list("month").annotate(**sums))
+
+
+@lru_cache
+def _opened() -> Question[BudgetPeriod]:
+    return Question(BudgetPeriod.objects.filter(budget=Blank("budget")))
+
+
 def _costs() -> Iterator[Finding]:
-    for model, key in ((Attempt, "attempt"), (Job, "job")):
-        sums = dict(LedgerEntry.objects.filter(_SPENT).values_list(key).annotate(total=Sum("amount")))
-        sums.pop(None, None)
-        stored = dict(model.objects.exclude(cost=0).values_list("pk", "cost"))
-        for pk in sorted(sums.keys() | stored.keys()):
-            yield from _differ(f"{key} {pk}: cost", sums.get(pk, ZERO), stored.get(pk, ZERO))
+    for key in ("attempt", "job"):
+        booked, stored = (dict(question.ask()) for question in _costs_of(key))
+        booked.pop(None, None)
+        for pk in sorted(booked.keys() | stored.keys()):
+            yield from _differ(f"{key} {pk}: cost", booked.get(pk, ZERO), stored.get(pk, ZERO))
+
+
+@lru_cache
+def _costs_of(key: str) -> tuple[Question[Any], Question[Any]]:
+    """What attempts or jobs cost, by the ledger and by themselves."""
+    booked = LedgerEntry.objects.filter(_SPENT).values_list(key).annotate(total=Sum("amount"))
+    own: QuerySet[Any] = Attempt.objects.all() if key == "attempt" else Job.objects.all()
+    return Question(booked), Question(own.exclude(cost=0).values_list("pk", "cost"))
 
 
 def _holds() -> Iterator[Finding]:
-    for pk in Attempt.objects.exclude(ledgerentry__kind=EntryKind.HOLD).values_list("pk", flat=True):
+    none, negative, after_the_end = _odd_holds()
+    for pk in none.ask():
         yield Finding(f"attempt {pk}: hold", "one hold", "none")
+    for pk, held in negative.ask():
+        yield Finding(f"attempt {pk}: held", "not negative", f"{held:f}")
+    for pk, held in after_the_end.ask():
+        yield Finding(f"attempt {pk}: held after its end", "0", f"{held:f}")
+
+
+@lru_cache
+def _odd_holds() -> tuple[Question[Any], Question[Any], Question[Any]]:
+    """Attempts without a hold, with less than nothing held, and with something held after their end."""
+    none = Attempt.objects.exclude(ledgerentry__kind=EntryKind.HOLD).values_list("pk", flat=True)
     # A final job may keep a hold only while an attempt that was accepted is still being asked for its usage.
     unsent = Q(attempt__state__in=[AttemptState.PLANNED, AttemptState.UNCONFIRMED], job__status__in=FINAL)
-    held = LedgerEntry.objects.filter(_HELD).values("attempt").annotate(held=Sum("amount"))
-    for row in held.filter(held__lt=0):
-        yield Finding(f"attempt {row['attempt']}: held", "not negative", f"{row['held']:f}")
-    for row in held.filter(Q(attempt__state=AttemptState.ENDED) | unsent).exclude(held=0):
-        yield Finding(f"attempt {row['attempt']}: held after its end", "0", f"{row['held']:f}")
+    held = LedgerEntry.objects.filter(_HELD).values_list("attempt").annotate(held=Sum("amount"))
+    ended = held.filter(Q(attempt__state=AttemptState.ENDED) | unsent)
+    return Question(none), Question(held.filter(held__lt=0)), Question(ended.exclude(held=0))
 
 
 def _daily(charged: Sequence[Charged]) -> Iterator[Finding]:
@@ -121,7 +159,7 @@ def _daily(charged: Sequence[Charged]) -> Iterator[Finding]:
         expected[tuple(row[name] for name in _DAILY)].add(row)
     stored: dict[Key, DailySpend | MonthlySpend] = {
         (row.spent_on, row.project_id, row.model_id, row.effort, row.user_id, row.token_id): row
-        for row in DailySpend.objects.all()
+        for row in _every(DailySpend).ask()
     }
     yield from _unlike("rollup", expected, stored)
 
@@ -133,7 +171,7 @@ def _monthly(charged: Sequence[Charged]) -> Iterator[Finding]:
             key = (row[name] or None if name in kind else None for name in _DAILY if name != "project")
             expected[row["month"], row["project"], *key].add(row)
     stored: dict[Key, DailySpend | MonthlySpend] = {}
-    for sums in MonthlySpend.objects.all():
+    for sums in _every(MonthlySpend).ask():
         by = (sums.spent_on, sums.model_id, sums.effort or None, sums.user_id, sums.token_id)
         stored[sums.month, sums.project_id, *by] = sums
     yield from _unlike("sum of a month", expected, stored)
@@ -142,11 +180,11 @@ def _monthly(charged: Sequence[Charged]) -> Iterator[Finding]:
 def _tags(charged: Sequence[Charged]) -> Iterator[Finding]:
     by_day: dict[Key, tuple[Decimal, int]] = {
         (row.spent_on, row.project_id, row.user_id, row.tag): (row.cost, row.jobs)
-        for row in DailyTagSpend.objects.all()
+        for row in _every(DailyTagSpend).ask()
     }
     yield from _unlike_tags("tag rollup", ("spent_on", "project", "user"), charged, by_day)
     by_month: dict[Key, tuple[Decimal, int]] = {
-        (row.month, row.project_id, row.tag): (row.cost, row.jobs) for row in MonthlyTagSpend.objects.all()
+        (row.month, row.project_id, row.tag): (row.cost, row.jobs) for row in _every(MonthlyTagSpend).ask()
     }
     yield from _unlike_tags("tag of a month", ("month", "project"), charged, by_month)
 
@@ -170,11 +208,16 @@ def _unlike_tags(
 
 def _stuck() -> Iterator[Finding]:
     """Jobs that go on only by a clock, and have none. The lease of a send is one, and persons have theirs."""
+    for pk, status in _clockless().ask():
+        yield Finding(f"job {pk}: next look", "a time", f"none, and it is {status}")
+
+
+@lru_cache
+def _clockless() -> Question[Any]:
     sends = Attempt.objects.filter(job=OuterRef("pk"), state=AttemptState.SENDING)
     by_person = [Status.UNCONFIRMED, Status.REQUIRES_ACTION, Status.AWAITING_APPROVAL]
     jobs = Job.objects.filter(~Exists(sends), next_action_at=None).exclude(status__in=[*FINAL, *by_person])
-    for pk, status in jobs.order_by("pk").values_list("pk", "status"):
-        yield Finding(f"job {pk}: next look", "a time", f"none, and it is {status}")
+    return Question(jobs.order_by("pk").values_list("pk", "status"))
 
 
 def _unlike(
@@ -197,7 +240,12 @@ def _unlike(
 
 def _spent_attempts() -> list[Charged]:
     """One row per charged attempt: its dimensions, its total, and whether it is counted."""
-    rows = (
+    return _charged().ask()
+
+
+@lru_cache
+def _charged() -> Question[Charged]:
+    rows: QuerySet[Any, Any] = (
         LedgerEntry.objects.filter(_SPENT)
         .values(
             "month",
@@ -216,7 +264,12 @@ def _spent_attempts() -> list[Charged]:
             **{f"{name}_total": Sum(name) for name in TOKENS},
         )
     )
-    return [dict(row) for row in rows]
+    return Question(rows)
+
+
+@lru_cache
+def _every[Row: Model](model: type[Row]) -> Question[Row]:
+    return Question(model._default_manager.all())
 
 
 def _differ(what: str, expected: Decimal, found: Decimal) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from typing import cast
 
@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet
 
 from jobs import pricing
 from jobs.models import Attempt, Basis, Budget, BudgetPeriod, EntryKind, Job, LedgerEntry, Price, User
+from jobs.models.questions import Among, Blank, Question
 from jobs.pricing import Usage
 from jobs.spend.caps import lock_money_shared
 from jobs.spend.rollup import TOKENS, Movement, roll_up
@@ -139,11 +140,11 @@ class _Account:
         if not connection.in_atomic_block:
             raise RuntimeError("money moves in the transaction that says why")
         lock_money_shared()
-        ids = {attempt.job_id for attempt in attempts}
-        found = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
-        jobs = {job.pk: job for job in found.filter(pk__in=ids).order_by("pk")}
+        ids = list({attempt.job_id for attempt in attempts})
+        locked, entries = _locked()
+        jobs = {job.pk: job for job in locked.ask(jobs=ids)}
         rows: dict[int, list[LedgerEntry]] = {pk: [] for pk in ids}
-        for row in LedgerEntry.objects.filter(job__in=ids).order_by("pk"):
+        for row in entries.ask(jobs=ids):
             rows[cast(int, row.job_id)].append(row)
         return [cls._in(jobs[attempt.job_id], attempt, rows[attempt.job_id]) for attempt in attempts]
 
@@ -285,6 +286,14 @@ class _Account:
         total = self.elsewhere + self.spent
         Job.objects.filter(pk=self.job.pk).update(cost=total, version=F("version") + 1)
         roll_up(self.job, month=self.hold.month, spent_on=self.hold.spent_on, movement=movement)
+
+
+@lru_cache
+def _locked() -> tuple[Question[Job], Question[LedgerEntry]]:
+    """Jobs to be locked, and their ledger rows."""
+    jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
+    rows = LedgerEntry.objects.filter(Among("job", Blank("jobs")))
+    return Question(jobs.filter(Among("pk", Blank("jobs"))).order_by("pk")), Question(rows.order_by("pk"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 from django_q.models import OrmQ
+from pytest_django import DjangoAssertNumQueries
 
 from jobs import lifecycle, spend
 from jobs.access import Role
@@ -166,14 +167,13 @@ def test_a_model_without_a_price_cannot_be_chosen(project: Project, person: User
     assert "has no price yet" in problems(project, person)["model"]
 
 
-def test_a_model_that_loses_its_price_while_it_is_checked_is_refused(
-    project: Project, person: User, monkeypatch: pytest.MonkeyPatch
+def test_a_spec_is_checked_by_one_look_at_its_model_and_price(
+    project: Project, person: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    from jobs.lifecycle import spec
-
-    monkeypatch.setattr(spec, "problems_of", lambda *_, **__: {})
-    with pytest.raises(SpecError, match="model: This model cannot be chosen"):
-        lifecycle.submit(a_spec(project, person, model="o4-mini"))
+    wanted = a_spec(project, person)
+    # Of role, workspace, model, price, and the models that the project uses.
+    with django_assert_num_queries(5):
+        lifecycle.spec.check(wanted)
 
 
 def test_a_project_may_allow_some_models_and_efforts_only(project: Project, person: User) -> None:
