@@ -58,19 +58,12 @@ class Anyone:
     pk: ClassVar[Blank] = Blank("person")
 
 
-class _Listed(Blank):
-    """A blank for ids or days, which are written once for all questions that are sent together."""
-
-
 class Among(models.Func):
-    """Whether a column has one of the values of a list of ids or days, which may be a blank."""
+    """Whether a column has one of the values of a list, which may be a blank."""
 
     template = "%(expressions)s)"
     arg_joiner = " = ANY("
     output_field = models.BooleanField()
-
-    def __init__(self, column: str, values: "Sequence[Any] | Blank") -> None:
-        super().__init__(column, _Listed(values.name) if isinstance(values, Blank) else values)
 
 
 class AlsoAmong(models.Func):
@@ -188,9 +181,8 @@ def _told(reader: Asking, rows: list[list[Any]]) -> Sequence[Asked] | None:
 def _sent(asked: Sequence[Asked]) -> list[list[Any]]:
     if not asked:
         return []
-    written: dict[int, str] = {}
     with connection.cursor() as cursor:
-        params = [param for one in asked for param in _filled(one.question.params, one.values, written)]
+        params = [param for one in asked for param in _filled(one.question.params, one.values)]
         cursor.execute("; ".join(hinted(one.question.sql, one.question.hint) for one in asked), params)
         # A setting answers without rows.
         answers = [list(cursor.fetchall())] if cursor.description else []
@@ -202,24 +194,14 @@ def _sent(asked: Sequence[Asked]) -> list[list[Any]]:
 
 def _answer(sql: str, params: Iterable[Any], values: Mapping[str, Any], hint: Hint) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(hinted(sql, hint), _filled(params, values, {}))
+        cursor.execute(hinted(sql, hint), _filled(params, values))
         for _ in hint:
             cursor.nextset()
         return list(cursor.fetchall())
 
 
-def _filled(params: Iterable[Any], values: Mapping[str, Any], written: dict[int, str]) -> list[Any]:
-    """Put values into the blanks; `written` are the lists that stand as text already, by their identity."""
-    filled = []
-    for param in params:
-        value = values[param.name] if isinstance(param, Blank) else param
-        if isinstance(param, _Listed):
-            # A driver writes each of fifty ids by itself, and a page asks for the same ones a dozen times.
-            if id(value) not in written:
-                written[id(value)] = f"{{{','.join(map(str, value))}}}"
-            value = written[id(value)]
-        filled.append(value)
-    return filled
+def _filled(params: Iterable[Any], values: Mapping[str, Any]) -> list[Any]:
+    return [values[param.name] if isinstance(param, Blank) else param for param in params]
 
 
 def _written(part: models.QuerySet[Any, Any] | Blank | Statement) -> tuple[str, Sequence[Any]]:
