@@ -1,6 +1,6 @@
 """Says what will likely come: what a job costs, whether less would do, and where a month ends."""
 
-from jobs.forecast.ends import month_ends, shares_of
+from jobs.forecast.ends import charged_of_held, month_ends, shares_in
 from jobs.forecast.likely import (
     ENOUGH,
     RAN_OUT,
@@ -16,7 +16,7 @@ from jobs.forecast.likely import (
     quantile,
 )
 from jobs.forecast.month import CHECKED_ON, WINDOW, Kept, Outlook, kept, outlook
-from jobs.forecast.waiting import Waiting, waiting_would_have_saved
+from jobs.forecast.waiting import Waited, Waiting
 
 __all__ = [
     "CHECKED_ON",
@@ -28,7 +28,9 @@ __all__ = [
     "Likely",
     "Outlook",
     "Rests",
+    "Waited",
     "Waiting",
+    "charged_of_held",
     "experience",
     "guess_carried",
     "guess_input_tokens",
@@ -39,6 +41,5 @@ __all__ = [
     "odds_of",
     "outlook",
     "quantile",
-    "shares_of",
-    "waiting_would_have_saved",
+    "shares_in",
 ]

@@ -11,7 +11,7 @@ from django.db.models import Q
 from jobs import clock
 from jobs.forecast.month import WINDOW, ZERO, Outlook, outlook
 from jobs.models import BudgetPeriod, DailySpend, Job, MonthlySpend, Project, Scope, Workspace
-from jobs.models.questions import Among, Blank, Statement
+from jobs.models.questions import Among, Asked, Blank, Statement
 
 NEWEST = 20  # answered jobs of a project that tell what part of a hold is charged
 ALL = Decimal(1)
@@ -41,7 +41,8 @@ def month_ends(periods: Sequence[BudgetPeriod]) -> dict[int, Outlook | None]:
             rows = DailySpend.objects.filter(**{f"{column}__in": targets}).days_of(scope, since)
             for target, day, cost in rows:
                 spent[scope, target][day] = cost
-    shares = shares_of([period.budget.project_id for period in periods if period.held])
+    holding = [period.budget.project_id for period in periods if period.held]
+    shares = shares_in(charged_of_held(holding).ask() if holding else [])
     return {
         period.budget_id: outlook(
             spent[Scope(period.budget.scope), _target(period)],
@@ -54,18 +55,20 @@ def month_ends(periods: Sequence[BudgetPeriod]) -> dict[int, Outlook | None]:
     }
 
 
-def shares_of(projects: Sequence[int | None]) -> Mapping[int | None, Decimal]:
+def charged_of_held(projects: Sequence[int | None]) -> Asked:
+    """Ask what the newest answered jobs of these projects cost, of all real ones where None is among them."""
+    ids = [pk for pk in projects if pk is not None]
+    return Asked(_charged(with_real=None in projects), {"projects": ids})
+
+
+def shares_in(charged: Sequence[tuple[int, Decimal, Decimal]]) -> Mapping[int | None, Decimal]:
     """Return what part of a hold is charged in the end, 0 to 1, by project, and by None for all together.
 
-    It is read from the newest answered jobs of these projects, of all real ones where None is among them.
+    `charged` is what `charged_of_held` asks for.
     """
-    if not projects:
-        return {None: ALL}
-    ids = [pk for pk in projects if pk is not None]
-    found = _charged(with_real=None in projects).ask(projects=ids)
-    shares: dict[int | None, Decimal] = {pk: min(cost / most, ALL) for pk, cost, most in found if most}
-    together = sum((most for *_, most in found), ZERO)
-    cost = sum((cost for _, cost, _ in found), ZERO)
+    shares: dict[int | None, Decimal] = {pk: min(cost / most, ALL) for pk, cost, most in charged if most}
+    together = sum((most for *_, most in charged), ZERO)
+    cost = sum((cost for _, cost, _ in charged), ZERO)
     return shares | {None: min(cost / together, ALL) if together else ALL}
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from jobs import clock
 from jobs.models import Job, Price
 from jobs.models.catalogue import SOONEST, WINDOWS
-from jobs.models.questions import Blank, Question, Statement, ask_in_turn
+from jobs.models.questions import Asked, Asking, Blank, Question, Statement
 
 ZERO = Decimal(0)
 A_DAY = dt.timedelta(days=1)
@@ -24,42 +24,50 @@ class Waiting:
     hours: int
 
 
-def waiting_would_have_saved(
-    spent: Mapping[str, tuple[Decimal, int]], projects: Sequence[int], month: dt.date, day: dt.date
-) -> Waiting | None:
-    """Return what waiting would have saved in a month (its first day) of some projects; None for nothing.
+class Waited:
+    """What a month spent on answers that could wait, and what waiting would have saved on the others."""
 
-    `spent` is what they spent in it by model: USD and charges. By the price rows of a day, each model at its
-    longest completion window. One trip, for these rows and the jobs that did wait.
-    """
-    if not spent:
-        return None
-    after = (month + dt.timedelta(days=32)).replace(day=1)
-    # In every zone; the month that a job counts in is its hold's.
-    begin, end = (dt.datetime.combine(on, dt.time(), dt.UTC) - clock.shift() for on in (month, after))
-    prices, found = ask_in_turn(
-        [_prices(), _waited()],
-        day=day,
-        projects=projects,
-        month=month,
-        since=begin - A_DAY,
-        until=end + A_DAY,
-    )
-    rates = {
-        price.model_id: (1 - price.rates.multiplier(None, longest), WINDOWS[longest])
-        for price in prices
-        if price.model_id in spent and (longest := price.windows_offered[-1]) != SOONEST
-    }
-    waited = {name: (cost, jobs) for name, cost, jobs in found}
-    saved, counted, hours = ZERO, 0, 0
-    for name, (part, length) in rates.items():
-        cost, jobs = spent[name]
-        cost_waited, jobs_waited = waited.get(name, (ZERO, 0))
-        if (left := cost - cost_waited) > 0:
-            saved += left * part
-            counted += max(jobs - jobs_waited, 1)
-            hours = max(hours, int(length.total_seconds() // 3600))
-    return Waiting(saved, counted, hours) if saved else None
+    def __init__(self, projects: Sequence[int], month: dt.date, day: dt.date) -> None:
+        """Look at a month (its first day) of some projects, by the price rows of a day."""
+        self._projects, self._month, self._day = projects, month, day
+        self._prices: Sequence[Price] = []
+        self._waited: Mapping[str, tuple[Decimal, int]] = {}  # USD and jobs by model
+
+    def asking(self) -> Asking:
+        """Read the prices, and the jobs that did wait."""
+        after = (self._month + dt.timedelta(days=32)).replace(day=1)
+        # In every zone; the month that a job counts in is its hold's.
+        begin, end = (
+            dt.datetime.combine(on, dt.time(), dt.UTC) - clock.shift() for on in (self._month, after)
+        )
+        about = {
+            "projects": self._projects,
+            "month": self._month,
+            "since": begin - A_DAY,
+            "until": end + A_DAY,
+        }
+        self._prices, waited = yield [Asked(_prices(), {"day": self._day}), Asked(_waited(), about)]
+        self._waited = {name: (cost, jobs) for name, cost, jobs in waited}
+
+    def would_have_saved(self, spent: Mapping[str, tuple[Decimal, int]]) -> Waiting | None:
+        """Return what waiting would have saved, each model at its longest window; None for nothing.
+
+        `spent` is what the projects spent in the month by model: USD and charges.
+        """
+        rates = {
+            price.model_id: (1 - price.rates.multiplier(None, longest), WINDOWS[longest])
+            for price in self._prices
+            if price.model_id in spent and (longest := price.windows_offered[-1]) != SOONEST
+        }
+        saved, counted, hours = ZERO, 0, 0
+        for name, (part, length) in rates.items():
+            cost, jobs = spent[name]
+            cost_waited, jobs_waited = self._waited.get(name, (ZERO, 0))
+            if (left := cost - cost_waited) > 0:
+                saved += left * part
+                counted += max(jobs - jobs_waited, 1)
+                hours = max(hours, int(length.total_seconds() // 3600))
+        return Waiting(saved, counted, hours) if saved else None
 
 
 @lru_cache

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -18,10 +18,43 @@ from jobs.models.questions import Among, Blank
 SUMS = {
     "cost": models.Sum("cost"),
     "jobs": models.Sum("jobs"),
-    "tokens_in": models.Sum("input_tokens"),
     "tokens_out": models.Sum("output_tokens"),
     "tokens_thought": models.Sum("reasoning_tokens"),
 }
+
+
+class ModelSum(NamedTuple):
+    """What a month spent on a model at an effort: USD, charges, tokens; `rung` is the model's."""
+
+    month: dt.date
+    model: str
+    effort: str
+    cost: Decimal
+    jobs: int
+    tokens_out: int
+    tokens_thought: int
+    rung: int
+
+
+class Spender(NamedTuple):
+    """What a month was charged for a person's jobs through one token or none, and the month before, USD."""
+
+    user: int
+    token: int | None
+    before: Decimal
+    cost: Decimal
+    jobs: int
+    name: str
+    token_name: str | None
+
+
+class TagSum(NamedTuple):
+    """What a month was charged for the jobs with a tag, and the month before, USD."""
+
+    tag: str
+    before: Decimal
+    cost: Decimal
+    jobs: int
 
 
 # The column of a rollup that a scope is told by.
@@ -155,18 +188,22 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
         return sums.values_list("spent_on", "total")
 
     def by_model(self, months: Sequence[dt.date] | Blank) -> "models.QuerySet[MonthlySpend, Any]":
-        """The sums of months by model and effort, dearest first; `rung` is the model's."""
+        """The sums of months by model and effort, dearest first: a `ModelSum` each."""
         rows = self.filter(Among("month", months), spent_on=None, model__isnull=False)
-        rows = rows.values("month", "model", "effort")  # type: ignore[assignment]
-        sums = rows.annotate(**SUMS).order_by("-cost", "model", "effort")
         # Looked up for the sums: joined, it would be read for every row that is summed.
-        rung = ModelSpec.objects.filter(pk=models.OuterRef("model")).values("rung")
-        return sums.annotate(rung=models.Subquery(rung))
+        rung = ModelSpec.objects.filter(pk=models.OuterRef("model")).order_by().values("rung")
+        return (
+            rows.values("month", "model", "effort")
+            .annotate(**SUMS)
+            .annotate(rung=models.Subquery(rung))
+            .order_by("-cost", "model", "effort")
+            .values_list(*ModelSum._fields)
+        )
 
     def by_person(
         self, month: dt.date | Blank, before: dt.date | Blank
     ) -> "models.QuerySet[MonthlySpend, Any]":
-        """Each person's and token's USD and charges of a month, dearest first, and USD of the one before."""
+        """Each person's and token's sums of a month and the one before, dearest first: a `Spender` each."""
         this, last = models.Q(month=month), models.Q(month=before)
         rows = self.filter(this | last, spent_on=None, user__isnull=False).values("user", "token")
         sums = rows.annotate(
@@ -178,7 +215,8 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
         # Looked up for those that are shown: joined, it would be read for every row that is summed.
         person = User.objects.filter(pk=models.OuterRef("user")).values(said=name_of())
         token = ApiToken.objects.filter(pk=models.OuterRef("token")).values("name")
-        return sums.annotate(name=models.Subquery(person), token_name=models.Subquery(token))
+        named = sums.annotate(name=models.Subquery(person), token_name=models.Subquery(token))
+        return named.values_list(*Spender._fields)
 
     def buckets_of(
         self, model: str | Blank, months: Sequence[dt.date] | Blank
@@ -260,14 +298,15 @@ class MonthlyTagSpendQuerySet(models.QuerySet["MonthlyTagSpend"]):
     def by_tag(
         self, projects: Sequence[int] | Blank, month: dt.date | Blank, before: dt.date | Blank
     ) -> "models.QuerySet[MonthlyTagSpend, Any]":
-        """Each tag's USD and charges in a month, dearest first, and USD of the one before."""
+        """Each tag's sums of a month and the one before, dearest first: a `TagSum` each."""
         this, last = models.Q(month=month), models.Q(month=before)
         rows = self.filter(Among("project", projects), this | last).values("tag")
-        return rows.annotate(
+        sums = rows.annotate(
             before=models.Sum("cost", filter=last, default=ZERO),
             cost=models.Sum("cost", filter=this, default=ZERO),
             jobs=models.Sum("jobs", filter=this, default=0),
         ).order_by("-cost", "-before", "tag")
+        return sums.values_list(*TagSum._fields)
 
     def spent_on(self, projects: Sequence[int], month: dt.date, tag: str) -> Decimal:
         """Return what a tag cost in a month of some projects, USD."""

@@ -4,7 +4,6 @@ import datetime as dt
 from calendar import monthrange
 from decimal import Decimal
 from functools import cache
-from html import escape
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -12,7 +11,7 @@ from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.templatetags.ui import ceiling, dollars, money
+from jobs.templatetags.ui import ceiling, dollars
 
 register = template.Library()
 
@@ -50,40 +49,6 @@ def month_of(wanted: Addressed, month: dt.date) -> str:
     return f"{reverse('budget')}?{wanted.address(month=f'{month:%Y-%m}')}"
 
 
-@register.simple_tag
-def days_to_date(wanted: Addressed, month: Any, end: Any) -> SafeString:
-    """Return a row for each day with its USD, which lead to their rows, and the month's until then.
-
-    All at once, as in `parts_of_days`: a template takes several times as long.
-    """
-    rows = [
-        f'<tr><th scope="row">{_day(day.on)}</th>{_cell(day.spent, _rows_of_day(wanted, day.on))}'
-        f'<td class="r">{money(day.so_far)}</td></tr>'
-        for day in month.days
-    ]
-    rows += [
-        f'<tr class="mut"><th scope="row">{_day(day.on)}, likely</th>'
-        f'<td class="r">{money(day.likely)}</td><td class="r">{money(day.so_far)}</td></tr>'
-        for day in (end.ahead if end else ())
-    ]
-    return SafeString("".join(rows))
-
-
-@register.simple_tag
-def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
-    """Return a row for each day with the USD of each series, which lead to their rows."""
-    rows = []
-    for day in month.days:
-        url = _rows_of_day(wanted, day.on)
-        cells = [
-            _cell(amount, f"{url}&amp;project={series.slug}" if amount and series.slug else "")
-            for series, amount in zip(month.series, day.parts, strict=True)
-        ]
-        cells.append(_cell(day.spent, url))
-        rows.append(f'<tr><th scope="row">{_day(day.on)}</th>{"".join(cells)}</tr>')
-    return SafeString("".join(rows))
-
-
 @register.filter
 def change(percent: Decimal | None) -> SafeString:
     """Return a change in whole percent with its sign, without a colour: to spend more is not wrong."""
@@ -110,21 +75,3 @@ def exact(amount: Decimal) -> str:
 def _jobs() -> str:
     """Return where the jobs are; a page leads there three dozen times."""
     return reverse("jobs")
-
-
-def _rows_of_day(wanted: Addressed, day: dt.date) -> str:
-    return escape(f"{wanted.rows}&kind=spent&day={day}")
-
-
-def _cell(amount: Decimal, url: str) -> str:
-    """Return USD as a cell that leads somewhere; `url` is escaped, '' for nowhere."""
-    shown = escape(money(amount))
-    return (
-        f'<td class="r"><a class="fig" href="{url}">{shown}</a></td>'
-        if url
-        else f'<td class="r">{shown}</td>'
-    )
-
-
-def _day(day: dt.date) -> str:
-    return f"{day.day} {day:%b}"

@@ -83,6 +83,20 @@ def here(context: Context, path: str) -> SafeString:
     return SafeString(' aria-current="page"' if current == path else ' aria-current="true"')
 
 
+@register.simple_tag(takes_context=True)
+def beside(context: Context, projects: Iterable[Any]) -> SafeString:
+    """Return the side bar's links to projects, each with its USD of this month; at once, for every page."""
+    return SafeString(
+        "".join(
+            f'<a href="{(url := project.get_absolute_url())}"{here(context, url)}>'
+            f'<span class="swatch b{project.swatch}"></span>'
+            f'<span class="nm" title="{(name := escape(project.name))}">{name}</span>'
+            f'<span class="end">{escape(dollars(project.spent or 0))}</span></a>'
+            for project in projects
+        )
+    )
+
+
 @register.filter
 def money(amount: Decimal | int | None) -> str:
     """Return USD to the nearest cent: $1.59, $2,199.05, <$0.01 for a part of a cent, – for none."""

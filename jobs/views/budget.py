@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from jobs import clock, forecast
+from jobs.models.questions import ask_in_step
 from jobs.views import month_charts, month_export
 from jobs.views.frame import frame_of, person_of
 from jobs.views.month import Month
@@ -29,20 +30,19 @@ def budget(request: HttpRequest) -> HttpResponseBase:
     month = Month(wanted.month, frame.today, wanted.projects, with_workspace=sees_all)
     context: dict[str, Any] = {"wanted": wanted, "month": month, "zone": zone.key}
     if wanted.visible:
-        end = Ending(month, clock.gone(zone))
+        end, rows = Ending(month, clock.gone(zone)), Rows(month, zone)
+        waited = forecast.Waited(month.ids, month.first, frame.today)
+        ask_in_step(month.asking(), end.asking(), rows.asking(), waited.asking())
         context |= {
             "end": end,
-            "rows": Rows(month, zone),
+            "rows": rows,
             "drawn": month_charts.drawn(month, end.all),
             "cumulative_said": month_charts.cumulative_said(month, end.all),
             "daily_said": month_charts.daily_said(month),
             "models_said": month_charts.models_said(month),
             "costs_said": month_charts.costs_said(month),
-            "waiting": forecast.waiting_would_have_saved(
-                {share.name: (share.cost, share.jobs) for share in month.models},
-                month.ids,
-                month.first,
-                frame.today,
+            "waiting": waited.would_have_saved(
+                {share.name: (share.cost, share.jobs) for share in month.models}
             ),
             "bars": [(month_charts.span(bar), bar.jobs) for bar in month.costs.bars] if month.costs else [],
         }

@@ -3,19 +3,19 @@
 import datetime as dt
 from calendar import monthrange
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobs import clock
-from jobs.forecast import WINDOW
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
 from jobs.models.money import period_of
-from jobs.models.questions import Blank, Question, Statement, ask_in_turn
+from jobs.models.questions import Asked, Asking, Blank, Question, Statement
+from jobs.models.rollups import ModelSum, Spender, TagSum
 from jobs.views.frame import SWATCHES, SeenProject, swatch_of
-from jobs.views.month_costs import Costs, costs_of
+from jobs.views.month_costs import Costs, buckets_of_model, costs_of
 
 ZERO = Decimal(0)
 NAMED = 4  # projects with a colour of their own beside one for all others
@@ -97,17 +97,6 @@ class Share:
     before: Decimal = ZERO
 
 
-class _Read(NamedTuple):
-    """What the database knows of a month."""
-
-    by_day: list[tuple[Any, ...]]
-    budgets: list[Budget]
-    by_model: list[dict[str, Any]]  # and of the month before
-    tags: list[dict[str, Any]]
-    spenders: list[dict[str, Any]]
-    before_by_day: list[tuple[Any, ...]]
-
-
 class Month:
     """One month of some projects, all of them real or all of them practice.
 
@@ -123,6 +112,27 @@ class Month:
         self.before = clock.month_of(first - dt.timedelta(days=1))
         self.length = monthrange(first.year, first.month)[1]
         self.is_now = first == clock.month_of(today)
+        self.ids = [project.pk for project in projects]
+        self.by_day: list[tuple[dt.date, int, Decimal, int]] = []  # day, project, USD and charges
+        self.tags: list[TagSum] = []
+        self.spenders: list[Spender] = []
+        self.costs: Costs | None = None  # of one job on the model that cost most
+        self._budgets: list[Budget] = []
+        self._sums: list[ModelSum] = []  # and of the month before
+
+    def asking(self) -> Asking:
+        """Read what the month was spent on."""
+        months = [self.first, self.before]
+        values = {"projects": self.ids, "month": self.first, "before": self.before, "months": months}
+        questions = _questions(with_workspace=self.with_workspace)
+        self.by_day, self._budgets, models, tags, spenders = yield [Asked(one, values) for one in questions]
+        self._sums = [ModelSum._make(row) for row in models]
+        self.tags = [one for one in map(TagSum._make, tags) if one.cost or one.jobs]
+        self.spenders = [one for one in map(Spender._make, spenders) if one.cost or one.jobs]
+        if self.models:
+            model = max(self.models, key=lambda share: share.cost).name
+            (buckets,) = yield [Asked(buckets_of_model(), values | {"model": model})]
+            self.costs = costs_of(model, buckets, self.first, self.before)
 
     @property
     def last(self) -> dt.date:
@@ -137,68 +147,22 @@ class Month:
     def gone_percent(self) -> Decimal:
         return Decimal(self.gone * 100) / self.length
 
-    # What the database is asked for.
-
     @cached_property
     def _periods(self) -> dict[int | None, BudgetPeriod]:
-        return {budget.project_id: period_of(budget, self.first) for budget in self._read.budgets}
-
-    @property
-    def by_day(self) -> list[tuple[Any, ...]]:
-        """Day, project, USD and charges."""
-        return self._read.by_day
-
-    @property
-    def before_by_day(self) -> list[tuple[Any, ...]]:
-        """Day and USD of all together, of the MONTHS before, and of what the first of them was told from."""
-        return self._read.before_by_day
+        return {budget.project_id: period_of(budget, self.first) for budget in self._budgets}
 
     @cached_property
-    def _by_model(self) -> list[dict[str, Any]]:
-        return [row for row in self._read.by_model if row["month"] == self.first]
+    def _by_model(self) -> list[ModelSum]:
+        return [row for row in self._sums if row.month == self.first]
 
     @cached_property
     def _before(self) -> dict[str, Decimal]:
         """USD of the month before by model."""
         found: dict[str, Decimal] = defaultdict(Decimal)
-        for row in self._read.by_model:
-            if row["month"] == self.before:
-                found[row["model"]] += row["cost"]
+        for row in self._sums:
+            if row.month == self.before:
+                found[row.model] += row.cost
         return found
-
-    @cached_property
-    def tags(self) -> list[dict[str, Any]]:
-        """The tags that cost most: tag, jobs, USD, and USD of the month before."""
-        return [row for row in self._read.tags if row["cost"] or row["jobs"]]
-
-    @cached_property
-    def spenders(self) -> list[dict[str, Any]]:
-        """The people and tokens that cost most: name, jobs, USD, and USD of the month before."""
-        found = (row for row in self._read.spenders if row["cost"] or row["jobs"])
-        # What was sent by no token is told from what was by any.
-        return [row | {"token_or_none": row["token"] or "none"} for row in found]
-
-    @cached_property
-    def costs(self) -> Costs | None:
-        """What one job costs on the model that cost most; None in a month without a charge."""
-        if not self.models:
-            return None
-        model = max(self.models, key=lambda share: share.cost).name
-        return costs_of(model, self.ids, self.first, self.before)
-
-    @cached_property
-    def ids(self) -> list[int]:
-        return [project.pk for project in self.projects]
-
-    @cached_property
-    def _read(self) -> _Read:
-        questions = _questions(with_workspace=self.with_workspace)
-        months = [self.first, self.before]
-        values = {"month": self.first, "before": self.before, "months": months}
-        since = clock.month_of(months_back(self.first, MONTHS) - WINDOW)
-        return _Read(*ask_in_turn(questions, projects=self.ids, since=since, **values))
-
-    # What is made of it.
 
     @cached_property
     def spent(self) -> Decimal:
@@ -303,23 +267,21 @@ class Month:
     @cached_property
     def models(self) -> list[Share]:
         """The models by what they cost; the deepest colour is the highest rung's."""
-        rungs = sorted(
-            {row["model"]: row["rung"] for row in self._by_model}.items(), key=lambda pair: -pair[1]
-        )
+        rungs = sorted({row.model: row.rung for row in self._by_model}.items(), key=lambda pair: -pair[1])
         depths = {model: max(3 - place, 1) for place, (model, _) in enumerate(rungs)}
-        found = self._shares("model")
+        found = self._shares((row.model, row) for row in self._by_model)
         return [replace(one, depth=depths[one.name], before=self._before[one.name]) for one in found]
 
     @cached_property
     def efforts(self) -> list[Share]:
         """The efforts by what they cost."""
-        return self._shares("effort")
+        return self._shares((row.effort, row) for row in self._by_model)
 
     @cached_property
     def hidden(self) -> Decimal | None:
         """Reasoning among the output tokens, percent; None where none are known."""
-        out = sum(row["tokens_out"] for row in self._by_model)
-        return Decimal(sum(row["tokens_thought"] for row in self._by_model) * 100) / out if out else None
+        out = sum(row.tokens_out for row in self._by_model)
+        return Decimal(sum(row.tokens_thought for row in self._by_model) * 100) / out if out else None
 
     @cached_property
     def _spent_of(self) -> dict[int, Decimal]:
@@ -352,24 +314,17 @@ class Month:
             free = [swatch for swatch in free if swatch != own]
         return found
 
-    def _shares(self, column: str) -> list[Share]:
+    def _shares(self, named: Iterable[tuple[str, ModelSum]]) -> list[Share]:
         cost: dict[str, Decimal] = defaultdict(Decimal)
         jobs: dict[str, int] = defaultdict(int)
-        for row in self._by_model:
-            cost[row[column]] += row["cost"]
-            jobs[row[column]] += row["jobs"]
+        for name, row in named:
+            cost[name] += row.cost
+            jobs[name] += row.jobs
         names = sorted(cost, key=lambda name: (-cost[name], name))
         return [
             Share(name, cost[name], jobs[name], cost[name] * 100 / self.spent if self.spent else ZERO)
             for name in names
         ]
-
-
-@lru_cache
-def _questions(*, with_workspace: bool) -> list[Statement | Question[Any]]:
-    """Ask for what _Read names, in its order."""
-    budgets = _budgets(with_workspace=with_workspace)
-    return [_by_day(), budgets, _by_model(), _by_tag(), _by_person(), _before_by_day()]
 
 
 def months_back(month: dt.date, number: int) -> dt.date:
@@ -379,30 +334,18 @@ def months_back(month: dt.date, number: int) -> dt.date:
     return month
 
 
-def _budgets(*, with_workspace: bool) -> Question[Budget]:
+@lru_cache
+def _questions(*, with_workspace: bool) -> list[Statement | Question[Any]]:
+    """Ask for days, budgets, models, tags and people."""
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
     budgets = Budget.objects.in_sight(Blank("projects"), with_workspace=with_workspace)
-    return Question(budgets.with_period(Blank("month")))
-
-
-def _by_day() -> Statement:
-    # A thousand rows, which the ORM would look at one by one.
-    return Statement("{}", MonthlySpend.objects.of_projects(Blank("projects")).by_day(Blank("month")))
-
-
-def _by_model() -> Question[dict[str, Any]]:
-    return Question(MonthlySpend.objects.of_projects(Blank("projects")).by_model(Blank("months")))
-
-
-def _by_tag() -> Question[dict[str, Any]]:
-    sums = MonthlyTagSpend.objects.by_tag(Blank("projects"), Blank("month"), Blank("before"))
-    return Question(sums[:SPENDERS])
-
-
-def _by_person() -> Question[dict[str, Any]]:
-    sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Question(sums.by_person(Blank("month"), Blank("before"))[:SPENDERS])
-
-
-def _before_by_day() -> Statement:
-    sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    return Statement("{}", sums.total_by_day(Blank("since"), Blank("before")))
+    tags = MonthlyTagSpend.objects.by_tag(Blank("projects"), Blank("month"), Blank("before"))
+    people = sums.by_person(Blank("month"), Blank("before"))
+    # Thousands of rows, which the ORM would look at one by one.
+    return [
+        Statement("{}", sums.by_day(Blank("month"))),
+        Question(budgets.with_period(Blank("month"))),
+        Statement("{}", sums.by_model(Blank("months"))),
+        Statement("{}", tags[:SPENDERS]),
+        Statement("{}", people[:SPENDERS]),
+    ]

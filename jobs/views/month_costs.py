@@ -40,16 +40,20 @@ class Costs:
         return sum(bar.jobs for bar in self.bars)
 
 
-def costs_of(model: str, projects: Sequence[int], month: dt.date, before: dt.date) -> Costs | None:
-    """Return what a job on a model cost in a month of some projects, and half of them the month before."""
-    months = [month, before]
-    rows = _buckets().ask(projects=projects, model=model, months=months)
-    now, then = ([buckets for on, buckets in rows if on == one] for one in months)
+def costs_of(
+    model: str, rows: Sequence[tuple[dt.date, list[int]]], month: dt.date, before: dt.date
+) -> Costs | None:
+    """Return what a job on a model cost in a month, and half of them the month before, by months and buckets.
+
+    None where nothing that rests on something was charged.
+    """
+    now, then = ([buckets for on, buckets in rows if on == one] for one in (month, before))
     return _costs(model, _together(now), _together(then))
 
 
 @lru_cache
-def _buckets() -> Statement:
+def buckets_of_model() -> Statement:
+    """Ask for what `costs_of` takes: of `projects`, a `model` and `months`."""
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Statement("{}", sums.buckets_of(Blank("model"), Blank("months")))
 

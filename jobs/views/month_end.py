@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, lru_cache
+from typing import Any
 
 from jobs import clock
-from jobs.forecast import WINDOW, Kept, Outlook, kept, outlook, shares_of
+from jobs.forecast import WINDOW, Kept, Outlook, charged_of_held, kept, outlook, shares_in
 from jobs.models import BudgetPeriod, MonthlySpend
-from jobs.models.questions import Blank, Statement
+from jobs.models.questions import Asked, Asking, Blank, Statement
 from jobs.views.frame import SeenProject
 from jobs.views.month import MONTHS, ZERO, Line, Month, months_back
 
@@ -63,6 +64,29 @@ class Ending:
     def __init__(self, month: Month, gone: float) -> None:
         """Look at a month; `gone` is the part of today that is over."""
         self.month, self._gone = month, gone
+        # USD by day of all together, of the months before, and of what the first was told from.
+        self._totals: Mapping[dt.date, Decimal] = {}
+        # USD by project and day of those listed: of this month, and before as far as tells how it ends.
+        self._days: dict[int, dict[dt.date, Decimal]] = defaultdict(dict)
+        self._shares: Mapping[int | None, Decimal] = {}
+
+    def asking(self) -> Asking:
+        """Read what was spent before; the month itself is read in the same step."""
+        month = self.month
+        since = clock.month_of(months_back(month.first, MONTHS) - WINDOW)
+        values: dict[str, Any] = {"projects": month.ids, "first": since, "last": month.before}
+        (totals,) = yield [Asked(_totals(), values)]
+        self._totals = dict(totals)
+        since = clock.month_of(month.today - WINDOW) if month.is_now else month.before
+        listed = [line.project.pk for line in month.listed]
+        holding = [line.project.pk for line in month.lines if line.period and line.period.held]
+        asked = [Asked(_days(), {"projects": listed, "first": since, "last": month.before})]
+        days, *charged = yield asked + [charged_of_held(holding)] * (month.is_now and bool(holding))
+        for on, project, cost, _ in month.by_day:
+            self._days[project][on] = cost
+        for project, on, cost in days:
+            self._days[project][on] = cost
+        self._shares = shares_in(charged[0] if charged else [])
 
     @cached_property
     def all(self) -> Outlook | None:
@@ -144,33 +168,18 @@ class Ending:
         share = self._shares.get(pk, self._shares[None])
         return outlook(spent, self.month.today, held=held, share=share, gone=self._gone)
 
-    @cached_property
-    def _totals(self) -> Mapping[dt.date, Decimal]:
-        """USD by day of all together, of the months before, and of what the first was told from."""
-        return dict(self.month.before_by_day)
-
-    @cached_property
-    def _days(self) -> Mapping[int, dict[dt.date, Decimal]]:
-        """USD by project and day of those listed: of this month, and before as far as tells how it ends."""
-        found: dict[int, dict[dt.date, Decimal]] = defaultdict(dict)
-        for on, project, cost, _ in self.month.by_day:
-            found[project][on] = cost
-        since = clock.month_of(self.month.today - WINDOW) if self.month.is_now else self.month.before
-        listed = [line.project.pk for line in self.month.listed]
-        for project, on, cost in _before().ask(projects=listed, first=since, last=self.month.before):
-            found[project][on] = cost
-        return found
-
-    @cached_property
-    def _shares(self) -> Mapping[int | None, Decimal]:
-        return shares_of([line.project.pk for line in self.month.lines if line.period and line.period.held])
-
 
 def _change(now: Decimal, before: Decimal | None) -> Decimal | None:
     return (now - before) * 100 / before if before else None
 
 
 @lru_cache
-def _before() -> Statement:
+def _totals() -> Statement:
+    sums = MonthlySpend.objects.of_projects(Blank("projects"))
+    return Statement("{}", sums.total_by_day(Blank("first"), Blank("last")))
+
+
+@lru_cache
+def _days() -> Statement:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     return Statement("{}", sums.days_in(Blank("first"), Blank("last")))

@@ -4,12 +4,11 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from jobs.models import Job, LedgerEntry, Refusal, Verdict, VerdictValue
-from jobs.models.questions import Among, Blank, Question, Statement, ask_in_turn
+from jobs.models.questions import Among, Asked, Asking, Blank, Question, Statement
 from jobs.views.month import ZERO, Month
 
 SHOWN = 5
@@ -31,69 +30,53 @@ class Judged:
         return self.cost / self.right if self.right else None
 
 
-class _Read(NamedTuple):
-    """What the database is asked for at once."""
-
-    dearest: list[tuple[Any, ...]]
-    refused: list[Refusal]
-    judged: list[tuple[Any, ...]]
-
-
 class Rows:
     """Single jobs of a month of some projects."""
 
     def __init__(self, month: Month, zone: ZoneInfo) -> None:
         """Look at a month; verdicts belong to the month in which they were given, in `zone`."""
         self._month, self._zone = month, zone
+        self.costliest: Sequence[Job] = []  # with `in_month`, USD
+        self.oldest: Sequence[Job] = []  # of those that hold money of the month; with `held`, USD
+        self.refusals: Sequence[Refusal] = []  # the newest
+        self.refused = 0  # how many there were, counting at most MOST_REFUSED
+        self.judged: Judged | None = None
 
-    @cached_property
-    def costliest(self) -> Sequence[Job]:
-        """The jobs that cost most in the month, with `in_month`, USD."""
+    def asking(self) -> Asking:
+        """Read the rows; what the month holds is read in the same step."""
+        first = self._month.first
+        after = (first + dt.timedelta(days=32)).replace(day=1)
+        since, until = (dt.datetime.combine(day, dt.time(), self._zone) for day in (first, after))
+        about = {"projects": self._month.ids, "month": first}
+        dearest, self.refusals, judged = yield [
+            Asked(_dearest(), about),
+            Asked(_refused(), about),
+            Asked(_judged(), about | {"since": since, "until": until}),
+        ]
+        self.judged = _judged_in(judged)
         # A job that was charged twice stands twice among the charges.
-        ids = list({job for job, _ in self._read.dearest})
-        rows = _costs().ask(ids=ids, month=self._month.first) if ids else []
-        return sorted(rows, key=lambda job: -job.in_month)[:SHOWN]  # type: ignore[attr-defined]
-
-    @cached_property
-    def oldest(self) -> Sequence[Job]:
-        """The jobs that have held money of this month for longest, with `held`, USD."""
-        if not self._month.held:
-            return []
-        return _oldest().ask(projects=self._month.ids, month=self._month.first)
-
-    @property
-    def refusals(self) -> Sequence[Refusal]:
-        """The newest refusals."""
-        return self._read.refused
-
-    @cached_property
-    def refused(self) -> int:
-        """How many refusals there were, counting at most MOST_REFUSED."""
-        if len(self.refusals) < SHOWN:
-            return len(self.refusals)
-        ((number,),) = _how_many_refused().ask(projects=self._month.ids, month=self._month.first)
-        return int(number)
+        ids = list({job for job, _ in dearest})
+        is_holding, are_more = bool(self._month.held), len(self.refusals) == SHOWN
+        costliest, *more = yield [
+            Asked(_costs(), about | {"ids": ids}),
+            *[Asked(_oldest(), about)] * is_holding,
+            *[Asked(_how_many_refused(), about)] * are_more,
+        ]
+        self.oldest = more.pop(0) if is_holding else []
+        self.refused = more.pop(0)[0][0] if are_more else len(self.refusals)
+        self.costliest = sorted(costliest, key=lambda job: -job.in_month)[:SHOWN]
 
     @property
     def has_more_refused(self) -> bool:
         return self.refused >= MOST_REFUSED
 
-    @cached_property
-    def judged(self) -> Judged | None:
-        """What the answers cost that were judged in the month; None where nobody judged any."""
-        found = self._read.judged
-        if not found:
-            return None
-        right = sum(number for value, number, _ in found if value == VerdictValue.RIGHT)
-        return Judged(sum(number for _, number, _ in found), right, sum((cost for *_, cost in found), ZERO))
 
-    @cached_property
-    def _read(self) -> _Read:
-        month = self._month.first
-        after = (month + dt.timedelta(days=32)).replace(day=1)
-        since, until = (dt.datetime.combine(day, dt.time(), self._zone) for day in (month, after))
-        values = {"projects": self._month.ids, "month": month, "since": since, "until": until}
-        return _Read(*ask_in_turn([_dearest(), _refused(), _judged()], **values))
+def _judged_in(found: Sequence[tuple[str, int, Decimal]]) -> Judged | None:
+    """Return the answers that were judged, by verdict, number and cost; None where nobody judged any."""
+    if not found:
+        return None
+    right = sum(number for value, number, _ in found if value == VerdictValue.RIGHT)
+    return Judged(sum(number for _, number, _ in found), right, sum((cost for *_, cost in found), ZERO))
 
 
 @lru_cache

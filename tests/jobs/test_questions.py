@@ -11,7 +11,19 @@ from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Job, Project, Status, User, job_queries
 from jobs.models.job_queries import Order, Place
-from jobs.models.questions import AS_JOINED, BY_INDEX, IN_ORDER, Among, Anyone, Blank, Question, Statement
+from jobs.models.questions import (
+    AS_JOINED,
+    BY_INDEX,
+    IN_ORDER,
+    Among,
+    Anyone,
+    Asked,
+    Asking,
+    Blank,
+    Question,
+    Statement,
+    ask_in_step,
+)
 from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 
@@ -70,6 +82,30 @@ def test_everyone_is_told_only_what_they_may_see_by_the_same_question(
         assert number.ask(person=person.pk) == [(len(seen),)]
     everything = Question(Job.objects.visible_to(Anyone(is_superuser=True)).order_by("pk"))
     assert everything.ask(person=mira.pk) == [mine, other]
+
+
+def test_readers_go_in_step_and_share_their_trips(
+    project: Project, mira: User, django_assert_num_queries: Any
+) -> None:
+    job = a_job(project, mira, Status.COMPLETED)
+    slugs = Statement("{}", Project.objects.filter(Among("pk", Blank("ids"))).values_list("slug"))
+    jobs = Question(Job.objects.filter(project__slug=Blank("slug")), hint=AS_JOINED)
+    told: list[Any] = []
+
+    def first() -> Asking:
+        ((slug,),), nobody = yield [Asked(slugs, {"ids": [project.pk]}), Asked(slugs, {"ids": []})]
+        told.append((slug, nobody))
+
+    def second() -> Asking:
+        yield [Asked(slugs, {"ids": [0]})]
+        ((slug, _),) = told  # by the reader before it, in this step
+        (found,) = yield [Asked(jobs, {"slug": slug})]
+        told.append(found)
+        yield []
+
+    with django_assert_num_queries(2):
+        ask_in_step(first(), second())
+    assert told == [("proofs", []), [job]]
 
 
 @pytest.mark.parametrize("hint", [BY_INDEX, IN_ORDER, AS_JOINED])

@@ -7,6 +7,8 @@ import pytest
 from jobs import clock, forecast
 from jobs.forecast import Waiting
 from jobs.models import Job, ModelSpec, MonthlySpend, Project, Status, User, Workspace
+from jobs.models.questions import ask_in_step
+from jobs.models.rollups import ModelSum
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -20,10 +22,12 @@ def waiting(*projects: Project) -> Waiting | None:
     today, ids = Workspace.objects.the().today(), [one.pk for one in projects]
     month = clock.month_of(today)
     spent: dict[str, tuple[Decimal, int]] = {}
-    for row in MonthlySpend.objects.of_projects(ids).by_model([month]):
-        cost, jobs = spent.get(row["model"], (Decimal(0), 0))
-        spent[row["model"]] = cost + row["cost"], jobs + row["jobs"]
-    return forecast.waiting_would_have_saved(spent, ids, month, today)
+    for row in map(ModelSum._make, MonthlySpend.objects.of_projects(ids).by_model([month])):
+        cost, jobs = spent.get(row.model, (Decimal(0), 0))
+        spent[row.model] = cost + row.cost, jobs + row.jobs
+    waited = forecast.Waited(ids, month, today)
+    ask_in_step(waited.asking())
+    return waited.would_have_saved(spent)
 
 
 def test_jobs_answered_at_once_could_have_cost_less(project: Project, mira: User) -> None:

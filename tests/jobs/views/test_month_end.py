@@ -215,7 +215,7 @@ def test_tags_stand_with_what_they_cost(real: Project, mira: User, signed_in: Cl
     a_job(real, mira, Status.COMPLETED, cost=Decimal(2), spec={"tags": ("lemma", "proof")})
     a_job(real, mira, Status.COMPLETED, cost=Decimal(1), spec={"tags": ("lemma",)})
     tags = page_of(signed_in).context["month"].tags
-    assert [(row["tag"], row["cost"], row["jobs"]) for row in tags] == [("lemma", 3, 2), ("proof", 2, 1)]
+    assert [(row.tag, row.cost, row.jobs) for row in tags] == [("lemma", 3, 2), ("proof", 2, 1)]
 
 
 def test_the_bill_for_other_tools_has_the_columns_of_focus(

@@ -1,0 +1,176 @@
+"""Writes the rows of the budget's tables, each with figures that lead to what they are made of.
+
+All rows of a table at once: a template takes several times as long.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from decimal import Decimal
+from html import escape
+from typing import Any
+
+from django import template
+from django.template.defaultfilters import floatformat
+from django.utils.safestring import SafeString
+
+from jobs.templatetags.review import Addressed, jobs_of, rows_of
+from jobs.templatetags.ui import ceiling, dollars, meter, money, number
+
+register = template.Library()
+
+
+@register.simple_tag
+def project_lines(wanted: Addressed, month: Any, end: Any) -> SafeString:
+    """Return an item for each project that is listed: USD spent of its cap, held and left, and its end."""
+    return _joined(_project_line(wanted, one, f"{month.before:%B}") for one in end.listed)
+
+
+@register.simple_tag
+def spender_rows(wanted: Addressed, month: Any) -> SafeString:
+    """Return a row for each person and token: jobs, USD, and USD of the month before."""
+    rows = []
+    for one in month.spenders:
+        name = escape(one.name)
+        if one.token:
+            name = f'{escape(one.token_name)} <span class="mut">(token of {name})</span>'
+        jobs = jobs_of(wanted, by=one.user, token=one.token)
+        # What was sent by no token is told from what was by any.
+        spent = rows_of(wanted, kind="spent", person=one.user, token=one.token or "none")
+        cells = _right(_figure(number(one.jobs), jobs)), _right(_figure(money(one.cost), spent, "b"))
+        rows.append(f"<tr><td>{name}</td>{''.join(cells)}{_right(escape(money(one.before)), 'mut')}</tr>")
+    return _joined(rows)
+
+
+@register.simple_tag
+def tag_rows(wanted: Addressed, month: Any) -> SafeString:
+    """Return a row for each tag: jobs, USD, and USD of the month before."""
+    return _joined(
+        f"<tr><td>{escape(one.tag)}</td>"
+        f"{_right(_figure(number(one.jobs), jobs_of(wanted, tag=one.tag)))}"
+        f"{_right(_figure(money(one.cost), rows_of(wanted, kind='spent', tag=one.tag)))}"
+        f"{_right(escape(money(one.before)), 'mut')}</tr>"
+        for one in month.tags
+    )
+
+
+@register.simple_tag
+def model_rows(wanted: Addressed, month: Any) -> SafeString:
+    """Return a row for each model: jobs, USD, and USD of the month before."""
+    return _joined(
+        f'<tr><td><span class="swatch bm{one.depth}"></span>{escape(one.name)}</td>'
+        f"{_right(_figure(number(one.jobs), jobs_of(wanted, model=one.name)))}"
+        f"{_right(_figure(money(one.cost), rows_of(wanted, kind='spent', model=one.name)))}"
+        f"{_right(escape(dollars(one.before)), 'mut off-paper')}</tr>"
+        for one in month.models
+    )
+
+
+@register.simple_tag
+def effort_lines(wanted: Addressed, month: Any) -> SafeString:
+    """Return an item for each effort: USD, and its part of the month."""
+    return _joined(
+        f'<li><div class="l"><span>{escape(one.name)}</span><span class="v">'
+        f"{_figure(money(one.cost), rows_of(wanted, kind='spent', effort=one.name))}</span></div>"
+        f"{meter(one.percent)}</li>"
+        for one in month.efforts
+    )
+
+
+@register.simple_tag
+def days_to_date(wanted: Addressed, month: Any, end: Any) -> SafeString:
+    """Return a row for each day with its USD, which lead to their rows, and the month's until then."""
+    rows = [
+        f'<tr><th scope="row">{_day(day.on)}</th>{_cell(day.spent, _rows_of_day(wanted, day.on))}'
+        f'<td class="r">{money(day.so_far)}</td></tr>'
+        for day in month.days
+    ]
+    rows += [
+        f'<tr class="mut"><th scope="row">{_day(day.on)}, likely</th>'
+        f'<td class="r">{money(day.likely)}</td><td class="r">{money(day.so_far)}</td></tr>'
+        for day in (end.ahead if end else ())
+    ]
+    return SafeString("".join(rows))
+
+
+@register.simple_tag
+def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
+    """Return a row for each day with the USD of each series, which lead to their rows."""
+    rows = []
+    for day in month.days:
+        url = _rows_of_day(wanted, day.on)
+        cells = [
+            _cell(amount, f"{url}&project={series.slug}" if amount and series.slug else "")
+            for series, amount in zip(month.series, day.parts, strict=True)
+        ]
+        cells.append(_cell(day.spent, url))
+        rows.append(f'<tr><th scope="row">{_day(day.on)}</th>{"".join(cells)}</tr>')
+    return SafeString("".join(rows))
+
+
+def _project_line(wanted: Addressed, one: Any, before: str) -> str:
+    line, period = one.line, one.line.period
+    project = line.project
+    spent = _figure(money(line.spent), rows_of(wanted, kind="spent", project=project.slug))
+    of = f' <span class="of">of {dollars(period.room)}</span>' if period else ""
+    head = (
+        f'<div class="l"><span class="swatch b{line.swatch}"></span>'
+        f'<a class="n" href="{escape(project.get_absolute_url())}">{escape(project.name)}</a>'
+        f'<span class="v">{spent}{of}</span></div>'
+    )
+    if period is None:
+        return f'<li>{head}<div class="s">No cap yet: nothing can be sent</div></li>'
+    said = _how_it_stands(one)
+    if period.held:
+        held = rows_of(wanted, kind="held", project=project.slug)
+        said = f"{_figure(f'{ceiling(period.held)} held', held)}, {said}"
+    if one.before:
+        said += f'. <span class="nb">{before}: {escape(dollars(one.before))}</span>'
+    warned = " warn" if line.is_near or one.reached_on else ""
+    bar = meter(period.spent_percent, period.held_percent, line.fill)
+    return f'<li>{head}{bar}<div class="s{warned}">{said}</div></li>'
+
+
+def _how_it_stands(one: Any) -> str:
+    """Return in words what is left of a project's cap, and how its month ends."""
+    period = one.line.period
+    if period.is_over:
+        after = ": nothing more is admitted until it fits" if period.is_closed else ", a soft cap"
+        return f"over by {escape(money(period.over))}{after}"
+    left = f"{escape(money(period.left))} left"
+    if one.reached_on:
+        return f"{left}, reaches its cap around {one.reached_on:%a} {_day(one.reached_on)}"
+    if one.end is None:
+        return left
+    told = f"{left}. Forecast {escape(dollars(one.end.likely))}"
+    if one.spare_percent is None:
+        return told
+    if one.spare_percent < 0:
+        return f"{told}, over its cap"
+    return f"{told}, {floatformat(one.spare_percent, 0)}% to spare"
+
+
+def _joined(rows: Iterable[str]) -> SafeString:
+    return SafeString("".join(rows))
+
+
+def _figure(shown: str, url: str, inside: str = "") -> str:
+    """Return a figure that leads to what it is made of, in an element of its own where one is named."""
+    text = f"<{inside}>{escape(shown)}</{inside}>" if inside else escape(shown)
+    return f'<a class="fig" href="{escape(url)}">{text}</a>'
+
+
+def _right(content: str, css_class: str = "") -> str:
+    return f'<td class="{f"r {css_class}".strip()}">{content}</td>'
+
+
+def _rows_of_day(wanted: Addressed, day: dt.date) -> str:
+    return f"{wanted.rows}&kind=spent&day={day}"
+
+
+def _cell(amount: Decimal, url: str) -> str:
+    """Return USD as a cell that leads somewhere, '' for nowhere."""
+    return _right(_figure(money(amount), url) if url else escape(money(amount)))
+
+
+def _day(day: dt.date) -> str:
+    return f"{day.day} {day:%b}"
