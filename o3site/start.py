@@ -198,9 +198,10 @@ def _children(
     parts: Collection[str], host: str, port: int, sandbox: int, farewell: "_Farewell"
 ) -> dict[str, Child]:
     """Return how each part is run."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_CHILDREN)
-    } | {"PONDER_DATA_DIR": str(settings.DATA_DIR)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_CHILDREN)}
+    # One arena of glibc's: each thread of the web server would keep one of its own, together 10 MB, and with
+    # Python's lock only one of them allocates at a time.
+    environment = {"MALLOC_ARENA_MAX": "1", **inherited, "PONDER_DATA_DIR": str(settings.DATA_DIR)}
     python, data = sys.executable, datadir.private(settings.DATA_DIR / "sandbox") / "sandbox.sqlite3"
     return {
         "workers": Child(

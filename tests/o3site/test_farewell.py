@@ -1,10 +1,21 @@
+import time
+from pathlib import Path
+
 import pytest
+from django.conf import settings as ours
 from django.db import OperationalError, connection
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
-from jobs.models import Installation
+from jobs.access import Role
+from jobs.models import Installation, Status
 from o3site import farewell
+from tests.cluster_process import environment
+from tests.factories import a_person, a_project, a_spec
+from tests.sandbox_process import SandboxProcess
+from tests.whole import Whole
 
+pytest_plugins = ["tests.fixtures"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -56,3 +67,27 @@ def test_a_database_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("jobs.lifecycle.sends_in_progress", hang)
     farewell.await_sends(say=pytest.fail)
+
+
+@pytest.mark.cluster
+@pytest.mark.thorough
+def test_a_stop_waits_for_the_answer_to_a_send_and_tells_the_others(
+    sandbox: SandboxProcess, settings: Settings, tmp_path: Path
+) -> None:
+    settings.JOURNAL_DIR = ours.DATA_DIR / "journal"
+    mira = a_person()
+    project = a_project(base_url=sandbox.base_url, members={mira: Role.MANAGER})
+    sandbox.faults(post_delay=4)
+    reach = environment("shell")
+    kept = {name: reach[name] for name in ("DATABASE_URL", "SECRET_KEY", "PONDER_KEYS")}
+    with Whole(tmp_path / "one", words=["--only", "workers"], environment=kept) as machine:
+        job = lifecycle.submit(a_spec(project, mira, prompt="Lemma. [[sandbox: seconds=60]]"))
+        deadline = time.monotonic() + 30
+        while sandbox.stats()["posts"] == 0 or not Installation.objects.exists():
+            assert time.monotonic() < deadline, machine.output
+            time.sleep(0.05)
+        assert machine.stop() >= 1
+        assert "Waiting for 1 send to be answered" in machine.output
+    job.refresh_from_db()
+    assert job.status == Status.QUEUED
+    assert Installation.objects.get().stopped_at

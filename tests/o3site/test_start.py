@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from django.core.management import load_command_class
 
 from tests.o3site.conftest import Ponder
 from tests.whole import OURS, ROOT, Visitor, free_port
@@ -113,6 +114,19 @@ def test_the_sdk_is_loaded_before_workers_fork_and_in_no_web_process(running: Po
     # Three, and what Django-Q runs beside them: main, sentinel, pusher, monitor.
     assert len(workers) == 7
     assert all(map(has_loaded, workers))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads what is loaded from /proc")
+def test_what_supervises_loads_no_applications_and_asks_no_database(running: Ponder) -> None:
+    (start,) = [one for one in running.of_kind("manage.py") if "start" in one.cmdline()]
+    assert "psycopg" not in Path(f"/proc/{start.pid}/maps").read_text()
+    assert start.num_threads() == 1
+
+
+def test_help_knows_start_as_well() -> None:
+    shown = load_command_class("o3site", "start").create_parser("manage.py", "start").format_help()
+    assert "Start Ponder" in shown
+    assert "--only" in shown
 
 
 def test_a_second_start_on_the_same_data_names_the_first(running: Ponder) -> None:
