@@ -11,17 +11,23 @@ def main() -> None:
     """Run the command named in the arguments."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "o3site.settings")
     from django.conf import settings
+    from django.db import NotSupportedError, OperationalError, connection
 
     try:
         is_bundled = not settings.DATABASE_URL
     except ImproperlyConfigured as error:
         sys.exit(str(error))
 
-    from django.core.management import execute_from_command_line
-    from django.db import NotSupportedError, OperationalError, connection
-
     try:
-        execute_from_command_line(sys.argv)
+        if sys.argv[1:2] == ["start"]:
+            # By itself: Django's applications would stay in memory for as long as Ponder runs.
+            from o3site import start
+
+            start.main(sys.argv[2:])
+        else:
+            from django.core.management import execute_from_command_line
+
+            execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(str(error))
     except NotSupportedError as error:

@@ -1,36 +1,57 @@
-"""The beat: a message through Django-Q that only this instance's workers take, to prove they are alive."""
+"""The beat: a task that this installation's workers run every few seconds, to prove that they are alive."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import uuid
+from typing import Any
 
+import django.db
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
-from django_q.tasks import async_task
+from django_q.signing import SignedPackage
 
 from jobs import lifecycle
+from jobs.management import first_start
 
-# Clusters of several machines share one queue: a beat in it could be answered by another machine's workers,
-# which would prove nothing about ours. So every instance has a second queue of its own.
-OWN_QUEUE = f"{settings.CLUSTER_NAME}-{settings.INSTANCE}"
-STAMP: Path = settings.DATA_DIR / "run" / "beat"
+EVERY = 5.0  # seconds
+
+type Message = tuple[int, str]
 
 
 class Broker(ORM):  # type: ignore[misc]  # Django-Q is untyped
-    """Django-Q's broker in our database, which also serves this instance's own queue."""
+    """Django-Q's broker in our database; where it hands messages to workers it adds the beat to them."""
 
-    def dequeue(self) -> list[tuple[int, str]]:
-        """Return the next free messages of both queues, locked for us; wait a moment if there are none."""
-        keys = [self.list_key, OWN_QUEUE]
+    _beat_at = float("-inf")
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Any:  # noqa: ARG004
+        """Return the messages; unlike Django-Q's own it opens no connection: a cluster starts without any."""
+        if not connection.in_atomic_block:
+            django.db.close_old_connections()
+        return OrmQ.objects
+
+    def dequeue(self) -> list[Message]:
+        """Return the next free messages, locked for us; wait a moment if there are none.
+
+        A beat comes first, for it must not wait behind a backlog, and only where the database was just asked.
+        """
+        try:
+            found = self._next()
+        except django.db.Error:
+            # Who is silent meanwhile is not to blame.
+            settings.OUTAGE_FILE.touch()
+            raise
+        if time.monotonic() - self._beat_at < EVERY:
+            return found
+        self._beat_at = time.monotonic()
+        return [_beat(), *found]
+
+    def _next(self) -> list[Message]:
         queue = self.get_connection()
-        # Our own queue sorts last by name and comes first: a beat must not wait behind a backlog.
-        waiting = queue.filter(key__in=keys, lock__lt=timezone.now()).order_by("-key", "pk")
-        free = list(waiting[: Conf.BULK])
+        free = list(queue.filter(key=self.list_key, lock__lt=timezone.now()).order_by("pk")[: Conf.BULK])
         if not free:
             time.sleep(Conf.POLL)
         # Compare and set: of several clusters that read the same row, one gets it.
@@ -41,37 +62,29 @@ class Broker(ORM):  # type: ignore[misc]  # Django-Q is untyped
         ]
 
 
-@contextmanager
-def briefly() -> Iterator[None]:
-    """Open a transaction in which no statement lasts longer than 5 s; raise a database error if one would.
-
-    The supervisor must not hang with the database: its other duties wait meanwhile.
-    """
-    connection.close_if_unusable_or_obsolete()
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = '5s'")
-        yield
-
-
-def ring() -> None:
-    """Put a beat into the queue in place of the one before; raise a database error if that fails."""
-    with briefly():
-        OrmQ.objects.filter(key=OWN_QUEUE).delete()
-        async_task(stamp, cluster=OWN_QUEUE)
-
-
 def stamp() -> None:
-    """Note that a worker of this instance ran a task just now, and ring for work that nobody is doing."""
-    STAMP.touch()
+    """Note that a worker of this instance ran a task just now, and ring for work that nobody is doing.
+
+    It says nothing while Ponder stops: the others have been told that these workers are gone.
+    """
+    settings.BEAT_FILE.touch()
+    if settings.STOP_FILE.exists():
+        return
     lifecycle.note_beat()
+    note_practice()
     # A pump that was killed is replaced within a beat, not within the watchdog's minute.
     lifecycle.wake()
 
 
-def last() -> int:
-    """Return a number that differs whenever a worker has answered since; 0 before the first answer."""
-    try:
-        return STAMP.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+def note_practice() -> None:
+    """Note in a file whether practice needs the sandbox, for the supervisor, who asks no database."""
+    if first_start.needs_sandbox():
+        settings.PRACTICE_FILE.touch()
+    else:
+        settings.PRACTICE_FILE.unlink(missing_ok=True)
+
+
+def _beat() -> Message:
+    """Return a message that is in no queue; 0 is the id of no row, so there is nothing to acknowledge."""
+    task = {"id": uuid.uuid4().hex, "name": "beat", "func": stamp, "args": (), "kwargs": {}}
+    return 0, SignedPackage.dumps({**task, "started": timezone.now()})

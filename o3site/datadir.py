@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -53,6 +54,15 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     finally:
         draft.unlink()
     return path.read_text().strip()
+
+
+def touched(*paths: Path) -> int:
+    """Return a number that differs whenever one of the files was touched since; 0 before the first time."""
+    times = [0]
+    for path in paths:
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
 
 
 class Lock:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Collection
+from typing import TypedDict
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
@@ -10,7 +11,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from jobs.management import first_start
-from o3site import localpg
+from o3site import beat
 
 # An arbitrary number: whoever starts on this database at the same time waits for the same one.
 MIGRATION_LOCK = 706_167_001
@@ -31,15 +32,18 @@ def collect_static(*, say: Callable[[str], None]) -> None:
     say("✓ static files")
 
 
-def prepare_records(
-    parts: Collection[str], *, sandbox_base_url: str, say: Callable[[str], None]
-) -> str | None:
-    """Have a database with the records that these parts need; return a secret for an operator's link, if any.
+class Prepared(TypedDict):
+    """A secret for an operator's link, and path and secret of practice's webhook, where there are any."""
 
-    Raises localpg.Unavailable, ImproperlyConfigured, or what Django does when a database cannot be used.
+    token: str | None
+    webhook: tuple[str, str] | None
+
+
+def prepare_records(parts: Collection[str], *, sandbox_base_url: str, say: Callable[[str], None]) -> Prepared:
+    """Have the records that these parts need in a database that runs.
+
+    Raises ImproperlyConfigured, or what Django does when a database cannot be used.
     """
-    if not settings.DATABASE_URL:
-        localpg.start(settings.DATA_DIR)
     # Ringing for overdue work, Django-Q closes a connection that may be closed, and our lock goes with it.
     connection.close()
     connection.settings_dict["CONN_MAX_AGE"] = None
@@ -66,8 +70,10 @@ def prepare_records(
             f"! Practice leads to another installation's sandbox, {elsewhere}, and none runs here."
             " `start --only sandbox` moves it here."
         )
+    beat.note_practice()
+    prepared = Prepared(token=token, webhook=first_start.practice_webhook())
     connection.close()
-    return token
+    return prepared
 
 
 def _warn_of_talkative_log(say: Callable[[str], None]) -> None:

@@ -261,6 +261,11 @@ JOURNAL_DIR = DATA_DIR / "journal"
 STOP_FILE = DATA_DIR / "run" / "stop"
 # While this file exists the web server answers 503: it has started before the records are what it knows.
 CLOSED_FILE = DATA_DIR / "run" / "closed"
+# Touched by a worker every few seconds; and whenever the workers find that the database does not answer them.
+BEAT_FILE = DATA_DIR / "run" / "beat"
+OUTAGE_FILE = DATA_DIR / "run" / "outage"
+# While this file exists practice needs our sandbox.
+PRACTICE_FILE = DATA_DIR / "run" / "practice"
 # While this file exists a restore has begun and is not done: nothing starts.
 RESTORING_FILE = DATA_DIR / "restoring"
 

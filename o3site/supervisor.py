@@ -15,7 +15,8 @@ from pathlib import Path
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before a dead program is started again, doubled each time
 CALM_SECONDS = 60.0  # a program that lived this long starts afresh with the first pause
 DEATHS, DEATHS_WITHIN = 5, 60.0
-BEAT_EVERY, SILENCE, FIRST_SILENCE = 5.0, 30.0, 60.0
+SILENCE, FIRST_SILENCE = 30.0, 60.0
+ASK_EVERY = 5.0
 AGAIN_SECONDS = 0.5  # a terminal and `uv run` may both deliver one Ctrl-C: only a later one is a second
 PR_SET_PDEATHSIG = 1
 
@@ -32,11 +33,9 @@ done
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """How to ask a program for a sign of life: `ring` asks, or raises; `last` changes with every answer."""
+    """How a program shows that it lives: `last` changes with every sign; silence is in seconds."""
 
-    ring: Callable[[], None]
     last: Callable[[], int]
-    every: float = BEAT_EVERY
     silence: float = SILENCE
     first_silence: float = FIRST_SILENCE
 
@@ -55,7 +54,7 @@ class Child:
     stop_seconds: float
     is_busy: Callable[[], bool] = lambda: False
     is_wanted: Callable[[], bool] = lambda: True  # asked before a start, and again every `ask_every` seconds
-    ask_every: float = BEAT_EVERY
+    ask_every: float = ASK_EVERY
     is_heard: bool = True  # whether what it prints, errors apart, is for people
     pulse: Pulse | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -63,11 +62,9 @@ class Child:
     start_at: float | None = None
     pause: float = FIRST_PAUSE
     deaths: list[float] = field(default_factory=list)
-    # The pulse as last seen: its value and when it changed, when it was rung, since when ringing works.
+    # The pulse as last seen: its value and when it changed.
     beat: int = 0
     beat_at: float = 0.0
-    rung_at: float = 0.0
-    rings_since: float | None = None
 
     def start(self, guard: "Guard") -> None:
         """Start the program."""
@@ -99,24 +96,14 @@ class Child:
             self.process = None
 
     def is_silent(self, now: float) -> bool:
-        """Ring when it is time; say whether the program has owed an answer for too long."""
-        pulse = self.pulse
-        if not pulse or not self.process:
+        """Say whether the program has given no sign of life for too long."""
+        if not self.pulse or not self.process:
             return False
-        if now - self.rung_at >= pulse.every:
-            self.rung_at = now
-            try:
-                pulse.ring()
-            except Exception:  # whatever the reason, unrung is unanswered: the program is not to blame
-                self.rings_since = None
-            else:
-                self.rings_since = self.rings_since or now
-        if pulse.last() != self.beat:
-            self.beat, self.beat_at = pulse.last(), now
-        if self.rings_since is None:
-            return False
-        patience = pulse.silence if self.beat_at > self.started_at else pulse.first_silence
-        return now - max(self.beat_at, self.rings_since) > patience
+        beat = self.pulse.last()
+        if beat != self.beat:
+            self.beat, self.beat_at = beat, now
+        patience = self.pulse.silence if self.beat_at > self.started_at else self.pulse.first_silence
+        return now - self.beat_at > patience
 
 
 class Guard:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from o3site import localpg
@@ -92,3 +93,12 @@ def browser_loop() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         yield
+
+
+@pytest.fixture
+def run_folder(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Have the files by which processes tell each other how it goes in a folder of this test's own."""
+    folder = tmp_path_factory.mktemp("run")
+    for name in ("BEAT", "OUTAGE", "PRACTICE", "STOP"):
+        setattr(settings, f"{name}_FILE", folder / name.lower())
+    return folder

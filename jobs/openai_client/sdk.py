@@ -36,7 +36,9 @@ def load() -> None:
         # an Authorization that replaces the connection's key, to every request of every connection.
         for name in ("OPENAI_LOG", "OPENAI_CUSTOM_HEADERS"):
             os.environ.pop(name, None)
-        import anyio._backends._asyncio  # noqa: F401  the first request would import it, and the next one
+        import encodings.idna  # noqa: F401  the first request would import it, and the next two
+
+        import anyio._backends._asyncio  # noqa: F401
         import httpcore2  # noqa: F401
         import httpx2
 

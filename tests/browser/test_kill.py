@@ -41,7 +41,7 @@ def test_killed_cluster_leaves_every_job_completed_or_unconfirmed(
         first_start.prepare(sandbox_base_url=ponder.sandbox.base_url)
     finally:
         ponder.cluster.start()
-    # The supervisor, which no story runs, rings for what is overdue at every beat.
+    # Every beat rings for what is overdue; there was one just now.
     ponder.wake()
 
     for job in running:

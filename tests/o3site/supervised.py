@@ -8,14 +8,11 @@ exists while it is to be started.
 import json
 import os
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from o3site import datadir
 from o3site.supervisor import Child, Pulse, Supervisor
-
-
-def changes_of(path: Path) -> Callable[[], int]:
-    return lambda: path.stat().st_mtime_ns if path.exists() else 0
 
 
 def say(line: str) -> None:
@@ -29,8 +26,8 @@ def main() -> None:
     for toy in json.loads(sys.argv[1]):
         pulse = None
         if "pulse" in toy:
-            last = changes_of(Path(toy["pulse"]))
-            pulse = Pulse(ring=lambda: None, last=last, every=0.05, silence=0.4, first_silence=0.4)
+            sign = partial(datadir.touched, Path(toy["pulse"]))
+            pulse = Pulse(last=sign, silence=0.4, first_silence=0.4)
         children.append(
             Child(
                 name=toy["name"],

@@ -18,8 +18,7 @@ from pytest_django.fixtures import Settings
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.models import Attempt, Connection, Job, Secret
-from o3site import backups, datadir, localpg
-from o3site.management.commands.start import Command as Start
+from o3site import backups, datadir, localpg, start
 from tests.factories import a_person, a_project, a_spec
 from tests.sandbox_process import SandboxProcess
 from tests.whole import OURS, ROOT, Visitor, Whole
@@ -176,7 +175,7 @@ def test_a_restore_that_was_cut_short_goes_on_and_nothing_starts_before(
     mark = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     settings.RESTORING_FILE.write_text(mark)
     with pytest.raises(SystemExit, match="has begun and is not done"):
-        Start().handle(host="127.0.0.1", port=8000, only=None)
+        start.run(host="127.0.0.1", port=8000, only=None)
     said: list[str] = []
     backups.restore(folder, is_moved=False, say=said.append)
     assert said == ["✓ database", "✓ held: 1 connections send and ask for nothing until you resume them"]

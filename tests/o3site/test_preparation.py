@@ -8,8 +8,10 @@ from pytest_django.fixtures import Settings
 from jobs import lifecycle
 from jobs.models import Connection
 from o3site import preparation
-from o3site.management.commands.start import PARTS
+from o3site.start import PARTS
 from tests.factories import a_project
+
+pytestmark = pytest.mark.usefixtures("run_folder")
 
 PLACE = "http://127.0.0.1:7/v1"
 OWN, BUNDLED = "postgresql://db.example.com/ponder", ""
@@ -22,14 +24,14 @@ def prepare(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Pre
     """Prepare parts on a database of one's own or the bundled one; return what happened."""
     happened: dict[str, Any] = {}
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
-    monkeypatch.setattr("o3site.localpg.start", lambda home: happened.update(bundled=True))
     monkeypatch.setattr(preparation, "call_command", lambda *words, **options: None)
     monkeypatch.setattr("jobs.management.first_start.prepare", lambda **words: happened.update(words))
 
     def run(parts: Collection[str], url: str) -> dict[str, Any]:
         settings.DATABASE_URL = url
-        happened.update(said=[], bundled=False)
-        assert not preparation.prepare_records(parts, sandbox_base_url=PLACE, say=happened["said"].append)
+        happened["said"] = []
+        found = preparation.prepare_records(parts, sandbox_base_url=PLACE, say=happened["said"].append)
+        assert found == {"token": None, "webhook": None}
         return happened
 
     yield run
@@ -49,9 +51,9 @@ def test_where_machines_may_share_a_database_the_sandboxes_host_alone_says_where
         (PARTS, True, False),
     ):
         shared = prepare(parts, OWN)
-        assert (shared["moves_sandbox"], shared["takes_sandbox"], shared["bundled"]) == (moves, takes, False)
+        assert (shared["moves_sandbox"], shared["takes_sandbox"]) == (moves, takes)
         own = prepare(parts, BUNDLED)
-        assert (own["moves_sandbox"], own["takes_sandbox"], own["bundled"]) == (True, True, True)
+        assert (own["moves_sandbox"], own["takes_sandbox"]) == (True, True)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,14 +7,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from django.db import OperationalError
+from django.core.management import load_command_class
 
-from o3site.management.commands.start import _Sends
 from tests.o3site.conftest import Ponder
 from tests.whole import OURS, ROOT, Visitor, free_port
 
@@ -69,42 +68,6 @@ def own_database() -> dict[str, str]:
     return {"SECRET_KEY": "abcdefghij" * 6, "PONDER_KEYS": "A" * 43 + "="}
 
 
-@pytest.fixture
-def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what asks it be answered by a test."""
-    monkeypatch.setattr("o3site.beat.briefly", nullcontext)
-
-
-@pytest.mark.usefixtures("_no_database")
-def test_sends_in_progress_are_awaited_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    counts = iter([2, 1, 0])
-    monkeypatch.setattr("jobs.lifecycle.sends_in_progress", lambda: next(counts))
-    sends = _Sends()
-    assert [sends.are_awaited() for _ in range(3)] == [True, True, False]
-    assert capsys.readouterr().out == (
-        "Waiting for 2 sends to be answered (Ctrl-C again leaves them unconfirmed)\n"
-    )
-
-
-@pytest.mark.usefixtures("_no_database")
-def test_sends_are_not_awaited_for_ever_nor_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("jobs.lifecycle.sends_in_progress", lambda: 1)
-    sends = _Sends()
-    assert sends.are_awaited()
-    clock[0] = 66.0
-    assert not sends.are_awaited()
-
-    def fail() -> int:
-        raise OperationalError
-
-    monkeypatch.setattr("jobs.lifecycle.sends_in_progress", fail)
-    assert not _Sends().are_awaited()
-
-
 def test_it_answers_and_prints_a_sign_in_link(running: Ponder) -> None:
     assert len(running.link) >= 32
     with Visitor(running.base_url) as visitor:
@@ -151,6 +114,19 @@ def test_the_sdk_is_loaded_before_workers_fork_and_in_no_web_process(running: Po
     # Three, and what Django-Q runs beside them: main, sentinel, pusher, monitor.
     assert len(workers) == 7
     assert all(map(has_loaded, workers))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads what is loaded from /proc")
+def test_what_supervises_loads_no_applications_and_asks_no_database(running: Ponder) -> None:
+    (start,) = [one for one in running.of_kind("manage.py") if "start" in one.cmdline()]
+    assert "psycopg" not in Path(f"/proc/{start.pid}/maps").read_text()
+    assert start.num_threads() == 1
+
+
+def test_help_knows_start_as_well() -> None:
+    shown = load_command_class("o3site", "start").create_parser("manage.py", "start").format_help()
+    assert "Start Ponder" in shown
+    assert "--only" in shown
 
 
 def test_a_second_start_on_the_same_data_names_the_first(running: Ponder) -> None:

@@ -231,18 +231,13 @@ class Watched:
 
     def __init__(self) -> None:
         self.value = 0
-        self.is_database_up = True
-        pulse = Pulse(ring=self.ring, last=lambda: self.value)
+        pulse = Pulse(last=lambda: self.value)
         self.child = Child(
             name="a", command=[], environment={}, directory=Path("/"), stop_seconds=0, pulse=pulse
         )
         self.child.process = subprocess.Popen(["/bin/true"])
         self.child.process.wait()
         self.child.started_at = self.child.beat_at = 1000.0
-
-    def ring(self) -> None:
-        if not self.is_database_up:
-            raise ConnectionError
 
     def silent_at(self, second: float) -> bool:
         return self.child.is_silent(1000.0 + second)
@@ -260,15 +255,3 @@ def test_after_the_first_answer_thirty_seconds_of_silence_are_enough() -> None:
     watched.value = 1
     assert not any(watched.silent_at(second) for second in range(5, 40, 5))
     assert watched.silent_at(36)
-
-
-def test_a_program_is_not_blamed_while_the_database_does_not_answer() -> None:
-    watched = Watched()
-    watched.silent_at(0)
-    watched.value = 1
-    watched.silent_at(5)
-    watched.is_database_up = False
-    assert not any(watched.silent_at(second) for second in range(10, 120, 5))
-    watched.is_database_up = True
-    assert not any(watched.silent_at(second) for second in range(120, 150, 5))
-    assert watched.silent_at(156)

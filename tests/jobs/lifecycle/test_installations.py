@@ -1,7 +1,6 @@
 """What machines know of each other: who works here, who was stopped, who is gone."""
 
 import datetime as dt
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -19,8 +18,8 @@ def silent() -> list[str]:
     return [sign.word for sign in health.status().tiles if sign.topic == "installation"]
 
 
-def test_a_worker_that_answers_says_where_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(beat, "STAMP", tmp_path / "beat")
+@pytest.mark.usefixtures("run_folder")
+def test_a_worker_that_answers_says_where_it_runs() -> None:
     beat.stamp()
     Installation.objects.update(beat_at=Now() - dt.timedelta(hours=1), host="old", version="old")
     beat.stamp()
