@@ -5,8 +5,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Case, DateTimeField, Exists, OuterRef, Q, When
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -204,15 +203,32 @@ def set_clock(job: Job) -> None:
 
     The clock of a job that waits or is being sent says when to send it, and stays.
     """
-    known = Attempt.objects.filter(job=OuterRef("pk"), state=AttemptState.KNOWN)
-    owes_usage = Q(end_status__in=[Status.COMPLETED, Status.INCOMPLETE]) & ~Q(error_code__in=GIVEN_UP)
-    look = Case(
-        When(Exists(known.filter(Q(end_seen_at=None) | owes_usage)), then=Now() + ASK_AGAIN),
-        When(Exists(known), then=Now() + WATCH_EVERY),
-        output_field=DateTimeField(),
-    )
-    asked = Job.objects.filter(pk=job.pk).exclude(status__in=[Status.WAITING, Status.SENDING])
-    asked.update(next_action_at=look, claim_token=None)
+    with connection.cursor() as cursor:
+        # The ORM takes three milliseconds to write this, at the end of every job.
+        cursor.execute(
+            _CLOCK,
+            {
+                "job": job.pk,
+                "known": AttemptState.KNOWN.value,
+                "owes_usage": [Status.COMPLETED.value, Status.INCOMPLETE.value],
+                "given_up": sorted(GIVEN_UP),
+                "soon": ASK_AGAIN.total_seconds(),
+                "slowly": WATCH_EVERY.total_seconds(),
+                "unsent": [Status.WAITING.value, Status.SENDING.value],
+            },
+        )
+
+
+_CLOCK = """
+UPDATE jobs_job SET claim_token = NULL, next_action_at = statement_timestamp() + interval '1 second' * (
+  SELECT CASE
+    WHEN bool_or(end_seen_at IS NULL OR end_status = ANY(%(owes_usage)s) AND error_code <> ALL(%(given_up)s))
+      THEN %(soon)s
+    WHEN count(*) > 0 THEN %(slowly)s
+  END FROM jobs_attempt WHERE job_id = jobs_job.id AND state = %(known)s
+)
+WHERE id = %(job)s AND status <> ALL(%(unsent)s)
+"""
 
 
 def _named_in(body: dict[str, Any], job: Job) -> Attempt | None:

@@ -24,6 +24,7 @@ def lock_money_shared() -> None:
 
 
 def lock_money() -> None:
+    """Let no money move until this transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_MONEY_LOCK])
 

@@ -55,10 +55,11 @@ def settle(
     account = _Account.of(attempt)
     held = account.held
     if held > ZERO:
-        account.write(EntryKind.RELEASE, -held, reason=reason, actor=actor)
+        account.entry(EntryKind.RELEASE, -held, reason=reason, actor=actor)
     before = account.spent
     if cost is not None:
         account.book(cost, basis=basis, usage=usage, price=price, reason=reason, actor=actor)
+    LedgerEntry.objects.bulk_create(row for row in account.rows if row.pk is None)
     _move_periods([_Movement(account, held=-held, spent=account.spent - before)])
     return held
 
@@ -193,7 +194,7 @@ class _Account:
         reason: str,
         actor: User | None,
     ) -> None:
-        """Charge, or adjust what was charged, to `cost` USD, and move the rollups with it."""
+        """Charge, or adjust what was charged, to `cost` USD, and move the rollups with it; saves no row."""
         cost = pricing.quantise(cost)
         before, by_usage = self.spent, self.has(Basis.USAGE)
         is_charged = any(row.kind in _SPENT for row in self.rows)
@@ -206,7 +207,7 @@ class _Account:
             return
         counted = self.is_counted
         kind = EntryKind.ADJUST if is_charged else EntryKind.CHARGE
-        self.write(kind, cost - before, basis=basis, tokens=tokens, price=price, reason=reason, actor=actor)
+        self.entry(kind, cost - before, basis=basis, tokens=tokens, price=price, reason=reason, actor=actor)
         is_counted = counted or basis != Basis.NONE
         self._keep(Movement(before, cost, was_counted=counted, is_counted=is_counted, tokens=tokens))
 
@@ -224,21 +225,6 @@ class _Account:
         self._keep(Movement(before, cost, was_counted=counted, is_counted=True, tokens=moved))
         _move_periods([_Movement(self, spent=cost - before)])
         return cost - before
-
-    def write(
-        self,
-        kind: EntryKind,
-        amount: Decimal,
-        *,
-        basis: Basis | None = None,
-        tokens: Mapping[str, int] | None = None,
-        price: Price | None = None,
-        reason: str = "",
-        actor: User | None = None,
-    ) -> None:
-        self.entry(kind, amount, basis=basis, tokens=tokens, price=price, reason=reason, actor=actor).save(
-            force_insert=True
-        )
 
     def entry(
         self,
@@ -280,7 +266,7 @@ class _Account:
         return {name: getattr(usage, name) - sum(getattr(row, name) for row in self.rows) for name in TOKENS}
 
     def _keep(self, movement: Movement) -> None:
-        """Keep the costs of attempt and job, and the rollups, after a row is written."""
+        """Keep the costs of attempt and job, and the rollups, as the rows are now."""
         Attempt.objects.filter(pk=self.attempt.pk).update(cost=movement.cost)
         self.attempt.cost = movement.cost
         total = self.elsewhere + self.spent

@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 from django.http import HttpRequest, StreamingHttpResponse
@@ -17,6 +17,7 @@ from jobs.pricing import Usage
 from jobs.views.downloads import spreadsheet_cell, streamed
 from jobs.views.frame import frame_of, person_of
 from jobs.views.job_list import JobList
+from jobs.views.job_tally import practice_aside
 
 BATCH = 1_000  # jobs read at once
 COLUMNS = (
@@ -28,16 +29,20 @@ TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 @require_GET
 def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
-    """Send every job of the list that the address asks for, from its first page on, as csv or jsonl."""
+    """Send every job of the list that the address asks for, from its first page on, as csv or jsonl.
+
+    Jobs of practice are left out where others are asked for beside them.
+    """
     write, media_type = KINDS[kind]
     found = JobList(frame_of(request), Wanted.of(request.GET, person_of(request)))
-    return streamed(request, _parts(found, write), media_type, f"jobs-{timezone.localdate()}.{kind}")
+    aside = set(practice_aside(found.frame, found.wanted))
+    return streamed(request, _parts(found, write, aside), media_type, f"jobs-{timezone.localdate()}.{kind}")
 
 
-def _parts(found: JobList, write: "Write") -> Iterator[str]:
+def _parts(found: JobList, write: "Write", aside: Container[int]) -> Iterator[str]:
     is_first = True
     for batch in found.batches(BATCH):
-        yield write([_record(job) for job in batch], is_first)
+        yield write([_record(job) for job in batch if job.project_id not in aside], is_first)
         is_first = False
     if is_first:
         yield write([], True)

@@ -64,7 +64,7 @@ class Tally:
         """What they cost, USD; None for none and for more than are counted. Practice never adds to real."""
         if not 0 < self._counts.get(self._wanted.status, 0) <= MOST_COUNTED:
             return None
-        aside = self._practice_aside
+        aside = practice_aside(self._frame, self._wanted)
         if self._whole is not None:
             return sum((job.cost for job in self._whole if job.project_id not in aside), Decimal(0))
         question = _cost(self._wanted.shape, most=MOST_COUNTED, is_split=bool(aside))
@@ -81,7 +81,7 @@ class Tally:
             return {}
         if wanted.order is not Order.NEWEST or not days:
             return {}
-        aside = set(self._practice_aside)
+        aside = set(practice_aside(self._frame, wanted))
         counted = [pk for pk in self._ids if pk not in aside]
         sums = _by_day(wanted.shape).ask(**wanted.blanks, days=list(days), projects=counted)
         return {day: (total, charged) for day, total, charged in sums}
@@ -118,12 +118,12 @@ class Tally:
     def _ids(self) -> list[int]:
         return [project.pk for project in self._frame.visible]
 
-    @property
-    def _practice_aside(self) -> list[int]:
-        """Projects whose money stays out of a sum: practice, unless there is nothing else in it."""
-        practice = [project.pk for project in self._frame.visible if project.is_practice]
-        is_alone = "project" in self._wanted.filters or len(practice) == len(self._frame.visible)
-        return [] if is_alone else practice
+
+def practice_aside(frame: Frame, wanted: Wanted) -> list[int]:
+    """Return the projects whose money stays out of sums and files: practice, unless nothing else is in it."""
+    practice = [project.pk for project in frame.visible if project.is_practice]
+    is_alone = "project" in wanted.filters or len(practice) == len(frame.visible)
+    return [] if is_alone else practice
 
 
 def _in_sight(wanted: Wanted) -> JobQuerySet:

@@ -52,7 +52,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
         context = {"form": form, "is_sent": "sent" in request.GET, "is_mail_sent": settings.IS_MAIL_SENT}
         return render(request, "forgot.html", context)
     email = form.cleaned_data["email"]
-    if throttle.may_mail(email, request.META.get("REMOTE_ADDR", "")):
+    if throttle.may_mail(email, throttle.client_of(request)):
         # A worker makes the link and mails it: here an unknown address takes as long as a known one.
         found = User.objects.filter(email__iexact=email, is_active=True).first()
         lifecycle.ring_for("mail_sign_in_link", found.pk if found else 0)
@@ -99,7 +99,7 @@ def enter(request: HttpRequest) -> HttpResponse:
 
 def check(request: HttpRequest, email: str, password: str) -> tuple[User | None, str]:
     """Return who it is, or the refusal. An unknown address costs as much work as a known one."""
-    client = request.META.get("REMOTE_ADDR", "")
+    client = throttle.client_of(request)
     if throttle.must_pause(email, client):
         return None, PAUSE
     user = authenticate(request, username=email, password=password)

@@ -1,16 +1,33 @@
 """Counts failed sign-ins and mails asked for, by the address typed and the client's; says when to pause."""
 
 import datetime as dt
+import ipaddress
 
+from django.conf import settings
+from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from jobs.models import SignInFailure
 
 WINDOW = dt.timedelta(minutes=15)
 MOST_FOR_ONE_ADDRESS = 5
-# Behind a proxy every person has the same client address, so one must not lock the others out too soon.
+# An office may have one client address, so one person must not lock the others out too soon.
 MOST_FROM_ONE_CLIENT = 50
 MOST_MAILS_TO_ONE_ADDRESS = 3
+
+
+def client_of(request: HttpRequest) -> str:
+    """Return the address that a request came from; where a proxy stands before us, the one it was asked from.
+
+    Only a proxy of this machine or its network is believed, and only the address that it added itself.
+    """
+    direct = str(request.META.get("REMOTE_ADDR", ""))
+    named = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
+    try:
+        is_near = ipaddress.ip_address(direct).is_private
+    except ValueError:
+        return direct
+    return named if named and is_near and settings.PONDER_URL else direct
 
 
 def must_pause(email: str, client: str) -> bool:

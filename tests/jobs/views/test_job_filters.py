@@ -276,6 +276,21 @@ def test_an_export_has_every_row_of_the_list_in_its_order(
     assert (row["job"], row["cost_usd"], row["finished_at"]) == (running.short_id, "", "")
 
 
+def test_practice_is_in_an_export_only_where_nothing_else_is(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    real = a_project("real", is_practice=False, members={mira: Role.MANAGER})
+    practised, earnest = ended(project, mira), ended(real, mira)
+
+    def found(query: str = "") -> set[str]:
+        return {row["job"] for row in csv.DictReader(io.StringIO(exported(signed_in, query)))}
+
+    assert found() == {earnest.short_id}
+    assert found(f"project={project.slug}") == {practised.short_id}
+    real.membership_set.all().delete()
+    assert found() == {practised.short_id}
+
+
 def test_an_export_of_nothing_is_a_head_alone(signed_in: Client, project: Project) -> None:
     assert exported(signed_in).startswith("job,title,project,")
     assert len(exported(signed_in).splitlines()) == 1

@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from django.utils import timezone
 from django_q.models import OrmQ
+from pytest_django.fixtures import Settings
 
 from jobs.models import SignInFailure, SignInLink, User
 from jobs.views import throttle
@@ -139,6 +140,27 @@ def test_one_client_that_tries_many_addresses_has_to_pause_too(client: Client) -
     for number in range(throttle.MOST_FROM_ONE_CLIENT):
         throttle.note_failure(f"{number}@example.com", "127.0.0.1")
     assert typed(client, "mira@example.com", PASSWORD).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("direct", "public", "is_paused"),
+    [
+        ("127.0.0.1", "https://ponder.example.com", False),  # the proxy of this machine names another client
+        ("127.0.0.1", "", True),  # there is no proxy, and whoever names one says what they like
+        ("8.8.8.8", "https://ponder.example.com", True),
+        ("no address", "https://ponder.example.com", True),
+    ],
+)
+def test_behind_a_proxy_one_client_locks_nobody_else_out(
+    direct: str, public: str, is_paused: bool, client: Client, settings: Settings
+) -> None:
+    settings.PONDER_URL = public
+    a_person()
+    for number in range(throttle.MOST_FROM_ONE_CLIENT):
+        throttle.note_failure(f"{number}@example.com", direct if is_paused else "203.0.113.9")
+    forwarded = {"REMOTE_ADDR": direct, "HTTP_X_FORWARDED_FOR": "198.51.100.1, 203.0.113.8"}
+    found = client.post("/login/", {"email": "mira@example.com", "password": PASSWORD}, **forwarded)
+    assert (found.status_code == 429) is is_paused
 
 
 def test_signing_in_forgets_the_failures_before_it(client: Client) -> None:
