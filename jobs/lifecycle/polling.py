@@ -28,7 +28,7 @@ from jobs.lifecycle.relaxing import (
 from jobs.lifecycle.transition import tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.models.connections import RESTORED, sources_here
-from jobs.models.questions import Among, Blank, Statement
+from jobs.models.questions import Among, Blank, Question, Statement
 from jobs.notify import alarm
 from jobs.openai_client import Blocked, BorderError, Endpoint, NotFound, Outcome, Rejected
 
@@ -86,6 +86,23 @@ def _due(here: tuple[str, ...], *, is_full: bool) -> Statement:  # noqa: ARG001 
     return Statement("{} LIMIT {}", due.values("pk"), Blank("most"))
 
 
+@lru_cache
+def _late() -> Question[int]:
+    """Those of some jobs that are past their deadline, and are to be cancelled."""
+    late = Job.objects.filter(deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT)
+    # In a copy from a backup time has passed that nobody waited.
+    held = Connection.objects.paused().filter(paused_reason__startswith=RESTORED)
+    ours = late.filter(Among("pk", Blank("jobs"))).exclude(attempt__connection__in=held)
+    return Question(ours.values_list("pk", flat=True))
+
+
+@lru_cache
+def _known() -> Question[Any]:
+    """The responses of some jobs, each with whether an event has told of it already."""
+    known = Attempt.objects.filter(Among("job", Blank("jobs")), state=AttemptState.KNOWN)
+    return Question(known.annotate(is_announced=announced()).select_related("job", "connection"))
+
+
 def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
     """Claim due jobs for up to `room` free slots by pushing their clock, and return what to ask for.
 
@@ -102,17 +119,11 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
         if not ids:
             return []
         Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)
-        late = Job.objects.filter(
-            pk__in=ids, deadline_at__lt=Now(), cancel_requested_at=None, status__in=IN_FLIGHT
-        )
-        # In a copy from a backup time has passed that nobody waited.
-        held = Connection.objects.paused().filter(paused_reason__startswith=RESTORED)
-        overdue = list(late.exclude(attempt__connection__in=held).values_list("pk", flat=True))
+        overdue = _late().ask(jobs=ids)
         for job_id in overdue:
             tell(job_id, "deadline")
         Job.objects.filter(pk__in=overdue).update(cancel_requested_at=Now(), version=F("version") + 1)
-    known: Any = Attempt.objects.filter(job__in=ids, state=AttemptState.KNOWN)
-    known = known.annotate(is_announced=announced()).select_related("job", "connection")
+    known = _known().ask(jobs=ids)
     polls, now = [], timezone.now()
     for attempt in known:
         until = attempt.connection.not_before

@@ -52,15 +52,12 @@ def roll_up(job: Job, *, month: dt.date, spent_on: dt.date, movement: Movement) 
         "jobs": newly,
         **movement.tokens,
         "change": change,
+        "tags": sorted(set(job.tags)),
     }
+    of_tags = [_DAILY_TAG, _MONTHLY_TAG] if job.tags else []
     with connection.cursor() as cursor:
         # A row that does not exist yet never loses a count, so the first insert's buckets are all >= 0.
-        cursor.execute(_DAILY, added)
-    if job.tags:
-        add_to_tags(job, job.tags, spent_on=spent_on, cost=delta, jobs=newly)
-        add_to_months_tags(job, job.tags, month=month, cost=delta, jobs=newly)
-    with connection.cursor() as cursor:
-        cursor.execute(_MONTHLY, added)
+        cursor.execute("; ".join([_DAILY, *of_tags, _MONTHLY]), added)
 
 
 def add_to_tags(job: Job, tags: Iterable[str], *, spent_on: dt.date, cost: Decimal, jobs: int) -> None:

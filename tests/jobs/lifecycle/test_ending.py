@@ -333,7 +333,7 @@ def test_an_end_takes_as_many_queries_whatever_it_counts_in(
     attempt = the(job)
     body = api.body(attempt.response_id, "completed")
     # Two of them are the savepoint in which a test runs a transaction.
-    with django_assert_num_queries(26):
+    with django_assert_num_queries(23):
         ending.observe_end(attempt.pk, body)
     job.refresh_from_db()
     assert (job.status, job.cost, job.answer.text) == ("completed", Decimal("0.022"), "The lemma is true.")

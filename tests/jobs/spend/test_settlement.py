@@ -267,7 +267,7 @@ def test_a_settlement_locks_job_then_rollup_then_periods_by_id(
     with CaptureQueriesContext(connection) as queries:
         settle(attempt, "0.5")
     order = []
-    for query in queries:
+    for sql in (sql for query in queries for sql in query["sql"].split(";")):
         for word in (
             "FOR UPDATE",
             "jobs_dailyspend",
@@ -275,7 +275,7 @@ def test_a_settlement_locks_job_then_rollup_then_periods_by_id(
             BY_ID,
             'UPDATE "jobs_budgetperiod"',
         ):
-            if word in query["sql"]:
+            if word in sql:
                 order.append(word)
     assert order == [
         "FOR UPDATE",
