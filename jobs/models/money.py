@@ -171,6 +171,10 @@ class BudgetPeriod(models.Model):
         """USD that can still be admitted; negative while overrun."""
         return self.room - self.committed
 
+    def missing(self, ceiling: Decimal) -> Decimal:
+        """Return what it lacks to admit a ceiling, USD; 0 where that fits."""
+        return max(ceiling - self.left, ZERO)
+
     @property
     def is_over(self) -> bool:
         return self.left < 0
