@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import dropwhile, islice
 from statistics import NormalDist
 
 from jobs import clock
@@ -109,7 +109,7 @@ def outlook(
     expected to be charged; `gone` is the part of today that is over.
     """
     first = clock.month_of(today)
-    so_far = sum((cost for day, cost in spent.items() if first <= day <= today), ZERO)
+    so_far = sum((spent.get(day, ZERO) for day in _each(first, today)), ZERO)
     days = _looked_at(spent, today if gone >= 1 else today - dt.timedelta(days=1))
     if sum(cost > 0 for _, cost in days) < ACTIVE:
         return None
@@ -148,10 +148,16 @@ def _days_to_come(pace: "_Pace", today: dt.date, gone: float) -> Iterator[tuple[
 
 def _looked_at(spent: Mapping[dt.date, Decimal], last: dt.date) -> "_Days":
     """Return weekday and USD of each day until the last, from the first on that cost something."""
-    began = max(min((day for day, cost in spent.items() if cost > 0), default=last), last - WINDOW)
-    # By their numbers: a page looks at a thousand days.
-    days = map(dt.date.fromordinal, range(began.toordinal(), last.toordinal() + 1))
-    return tuple((day.weekday(), float(spent[day]) if day in spent else 0.0) for day in days)
+    window = last - WINDOW
+    known = [(day.weekday(), float(spent.get(day, ZERO))) for day in _each(window, last)]
+    if any(cost > 0 and day < window for day, cost in spent.items()):
+        return tuple(known)
+    return tuple(dropwhile(lambda day: day[1] <= 0, known))
+
+
+def _each(first: dt.date, last: dt.date) -> Iterable[dt.date]:
+    """Yield the days from one to another by their numbers: a page looks at two thousand."""
+    return map(dt.date.fromordinal, range(first.toordinal(), last.toordinal() + 1))
 
 
 @lru_cache(250)

@@ -20,7 +20,7 @@ class BudgetRefused(Exception):
     def __init__(self, period: BudgetPeriod, *, ceiling: Decimal) -> None:
         self.budget, self.month, self.left = period.budget, period.month, period.left
         self.ceiling = ceiling
-        self.shortfall = ceiling - self.left
+        self.shortfall = period.missing(ceiling)
         super().__init__(f"{self.budget}: {self.left:f} USD left, {ceiling:f} needed")
 
 
@@ -60,7 +60,7 @@ def admit(job: Job, attempt: Attempt) -> None:
         # A month is not open yet, or there is no room; what another transaction has given back since is room.
         budgets = _periods().ask(budgets=[budget.pk for budget in budgets], month=month)
         for period in (period_of(budget, month) for budget in budgets):
-            if period.budget.refuses and period.left < attempt.worst_case:
+            if period.budget.refuses and period.missing(attempt.worst_case):
                 raise BudgetRefused(period, ceiling=attempt.worst_case)
         open_periods(budgets, month)
 

@@ -46,11 +46,11 @@ def asked_of(job: Job, frame: Frame, *, may_approve: bool) -> dict[str, Any]:
     others = frame.seen_with(job.project)
     likely = forecast.likely_of(job, price, previous=job.previous, others=others) if price else None
     short = "" if ceiling is not None else f"{job.model_id} cannot be chosen any more."
-    if ceiling is not None and tightest is not None and ceiling > tightest.left:
+    if ceiling is not None and tightest is not None and (missing := tightest.missing(ceiling)):
         rest = f"{ui.money(tightest.left)} is left" if tightest.left > 0 else "nothing is left"
         short = (
             f"It needs {ui.ceiling(ceiling)}, and of the {tightest.budget} {rest} this month: "
-            f"{ui.ceiling(ceiling - tightest.left)} too little."
+            f"{ui.ceiling(missing)} too little."
         )
     return {
         "asked": Asked(

@@ -32,7 +32,7 @@ def budget(request: HttpRequest) -> HttpResponseBase:
     if wanted.visible:
         end, rows = Ending(month, clock.gone(zone)), Rows(month, zone)
         waited = forecast.Waited(month.ids, month.first, frame.today)
-        ask_in_step(month.asking(), end.asking(), rows.asking(), waited.asking())
+        ask_in_step(month.asking(), end.asking(), rows.asking(), waited.asking(), frame.asking())
         context |= {
             "end": end,
             "rows": rows,

@@ -9,14 +9,14 @@ from functools import cached_property, lru_cache, wraps
 from typing import Any, NamedTuple, cast
 
 from django.contrib.auth.decorators import login_not_required
-from django.db.models import OuterRef, Subquery
+from django.db.models import FilteredRelation, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from jobs import VERSION, clock
-from jobs.models import BudgetPeriod, Connection, Job, Project, Scope, User, Workspace
+from jobs.models import Connection, Job, Project, User, Workspace
 from jobs.models.projects import ProjectQuerySet, Someone
-from jobs.models.questions import AS_JOINED, Anyone, Blank, Question, Statement
+from jobs.models.questions import AS_JOINED, Anyone, Asked, Asking, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.words import paused_because
 
@@ -111,8 +111,16 @@ class Frame:
     @cached_property
     def in_flight(self) -> int:
         """How many jobs the person can see that are not final; counting stops at MOST_COUNTED."""
-        ((number,),) = _in_flight(is_superuser=self.user.is_superuser).ask(person=self.user.pk)
+        ((number,),) = self._asked_in_flight.ask()
         return int(number)
+
+    def asking(self) -> Asking:
+        """Read how many are in flight, for a page that asks for other things at the same time."""
+        (((self.in_flight,),),) = yield [self._asked_in_flight]
+
+    @property
+    def _asked_in_flight(self) -> Asked:
+        return Asked(_in_flight(is_superuser=self.user.is_superuser), {"person": self.user.pk})
 
     @cached_property
     def projects(self) -> list[SeenProject]:
@@ -307,28 +315,31 @@ def _pauses(*, is_superuser: bool) -> Question[tuple[int, dt.datetime | None]]:
 @lru_cache
 def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
     """Ask for the columns of SeenProject."""
-    # The period of a project's own budget is this month's sum, kept at settlement.
-    period = BudgetPeriod.objects.filter(
-        budget__scope=Scope.PROJECT, budget__project=OuterRef("pk"), month=Blank("month")
-    )
-    found = Project.objects.visible_to(Anyone(is_superuser)).values_list(
-        "pk",
-        "name",
-        "slug",
-        "created_at",
-        "archived_at",
-        "connection_id",
-        "connection__is_practice",
-        "connection__name",
-        "connection__paused_at",
-        "connection__paused_reason",
-        "connection__paused_by",
-        "connection__is_paused_with_all",
-        "default_model",
-        "default_model__shutdown_date",
-        "default_model__successor__name",
-        Subquery(period.values("spent")),
-        Subquery(period.values("cap")),
+    # The period of a project's own budget, which is one at most, is this month's sum, kept at settlement.
+    of_month = Q(budget__budgetperiod__month=Blank("month"))
+    period = FilteredRelation("budget__budgetperiod", condition=of_month)
+    found = (
+        Project.objects.visible_to(Anyone(is_superuser))
+        .annotate(period=period)
+        .values_list(
+            "pk",
+            "name",
+            "slug",
+            "created_at",
+            "archived_at",
+            "connection_id",
+            "connection__is_practice",
+            "connection__name",
+            "connection__paused_at",
+            "connection__paused_reason",
+            "connection__paused_by",
+            "connection__is_paused_with_all",
+            "default_model",
+            "default_model__shutdown_date",
+            "default_model__successor__name",
+            "period__spent",
+            "period__cap",
+        )
     )
     return Question(found, hint=AS_JOINED)
 

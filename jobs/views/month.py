@@ -166,7 +166,7 @@ class Month:
 
     @cached_property
     def spent(self) -> Decimal:
-        return sum((cost for _, _, cost, _ in self.by_day), ZERO)
+        return sum(self._spent_of.values(), ZERO)
 
     @cached_property
     def jobs(self) -> int:

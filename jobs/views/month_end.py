@@ -13,7 +13,7 @@ from jobs.forecast import WINDOW, Kept, Outlook, charged_of_held, kept, outlook,
 from jobs.models import BudgetPeriod, MonthlySpend
 from jobs.models.questions import Asked, Asking, Blank, Statement
 from jobs.views.frame import SeenProject
-from jobs.views.month import MONTHS, ZERO, Line, Month, months_back
+from jobs.views.month import MONTHS, Line, Month, months_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Ending:
         self._totals: Mapping[dt.date, Decimal] = {}
         # USD by project and day of those listed: of this month, and before as far as tells how it ends.
         self._days: dict[int, dict[dt.date, Decimal]] = defaultdict(dict)
+        self._before: dict[int, Decimal] = defaultdict(Decimal)  # USD of the month before by project
         self._shares: Mapping[int | None, Decimal] = {}
 
     def asking(self) -> Asking:
@@ -86,15 +87,15 @@ class Ending:
             self._days[project][on] = cost
         for project, on, cost in days:
             self._days[project][on] = cost
+            if on >= month.before:
+                self._before[project] += cost
         self._shares = shares_in(charged[0] if charged else [])
 
     @cached_property
     def all(self) -> Outlook | None:
         """The end of this month of all projects together; None of other months, and too early to tell."""
-        spent = dict(self._totals)
-        for on, _, cost, _ in self.month.by_day:
-            spent[on] = spent.get(on, ZERO) + cost
-        return self._outlook(spent, self.month.held, None)
+        this = {day.on: day.spent for day in self.month.days}
+        return self._outlook({**self._totals, **this}, self.month.held, None)
 
     @cached_property
     def listed(self) -> list[Projected]:
@@ -157,10 +158,9 @@ class Ending:
         return _change(self.month.spent, before.spent) if before and is_next else None
 
     def _projected(self, line: Line) -> Projected:
-        days, pk = self._days[line.project.pk], line.project.pk
-        held = line.period.held if line.period else ZERO
-        before = sum((cost for day, cost in days.items() if clock.month_of(day) == self.month.before), ZERO)
-        return Projected(line, self._outlook(days, held, pk) if line.period else None, before)
+        pk, period = line.project.pk, line.period
+        end = self._outlook(self._days[pk], period.held, pk) if period else None
+        return Projected(line, end, self._before[pk])
 
     def _outlook(self, spent: Mapping[dt.date, Decimal], held: Decimal, pk: int | None) -> Outlook | None:
         if not self.month.is_now:

@@ -103,8 +103,7 @@ def _form(request: HttpRequest, job: Job | None) -> BudgetRequestForm:
     if job is not None and asked is not None and asked.budget is not None:
         rows = Budget.objects.filter(pk=asked.budget.pk)
         (period,) = rows.periods_in(clock.month_of(today))
-        short = job.worst_case - period.left
-        amount = pricing.ceil_cent(short if short > 0 else job.worst_case)
+        amount = pricing.ceil_cent(period.missing(job.worst_case) or job.worst_case)
         initial |= {"budget": str(asked.budget.pk), "amount": amount, "why": asked.why}
     return BudgetRequestForm(initial=initial, budgets=budgets, today=today)
 

@@ -303,7 +303,7 @@ class Panel:
             )
         if self.tightest is None or not self._has_cap:
             return Obstacle(NO_CAP)
-        if self.tightest.budget.is_hard and self.ceiling > self.tightest.left:
+        if self.tightest.budget.is_hard and self.tightest.missing(self.ceiling):
             return Obstacle(
                 too_little(self.ceiling, self.tightest.left, self.tightest.budget),
                 self._fitting(self.left),

@@ -305,7 +305,7 @@ def test_the_budget_needs_few_queries(
         a_job(project, mira, Status.IN_PROGRESS)
     client = signed_in(mira)
     for path in ("/budget/", "/budget/?project=p1", "/budget/?side=practice"):
-        with django_assert_max_num_queries(7):
+        with django_assert_max_num_queries(6):
             client.get(path)
 
 
