@@ -1,18 +1,17 @@
-"""What is told and asked of the database when the workers stop."""
+"""What the database is told and asked when the workers stop: in SQL, for models take a second to load."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-
-from jobs import lifecycle
 
 
 def note_stop() -> None:
     """Tell the others that these workers are gone on purpose, as far as the database can be told."""
-    with suppress(DatabaseError), _briefly():
-        lifecycle.note_stop()
+    with suppress(DatabaseError):
+        _ask("UPDATE jobs_installation SET stopped_at = statement_timestamp() WHERE instance = %s")
 
 
 def await_sends(*, say: Callable[[str], None]) -> None:
@@ -22,7 +21,7 @@ def await_sends(*, say: Callable[[str], None]) -> None:
     """
     is_told = False
     with suppress(DatabaseError):
-        while sends := _sends():
+        while sends := sends_in_progress():
             if not is_told:
                 noun = "send" if sends == 1 else "sends"
                 say(f"Waiting for {sends} {noun} to be answered (Ctrl-C again leaves them unconfirmed)")
@@ -30,15 +29,20 @@ def await_sends(*, say: Callable[[str], None]) -> None:
             time.sleep(0.2)
 
 
-def _sends() -> int:
-    with _briefly():
-        return lifecycle.sends_in_progress()
+def sends_in_progress() -> int:
+    """Return how many POSTs of ours may be on the wire now: see `Attempt.objects.on_the_wire`."""
+    return _ask(
+        "SELECT id FROM jobs_attempt WHERE instance = %s AND state = 'sending'"
+        " AND lease_expires_at > statement_timestamp()"
+    )
 
 
-@contextmanager
-def _briefly() -> Iterator[None]:
-    """Open a transaction in which no statement lasts longer than 5 s; raise a database error if one would."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = '5s'")
-        yield
+def _ask(sql: str) -> int:
+    """Run a statement about this installation; return how many rows it is about.
+
+    A database error is raised also when it lasts longer than 5 s.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '5s'")
+        cursor.execute(sql, [settings.INSTANCE])
+        return int(cursor.rowcount)

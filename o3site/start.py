@@ -278,7 +278,6 @@ class _Farewell:
 def _say_farewell() -> None:
     try:
         with apart.undisturbed():
-            django.setup()
             from o3site import farewell
 
             farewell.note_stop()

@@ -31,7 +31,7 @@ from jobs.lifecycle.deliveries import Announcement, forget_deliveries, handle_ag
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
-from jobs.lifecycle.installations import forget_silent, note_beat, note_stop
+from jobs.lifecycle.installations import forget_silent, note_beat
 from jobs.lifecycle.journal import replay
 from jobs.lifecycle.more_budget import (
     AlreadyDecided,
@@ -45,7 +45,6 @@ from jobs.lifecycle.more_budget import (
 from jobs.lifecycle.pump import run_pump
 from jobs.lifecycle.remarks import NothingToJudge, add_note, judge, remove_note, retag
 from jobs.lifecycle.restoring import hold_restored
-from jobs.lifecycle.sending import sends_in_progress
 from jobs.lifecycle.spec import JobSpec, SpecError, ceiling_at, ceiling_of, problems_of, windows_of
 from jobs.lifecycle.submission import (
     OverJobLimit,
@@ -118,7 +117,6 @@ __all__ = [
     "mind_grants",
     "models_at",
     "note_beat",
-    "note_stop",
     "outline",
     "pause",
     "pause_all",
@@ -145,7 +143,6 @@ __all__ = [
     "run_cheaper",
     "run_pump",
     "save_replies",
-    "sends_in_progress",
     "set_webhook_secret",
     "submit",
     "successor_spec",

@@ -19,11 +19,6 @@ def note_beat() -> None:
     Installation.objects.update_or_create(instance=settings.INSTANCE, defaults=seen)
 
 
-def note_stop() -> None:
-    """Note that this installation was stopped in good order: its silence is no alarm."""
-    Installation.objects.filter(instance=settings.INSTANCE).update(stopped_at=Now())
-
-
 def forget_silent() -> int:
     """Forget installations of which nothing was heard for a week; return how many."""
     return Installation.objects.forgettable(FORGET_AFTER).delete()[0]

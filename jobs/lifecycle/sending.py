@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -175,11 +174,6 @@ def reap() -> int:
 @lru_cache
 def _to_reap() -> Question[int]:
     return Question(Job.objects.to_reap().order_by().values_list("pk", flat=True)[:1])
-
-
-def sends_in_progress() -> int:
-    """Return how many POSTs of this installation may be on the wire now."""
-    return Attempt.objects.on_the_wire().filter(instance=settings.INSTANCE).count()
 
 
 def locked_job(job_id: int) -> Job:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from jobs import VERSION, health, lifecycle
 from jobs.models import Installation
-from o3site import beat
+from o3site import beat, farewell
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +35,7 @@ def test_silence_is_an_alarm_unless_it_was_asked_for() -> None:
     assert silent() == [""]
     Installation.objects.update(beat_at=Now() - dt.timedelta(seconds=61))
     assert silent() == ["Silent"]
-    lifecycle.note_stop()
+    farewell.note_stop()
     assert silent() == []
     lifecycle.note_beat()
     assert silent() == [""]

@@ -28,6 +28,7 @@ from jobs.models import (
     User,
 )
 from jobs.openai_client import Blocked, Outcome, OutcomeUnknown, Rejected, Retryable
+from o3site import farewell
 from tests.factories import a_project
 from tests.fake_api import FakeApi, age, message
 from tests.jobs.lifecycle.conftest import Submit
@@ -587,13 +588,13 @@ def resent_status(job: Job) -> str:
 
 def test_sends_in_progress_are_those_of_this_installation_with_a_lease(submit: Submit) -> None:
     submit()
-    assert lifecycle.sends_in_progress() == 0
+    assert farewell.sends_in_progress() == 0
     claiming.claim_sends(1)
-    assert lifecycle.sends_in_progress() == 1
+    assert farewell.sends_in_progress() == 1
     Attempt.objects.update(instance="another")
-    assert lifecycle.sends_in_progress() == 0
+    assert farewell.sends_in_progress() == 0
     Attempt.objects.update(instance=settings.INSTANCE, lease_expires_at=Now())
-    assert lifecycle.sends_in_progress() == 0
+    assert farewell.sends_in_progress() == 0
 
 
 def test_a_live_lease_is_not_reaped(submit: Submit) -> None:
