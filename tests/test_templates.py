@@ -11,6 +11,8 @@ from django.template import Context, engines
 from django.template.loader import get_template
 from django.test import RequestFactory
 
+from jobs.models import Project
+
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SYMBOLS = set(re.findall(r'<symbol id="([a-z0-9-]+)"', (ROOT / "static" / "icons.svg").read_text()))
@@ -109,7 +111,9 @@ def frame(
 
 
 def test_the_frame_shows_projects_with_what_they_spent_and_marks_the_open_one() -> None:
-    projects = [{"name": "Proofs <b>", "slug": "proofs", "swatch": 1, "spent": Decimal("804.12")}]
+    proofs = Project(name="Proofs <b>", slug="proofs")
+    proofs.swatch, proofs.spent = 1, Decimal("804.12")  # type: ignore[attr-defined]
+    projects = [proofs]
     page = frame(path="/projects/proofs/", projects=projects)
     assert '<a href="/projects/proofs/" aria-current="page">' in page
     assert "Proofs &lt;b&gt;" in page

@@ -119,7 +119,10 @@ def job_stop(request: HttpRequest, short_id: str) -> HttpResponse:
 
 @require_POST
 def job_again(request: HttpRequest, short_id: str) -> HttpResponse:
-    """Run a job again the way that was chosen, with its settings but for what that way changes."""
+    """Run a job again the way that was chosen, with its settings but for what that way changes.
+
+    A way over the limit per job waits for an approver.
+    """
     found = job_page.allowed(request, short_id, Act.RERUN)
     way = ways.way_of(found, request.POST.get("way", ""), frame_of(request).today)
     if way is None:
@@ -127,7 +130,7 @@ def job_again(request: HttpRequest, short_id: str) -> HttpResponse:
         return redirect(found)
     wanted = way.spec(found, by=person_of(request), submission_key=submission_key_in(request.POST))
     try:
-        return redirect(lifecycle.submit(wanted))
+        return redirect(lifecycle.ask(wanted) if way.problem else lifecycle.submit(wanted))
     except REFUSALS as refusal:
         messages.error(request, f"{in_words(refusal)} Nothing was sent.")
     return redirect(found)

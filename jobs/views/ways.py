@@ -28,7 +28,8 @@ STANDARD = "standard"
 class Way:
     """One way on: a new job with other settings, its likely cost and its ceiling in USD.
 
-    `problem` says why it cannot be gone; '' if it can. `is_best` marks the one that past jobs speak for most.
+    `problem` says why it needs an approval; '' if it needs none. `is_best` marks the one that past jobs
+    speak for most.
     """
 
     key: str

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import pytest
 from django.db import connection
 from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
@@ -111,6 +112,7 @@ def ceiling_of(wanted: JobSpec) -> Decimal:
     return found.worst_case
 
 
+@pytest.mark.thorough
 def test_a_teams_month_is_told_to_the_last_digit(
     ponder: Installation, browse: Browse, mira: User, settings: Settings, tmp_path: Path
 ) -> None:

@@ -62,20 +62,23 @@ def test_a_double_click_runs_it_once(signed_in: Client, project: Project, mira: 
     assert Job.objects.count() == 2
 
 
-def test_a_way_over_the_limit_per_job_says_so_instead_of_a_button(
-    signed_in: Client, project: Project, mira: User
-) -> None:
+def test_a_way_over_the_limit_per_job_is_asked_for(signed_in: Client, project: Project, mira: User) -> None:
     job = stopped(project, mira)
     Project.objects.update(job_limit=job.worst_case)
     found = ways(signed_in, job)
     assert found["limit"].problem.startswith("Over the $")
     assert found["effort"].problem == ""
     page = signed_in.get(job.get_absolute_url()).content.decode()
-    assert 'value="limit"' not in page
+    assert 'value="limit">Ask for approval</button>' in page
     assert 'value="effort"' in page
-    follow = signed_in.post(f"{job.get_absolute_url()}again/", {"way": "limit"}, follow=True)
-    assert "limit per job of this project" in follow.content.decode()
-    assert Job.objects.count() == 1
+    assert len({take(signed_in, job, "limit")["Location"] for _ in range(2)}) == 1
+    asked = Job.objects.exclude(pk=job.pk).get()
+    assert (asked.status, asked.rerun_of, asked.max_output_tokens) == (
+        Status.AWAITING_APPROVAL,
+        job,
+        2 * job.max_output_tokens,
+    )
+    assert not asked.attempt_set.exists()
 
 
 def test_a_way_that_the_cap_refuses_is_said_in_words(signed_in: Client, project: Project, mira: User) -> None:
