@@ -91,6 +91,7 @@ def test_a_restored_copy_waits_until_it_is_resumed_and_then_follows_a_job_in_fli
     response_id = Attempt.objects.get().response_id
     # As on a bundled database, which needs no start here.
     monkeypatch.setattr(localpg, "start", lambda _: False)
+    monkeypatch.setattr(localpg, "is_made", lambda _: True)
     saved, place = places / "saved", places / "copy"
     said: list[str] = []
     backups.backup(saved, say=said.append)
