@@ -10,6 +10,15 @@ from django.core.exceptions import ImproperlyConfigured
 def main() -> None:
     """Run the command named in the arguments."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "o3site.settings")
+    if sys.argv[1:2] == ["backup"] and not os.environ.get("DATABASE_URL", "").strip():
+        from o3site import datadir, localpg
+
+        # First, for the settings make what a data directory lacks.
+        if not localpg.is_made(datadir.chosen()):
+            sys.exit(
+                f"{datadir.chosen()} holds no database of Ponder: set PONDER_DATA_DIR to the data directory"
+                " that is to be copied, or DATABASE_URL."
+            )
     from django.conf import settings
     from django.db import NotSupportedError, OperationalError, connection
 

@@ -22,7 +22,7 @@ from jobs.models import Connection, Installation, SecretUnreadable
 from o3site import datadir, localpg
 
 DUMP, MANIFEST = "database.dump", "manifest.json"
-KEYS = ("secret_key", "ponder_keys")
+KEYS = ("secret_key", "ponder_keys")  # what is in force, wherever it came from
 # Rows that belong to processes and machines, and messages to workers: those that are due are rung for anew.
 NOT_COPIED = ("django_q_ormq", "jobs_pumplease", "jobs_installation")
 
@@ -42,33 +42,41 @@ def backup(folder: Path, *, say: Say) -> None:
     The journal comes after the database: it then has every send that the database was too early for. The
     manifest comes last: a folder without one is no backup.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        is_taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise Refused(f"{folder} cannot be used: {error.strerror}.") from None
+    if is_taken:
         raise Refused(f"{folder} exists and is not an empty folder: choose another.")
-    with _database():
-        datadir.private(folder).chmod(0o700)
+    if not (settings.DATABASE_URL or localpg.is_made(settings.DATA_DIR)):
+        raise Refused(f"{settings.DATA_DIR} holds no database of Ponder.")
+    with _database(), _made_whole(folder):
+        applied = _applied()
+        if not any(app == "jobs" for app, _ in applied):
+            raise Refused("The database has no tables of Ponder: there is nothing to copy.")
         manifest = {
             "made_at": timezone.now().isoformat(timespec="seconds"),
             "version": VERSION,
-            "migrations": sorted(f"{app}.{name}" for app, name in _applied()),
+            "migrations": sorted(f"{app}.{name}" for app, name in applied),
             "is_at_work": Installation.objects.beating().exists(),
         }
         left_out = [f"--exclude-table-data={table}" for table in NOT_COPIED]
         _run("pg_dump", "--format=custom", *PLAIN, *left_out, f"--file={folder / DUMP}")
-    (folder / DUMP).chmod(0o600)
-    say(f"✓ database ({(folder / DUMP).stat().st_size / 1e6:.1f} MB)")
-    if settings.JOURNAL_DIR.is_dir():
-        shutil.copytree(settings.JOURNAL_DIR, folder / "journal")
-    shutil.copy2(settings.DATA_DIR / "instance", folder / "instance")
-    say("✓ journal")
-    kept = [settings.DATA_DIR / "keys" / name for name in KEYS]
-    if settings.DATABASE_URL:
-        say("! SECRET_KEY and PONDER_KEYS are from the environment: keep them, apart from this folder.")
-    else:
-        datadir.private(folder / "keys")
-        for path in kept:
-            shutil.copy2(path, folder / "keys" / path.name)
-        say("✓ keys: whoever has this folder can read everything in it")
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        (folder / DUMP).chmod(0o600)
+        say(f"✓ database ({(folder / DUMP).stat().st_size / 1e6:.1f} MB)")
+        copied = _copy_journals(settings.JOURNAL_DIR, folder / "journal")
+        shutil.copy2(settings.DATA_DIR / "instance", folder / "instance")
+        say(
+            "✓ journal"
+            if copied
+            else f"! no journal in {settings.JOURNAL_DIR}: none was ever sent from here?"
+        )
+        if settings.DATABASE_URL:
+            say("! SECRET_KEY and PONDER_KEYS are from the environment: keep them, apart from this folder.")
+        else:
+            _keep_keys(folder / "keys")
+            say("✓ keys: whoever has this folder can read everything in it")
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def restore(folder: Path, *, is_moved: bool, say: Say) -> None:
@@ -102,6 +110,9 @@ def restore(folder: Path, *, is_moved: bool, say: Say) -> None:
             say(f"✓ held: {held} connections send and ask for nothing until you resume them")
             if doubtful:
                 say(f"! unconfirmed: {doubtful} jobs that waited, for they may have been sent since")
+        known = lifecycle.replay() + lifecycle.replay_copied()
+        if known:
+            say(f"✓ journal: {known} sends that the database was not sure of were accepted")
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         _warn_of_unreadable(say)
@@ -123,9 +134,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _put_files(folder: Path) -> None:
     """Copy journal, name and keys, and go on in this process as the installation that they are of."""
-    if (folder / "journal").is_dir():
-        shutil.copytree(folder / "journal", settings.JOURNAL_DIR, dirs_exist_ok=True)
-        settings.JOURNAL_DIR.chmod(0o700)
+    _copy_journals(folder / "journal", settings.JOURNAL_DIR)
     names = {"instance": settings.DATA_DIR / "instance"}
     if not settings.DATABASE_URL:
         names |= {f"keys/{name}": settings.DATA_DIR / "keys" / name for name in KEYS}
@@ -136,8 +145,47 @@ def _put_files(folder: Path) -> None:
             draft.chmod(0o600)
             draft.replace(target)
     settings.INSTANCE = (settings.DATA_DIR / "instance").read_text().strip()
-    if not settings.DATABASE_URL:
-        settings.PONDER_KEYS = (settings.DATA_DIR / "keys" / "ponder_keys").read_text().strip().split(",")
+    # The environment would win at the next start too.
+    if not (settings.DATABASE_URL or os.environ.get("PONDER_KEYS", "").strip()):
+        kept = (settings.DATA_DIR / "keys" / "ponder_keys").read_text()
+        settings.PONDER_KEYS = [key.strip() for key in kept.split(",") if key.strip()]
+
+
+def _copy_journals(source: Path, target: Path) -> int:
+    """Copy journals, and nothing of what lies beside them for a moment; return how many."""
+    found = sorted(source.glob("*.jsonl"))
+    for path in found:
+        datadir.private(target).chmod(0o700)
+        try:
+            shutil.copy2(path, target)
+        except FileNotFoundError:  # one that is trimmed is put in its place anew
+            shutil.copy2(path, target)
+    return len(found)
+
+
+def _keep_keys(folder: Path) -> None:
+    """Write the keys in force: those of the environment count for more than files, which may be older."""
+    datadir.private(folder)
+    for name, text in zip(KEYS, (settings.SECRET_KEY, ",".join(settings.PONDER_KEYS)), strict=True):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(f"{text}\n")
+
+
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[None]:
+    """Make a folder (0700) and what is put into it, or nothing. Raises Refused where a file cannot be."""
+    was_there = folder.exists()
+    try:
+        datadir.private(folder).chmod(0o700)
+        yield
+    except BaseException as error:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not was_there:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise Refused(f"Nothing was copied: {error.strerror} ({error.filename}).") from None
+        raise
 
 
 def _warn_of_unreadable(say: Say) -> None:

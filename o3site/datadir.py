@@ -13,6 +13,12 @@ class InUse(Exception):
     """Another process holds the lock; the message is its process id."""
 
 
+def chosen() -> Path:
+    """Return where the data directory is, whether it has been made or not."""
+    named = os.environ.get("PONDER_DATA_DIR", "").strip()
+    return Path(named or Path(__file__).resolve().parent.parent / "var").absolute()
+
+
 def prepare(path: Path) -> Path:
     """Make the data directory if it is missing and return it.
 

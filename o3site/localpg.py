@@ -101,6 +101,14 @@ def stop(data_dir: Path) -> None:
         _run(data_dir, "pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w", "-t", str(STOP_SECONDS))
 
 
+def is_made(data_dir: Path) -> bool:
+    """Tell whether a data directory has a database; one that may not be looked into passes for one."""
+    try:
+        return (_home(data_dir) / "data" / "PG_VERSION").exists()
+    except PermissionError:
+        return True  # who tries to use it is told so
+
+
 def runs(data_dir: Path) -> bool:
     """Tell whether the server's main process is there; costs it nothing, so ask as often as you like."""
     try:

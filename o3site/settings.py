@@ -240,7 +240,7 @@ OPENAI_ADMIN_KEY = visible("OPENAI_ADMIN_KEY")
 OPENAI_BASE_URL = web_address("OPENAI_BASE_URL", bare=False)
 OPENAI_WEBHOOK_SECRET = webhook_secret("OPENAI_WEBHOOK_SECRET")
 
-DATA_DIR = Path(environment("PONDER_DATA_DIR") or BASE_DIR / "var").absolute()
+DATA_DIR = datadir.chosen()
 try:
     datadir.prepare(DATA_DIR)
     SECRET_KEY = secret("SECRET_KEY", DATA_DIR / "keys" / "secret_key", secrets.token_urlsafe(64))

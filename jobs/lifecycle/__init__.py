@@ -32,7 +32,7 @@ from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
 from jobs.lifecycle.installations import forget_silent, note_beat
-from jobs.lifecycle.journal import replay
+from jobs.lifecycle.journal import replay, replay_copied
 from jobs.lifecycle.more_budget import (
     AlreadyDecided,
     BadUntil,
@@ -132,6 +132,7 @@ __all__ = [
     "render_again",
     "render_due",
     "replay",
+    "replay_copied",
     "replies_of",
     "reply_spec",
     "resolve",

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from jobs import pricing, spend
 from jobs.lifecycle import twins
@@ -53,14 +52,13 @@ WATCH_CANCELLED = dt.timedelta(minutes=60)
 def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") -> None:
     """Book and finish an attempt whose response has ended upstream, by whoever sees it first. Idempotent."""
     with transaction.atomic():
-        job, attempt = locked(attempt_id)
+        job, attempt, now = locked(attempt_id)
         if attempt.state != AttemptState.KNOWN:
             return
         refused = _refused(attempt, body)
         if refused:
             disown(job, attempt, refused)
             return
-        now = timezone.now()
         status = str(body["status"])
         usage = Usage.from_wire(body)
         is_news = usage is not None and body.get("usage") != attempt.usage
@@ -97,7 +95,7 @@ def observe_end(attempt_id: int, body: dict[str, Any], *, request_id: str = "") 
 def prove(attempt_id: int, response_id: str, body: dict[str, Any]) -> bool:
     """Tell whether the response under an id given by hand is the attempt's own; if not, give it up again."""
     with transaction.atomic():
-        job, attempt = locked(attempt_id)
+        job, attempt, _ = locked(attempt_id)
         if attempt.state != AttemptState.KNOWN or attempt.response_id != response_id:
             return False
         refused = _refused(attempt, body)
@@ -173,11 +171,15 @@ def used_by(job: Job, attempt: Attempt, moment: dt.datetime) -> Decimal:
     )
 
 
-def locked(attempt_id: int) -> tuple[Job, Attempt]:
-    """Lock the job of an attempt and read both."""
-    job, attempt = _locked().get(attempt=attempt_id), _attempt().get(attempt=attempt_id)
+def locked(attempt_id: int) -> tuple[Job, Attempt, dt.datetime]:
+    """Lock the job of an attempt and read both, with the moment by the database's clock.
+
+    What ends or costs by time rests on that one: machines may disagree about their own.
+    """
+    job = _locked().get(attempt=attempt_id)
+    attempt: Any = _attempt().get(attempt=attempt_id)
     attempt.job = job
-    return job, attempt
+    return job, attempt, attempt.read_at
 
 
 @lru_cache
@@ -188,7 +190,8 @@ def _locked() -> Question[Job]:
 
 @lru_cache
 def _attempt() -> Question[Attempt]:
-    return Question(Attempt.objects.select_related("price", "connection").filter(pk=Blank("attempt")))
+    attempts = Attempt.objects.select_related("price", "connection").annotate(read_at=Now())
+    return Question(attempts.filter(pk=Blank("attempt")))
 
 
 def book_bound(attempt: Attempt, *, reason: str) -> None:

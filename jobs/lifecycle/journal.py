@@ -54,19 +54,44 @@ def write(nonce: uuid.UUID, response_id: str, request_id: str) -> None:
 
 def replay() -> int:
     """Adopt every response the journal knows and the database does not; return how many. Idempotent."""
-    sent = Q(state__in=[AttemptState.SENDING, AttemptState.UNCONFIRMED])
-    # A send that was declared lost or paid may still be in the journal.
-    declared = Q(state=AttemptState.ENDED, response_id="", error_code__in=DECLARED)
-    mine = Attempt.objects.filter(sent | declared, instance=settings.INSTANCE)
-    unsure: dict[uuid.UUID, int] = dict(mine.values_list("nonce", "pk"))
-    adopted = 0
-    for line in _search.found(set(unsure)) if unsure else ():
-        with transaction.atomic():
-            adopted += adopt(unsure[line.nonce], line.response_id, request_id=line.request_id, how="journal")
+    unsure = _unsure(instance=settings.INSTANCE)
+    adopted = _adopt(unsure, _search.found(set(unsure))) if unsure else 0
     try:
         _tidy()
     except OSError as error:
         logger.error("the journal could not be tidied (%s)", error.strerror)
+    return adopted
+
+
+def replay_copied() -> int:
+    """Adopt what any journal in the folder knows, where others lie beside this installation's own.
+
+    They come with a backup of several machines. What one of them was sending when it was made, another may
+    have sent since: every line counts, whoever wrote it. Returns how many were adopted.
+    """
+    journals = sorted(path().parent.glob("*.jsonl"))
+    if journals in ([], [path()]):
+        return 0
+    unsure, adopted = _unsure(), 0
+    for journal in journals if unsure else ():
+        with journal.open("rb") as file:
+            adopted += _adopt(unsure, (line for line in map(_parse, file) if line and line.nonce in unsure))
+    return adopted
+
+
+def _unsure(**of: str) -> dict[uuid.UUID, int]:
+    """Return the attempts that a journal may tell of, by nonce."""
+    sent = Q(state__in=[AttemptState.SENDING, AttemptState.UNCONFIRMED])
+    # A send that was declared lost or paid may still be in the journal.
+    declared = Q(state=AttemptState.ENDED, response_id="", error_code__in=DECLARED)
+    return dict(Attempt.objects.filter(sent | declared, **of).values_list("nonce", "pk"))
+
+
+def _adopt(unsure: dict[uuid.UUID, int], lines: "Iterable[_Line]") -> int:
+    adopted = 0
+    for line in lines:
+        with transaction.atomic():
+            adopted += adopt(unsure[line.nonce], line.response_id, request_id=line.request_id, how="journal")
     return adopted
 
 

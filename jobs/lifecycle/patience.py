@@ -5,7 +5,6 @@ import datetime as dt
 from django.db import transaction
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
 from jobs import spend
 from jobs.lifecycle.connections import pause
@@ -48,10 +47,9 @@ def observe_missing(attempt_id: int) -> dt.timedelta | None:
     watched for a week all the same. While its connection is paused nothing expires.
     """
     with transaction.atomic():
-        job, attempt = locked(attempt_id)
+        job, attempt, now = locked(attempt_id)
         if attempt.state != AttemptState.KNOWN:
             return None
-        now = timezone.now()
         attempt.misses += 1
         attempt.missed_since = attempt.missed_since or now
         attempt.save(update_fields=["misses", "missed_since"])
@@ -101,8 +99,8 @@ def is_over(attempt: Attempt, now: dt.datetime) -> bool:
 def lose_patience(attempt_id: int) -> None:
     """Give up, if it is over, what still runs or cannot be read; stop watching what has ended."""
     with transaction.atomic():
-        job, attempt = locked(attempt_id)
-        if attempt.state != AttemptState.KNOWN or not is_over(attempt, timezone.now()):
+        job, attempt, now = locked(attempt_id)
+        if attempt.state != AttemptState.KNOWN or not is_over(attempt, now):
             return
         if attempt.end_seen_at is not None:
             _stop_watching(job, attempt)

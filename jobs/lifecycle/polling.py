@@ -10,7 +10,6 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from jobs.lifecycle import ending, patience
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
@@ -98,9 +97,9 @@ def _late() -> Question[int]:
 
 @lru_cache
 def _known() -> Question[Any]:
-    """The responses of some jobs, each with whether an event has told of it already."""
+    """The responses of some jobs, each with whether an event has told of it already, and the time it is."""
     known = Attempt.objects.filter(Among("job", Blank("jobs")), state=AttemptState.KNOWN)
-    return Question(known.annotate(is_announced=announced()).select_related("job", "connection"))
+    return Question(known.annotate(is_announced=announced(), read_at=Now()).select_related("job", "connection"))
 
 
 def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
@@ -124,10 +123,10 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
             tell(job_id, "deadline")
         Job.objects.filter(pk__in=overdue).update(cancel_requested_at=Now(), version=F("version") + 1)
     known = _known().ask(jobs=ids)
-    polls, now = [], timezone.now()
+    polls = []
     for attempt in known:
         until = attempt.connection.not_before
-        if until is not None and until > now:
+        if until is not None and until > attempt.read_at:
             Job.objects.filter(pk=attempt.job_id, claim_token=claim).update(
                 next_action_at=until, claim_token=None
             )
@@ -149,7 +148,7 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
                 asks_cancel=wants_cancel and attempt.cancel_sent_at is None and not attempt.is_unproven,
                 is_unproven=attempt.is_unproven,
                 may_be_rare=not (is_cancelling or attempt.is_unproven or attempt.is_announced),
-                age=(now - (attempt.sent_at or attempt.created_at)).total_seconds(),
+                age=(attempt.read_at - (attempt.sent_at or attempt.created_at)).total_seconds(),
                 status=attempt.job.status,
                 endpoint=endpoint,
             )
@@ -244,13 +243,13 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
         for job_id, status in cursor.fetchall():
             if status != before[job_id]:
                 tell(job_id, status)
-    now = timezone.now()
     heard = Attempt.objects.filter(pk__in=[poll.attempt_id for poll, _, _ in running])
     patience.hear(heard)
     refused = Event.objects.filter(attempt=OuterRef("pk"), kind="cancel_refused")
-    heard.filter(~Exists(refused), cancel_sent_at__lte=now - CANCEL_AGAIN).update(cancel_sent_at=None)
-    for attempt in heard.filter(state=AttemptState.KNOWN).select_related("job"):
-        if patience.is_over(attempt, now):
+    heard.filter(~Exists(refused), cancel_sent_at__lte=Now() - CANCEL_AGAIN).update(cancel_sent_at=None)
+    known: Any = heard.filter(state=AttemptState.KNOWN).annotate(read_at=Now()).select_related("job")
+    for attempt in known:
+        if patience.is_over(attempt, attempt.read_at):
             patience.lose_patience(attempt.pk)
 
 

@@ -70,6 +70,8 @@ def prepare(
             PumpLease.objects.filter(instance=settings.INSTANCE).update(holder=None, expires_at=Now())
         lifecycle.install_watchdog()
     lifecycle.replay()
+    # Someone may have put a newer journal of the original's into a copy.
+    lifecycle.replay_copied()
     lifecycle.wake()
     return _operator_link()
 

@@ -170,6 +170,8 @@ class JobAttachment(models.Model):
     call_key = models.CharField(
         max_length=256,
         blank=True,
+        default="",
+        db_default="",
         help_text="The call to whose output it belongs; empty beside the prompt.",
     )
     objects = JobAttachmentQuerySet.as_manager()

@@ -93,7 +93,11 @@ class Attempt(models.Model):
     price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT)
     instance = models.CharField(max_length=64, blank=True, help_text="The installation that sent it.")
     sent_as = models.CharField(
-        max_length=100, blank=True, help_text="The name of its model there, where it has another."
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The name of its model there, where it has another.",
     )
     nonce = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     worst_case = models.DecimalField(
@@ -110,7 +114,9 @@ class Attempt(models.Model):
     )
     response_id = models.CharField(max_length=255, blank=True)
     is_unproven = models.BooleanField(
-        default=False, help_text="Its response id was given by hand, and no response has named it yet."
+        default=False,
+        db_default=False,
+        help_text="Its response id was given by hand, and no response has named it yet.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     sent_at = models.DateTimeField(null=True, blank=True)

@@ -85,6 +85,7 @@ class ModelSpec(models.Model):
     )
     image_rule = models.JSONField(
         default=dict,
+        db_default={},
         blank=True,
         help_text="How it counts a picture: base and tile, or budget and multiplier.",
     )

@@ -106,6 +106,8 @@ class Connection(models.Model):
     sandbox_of = models.CharField(
         max_length=64,
         blank=True,
+        default="",
+        db_default="",
         editable=False,
         help_text="The installation whose sandbox it leads to; empty for any other.",
     )
@@ -120,6 +122,7 @@ class Connection(models.Model):
     bill_keys = ArrayField(
         models.CharField(max_length=100),
         default=list,
+        db_default=[],
         blank=True,
         help_text="The ids of its keys in the organization's bill, those it had before too.",
     )
@@ -134,7 +137,10 @@ class Connection(models.Model):
     )
     max_in_flight = models.PositiveIntegerField(default=200)
     deployments = models.JSONField(
-        default=dict, blank=True, help_text="Model → the name it goes by there, where that is another."
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="Model → the name it goes by there, where that is another.",
     )
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_reason = models.CharField(max_length=600, blank=True)
@@ -147,7 +153,10 @@ class Connection(models.Model):
         help_text="Empty when it paused by itself.",
     )
     is_paused_with_all = models.BooleanField(
-        default=False, editable=False, help_text="The switch for everything paused it, and resumes it."
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="The switch for everything paused it, and resumes it.",
     )
     doubted_at = models.DateTimeField(
         null=True, blank=True, help_text="When it last paused because several responses were unknown there."
@@ -157,10 +166,10 @@ class Connection(models.Model):
     )
     test_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_test_at = models.DateTimeField(null=True, blank=True, editable=False)
-    last_test_result = models.CharField(max_length=600, blank=True, editable=False)
-    is_last_test_good = models.BooleanField(default=False, editable=False)
+    last_test_result = models.CharField(max_length=600, blank=True, default="", db_default="", editable=False)
+    is_last_test_good = models.BooleanField(default=False, db_default=False, editable=False)
     unknown_in_a_row = models.PositiveSmallIntegerField(
-        default=0, editable=False, help_text="Sends in a row that perhaps were accepted."
+        default=0, db_default=0, editable=False, help_text="Sends in a row that perhaps were accepted."
     )
     accepted_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When it last accepted a send, to some ten seconds."

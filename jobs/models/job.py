@@ -57,7 +57,9 @@ class Job(models.Model):
         help_text="The first job of its thread; empty for the first itself.",
     )
     replays_thread = models.BooleanField(
-        default=False, help_text="The API has forgotten what came before: all of it is sent again."
+        default=False,
+        db_default=False,
+        help_text="The API has forgotten what came before: all of it is sent again.",
     )
     rerun_of = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="reruns"

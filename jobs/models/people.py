@@ -60,6 +60,7 @@ class User(AbstractUser):
     wants_mail = models.BooleanField(
         "mail when a job ends",
         default=False,
+        db_default=False,
         help_text="For one's own jobs that took longer than two minutes.",
     )
     first_name = None  # type: ignore[assignment]

@@ -88,7 +88,7 @@ class Workspace(models.Model):
     default_model = models.ForeignKey(
         "jobs.ModelSpec", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    default_mode = models.CharField(max_length=16, default="standard")
+    default_mode = models.CharField(max_length=16, default="standard", db_default="standard")
     next_time_zone = models.CharField(max_length=64, blank=True)
     next_time_zone_on = models.DateField(
         null=True, blank=True, help_text="First day of the month it applies."
@@ -162,7 +162,7 @@ class Project(models.Model):
     default_model = models.ForeignKey(
         "jobs.ModelSpec", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    default_mode = models.CharField(max_length=16, default="standard")
+    default_mode = models.CharField(max_length=16, default="standard", db_default="standard")
     default_effort = models.CharField(max_length=16, blank=True)
     default_max_output_tokens = models.PositiveIntegerField(default=40_000)
     allowed_models = models.ManyToManyField(
@@ -180,7 +180,11 @@ class Project(models.Model):
         help_text="USD; a job whose ceiling is above it needs approval.",
     )
     unconfirmed_rule = models.CharField(
-        "rule for unconfirmed jobs", max_length=8, choices=UnconfirmedRule, default=UnconfirmedRule.ASK
+        "rule for unconfirmed jobs",
+        max_length=8,
+        choices=UnconfirmedRule,
+        default=UnconfirmedRule.ASK,
+        db_default=UnconfirmedRule.ASK,
     )
     retention_days = models.PositiveIntegerField(
         null=True, blank=True, help_text="Empty keeps prompts and answers."

@@ -1,8 +1,11 @@
 """A backup becomes an installation in a new place, which goes on where the original was."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from cryptography.fernet import Fernet
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
@@ -87,6 +91,7 @@ def test_a_restored_copy_waits_until_it_is_resumed_and_then_follows_a_job_in_fli
     response_id = Attempt.objects.get().response_id
     # As on a bundled database, which needs no start here.
     monkeypatch.setattr(localpg, "start", lambda _: False)
+    monkeypatch.setattr(localpg, "is_made", lambda _: True)
     saved, place = places / "saved", places / "copy"
     said: list[str] = []
     backups.backup(saved, say=said.append)
@@ -221,3 +226,157 @@ def test_what_postgresql_says_of_a_failure_is_one_line(
         backups.backup(tmp_path / "saved", say=print)
     with pytest.raises(backups.Refused, match="no whole backup"):
         backups.restore(tmp_path / "saved", is_moved=False, say=print)
+
+
+OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
+SIGNING = "signing-key-of-the-environment-" * 2
+
+
+@pytest.fixture
+def bundled(here: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as an installation with a bundled database, which needs no start."""
+    settings.DATABASE_URL = ""
+    monkeypatch.setattr(localpg, "start", lambda _: False)
+    monkeypatch.setattr(localpg, "is_made", lambda _: True)
+    monkeypatch.delenv("PONDER_KEYS", raising=False)
+    return here
+
+
+@pytest.mark.parametrize("file", [None, OLD], ids=["never a file", "the file from before a rotation"])
+@pytest.mark.django_db(transaction=True)
+def test_the_keys_that_are_copied_are_those_in_force(
+    bundled: Path, settings: Settings, tmp_path: Path, file: str | None
+) -> None:
+    a_project()
+    settings.PONDER_KEYS = [NEW, OLD]
+    settings.SECRET_KEY = SIGNING
+    Connection.objects.update(key=Secret.of("sk-in-force"))
+    if file:
+        datadir.private(bundled / "keys")
+        (bundled / "keys" / "ponder_keys").write_text(file)
+        (bundled / "keys" / "secret_key").write_text("older")
+    saved = tmp_path / "saved"
+    backups.backup(saved, say=print)
+    for kept in (saved / "keys").iterdir():
+        assert kept.stat().st_mode & 0o777 == 0o600
+
+    place = settings.DATA_DIR = tmp_path / "copy"
+    settings.JOURNAL_DIR, settings.RESTORING_FILE = place / "journal", place / "restoring"
+    settings.PONDER_KEYS = [Fernet.generate_key().decode()]
+    datadir.private(place / "keys")
+    settings.RESTORING_FILE.write_text(hashlib.sha256((saved / "manifest.json").read_bytes()).hexdigest())
+    said: list[str] = []
+    backups.restore(saved, is_moved=True, say=said.append)
+    assert said == ["✓ database"]
+    assert (place / "keys" / "ponder_keys").read_text() == f"{NEW},{OLD}\n"
+    assert (place / "keys" / "secret_key").read_text() == f"{SIGNING}\n"
+    assert Connection.objects.get().key.reveal() == "sk-in-force"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_fails_midway_leaves_nothing_and_says_why(
+    bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "instance")
+
+    monkeypatch.setattr(shutil, "copy2", is_full)
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "saved", tmp_path / "empty"):
+        with pytest.raises(
+            backups.Refused, match=r"^Nothing was copied: No space left on device \(instance\)"
+        ):
+            backups.backup(folder, say=print)
+    assert not (tmp_path / "saved").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_closed(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", is_closed)
+    with pytest.raises(backups.Refused, match=r"cannot be used: Permission denied\.$"):
+        backups.backup(tmp_path / "saved", say=print)
+
+
+def test_where_there_is_no_database_none_is_made(tmp_path: Path) -> None:
+    home, saved = tmp_path / "nothing", tmp_path / "saved"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "backup", str(saved)],
+        cwd=ROOT,
+        env=kept | {"PONDER_DATA_DIR": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(rf"{home} holds no database of Ponder: [^\n]*\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_directory_without_a_database_is_refused_before_anything(
+    here: Path, settings: Settings, tmp_path: Path
+) -> None:
+    settings.DATABASE_URL = ""
+    with pytest.raises(backups.Refused, match="holds no database of Ponder"):
+        backups.backup(tmp_path / "saved", say=print)
+    assert not (tmp_path / "saved").exists()
+    assert not (here / "postgres").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_without_ponder_is_refused(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "_applied", lambda: {("other", "0001_initial")})
+    with pytest.raises(backups.Refused, match="no tables of Ponder"):
+        backups.backup(tmp_path / "saved", say=print)
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_journals_are_copied_and_one_that_is_just_put_in_its_place(
+    here: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine.jsonl", "mine.new", "mine.lock", "another.jsonl"):
+        (datadir.private(settings.JOURNAL_DIR) / name).write_text(name)
+    copy, missed = shutil.copy2, []
+
+    def copy_or_miss(source: Path, target: Path) -> None:
+        if source.name == "mine.jsonl" and not missed:
+            missed.append(source)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copy2", copy_or_miss)
+    backups.backup(tmp_path / "saved", say=print)
+    journals = tmp_path / "saved" / "journal"
+    assert sorted(path.name for path in journals.iterdir()) == ["another.jsonl", "mine.jsonl"]
+    assert missed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restore_reads_the_journals_of_every_machine(folder: Path, here: Path, settings: Settings) -> None:
+    mira = a_person()
+    project = a_project(members={mira: Role.SUBMITTER})
+    jobs = [lifecycle.submit(a_spec(project, mira)) for _ in range(3)]
+    attempts = list(Attempt.objects.order_by("pk"))
+    # It was being sent by a machine that did not make the backup.
+    Attempt.objects.filter(pk=attempts[0].pk).update(state="sending", instance="a-second")
+    Job.objects.filter(pk=jobs[0].pk).update(status="sending")
+    mark = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    settings.RESTORING_FILE.write_text(mark)
+    for name, attempt in zip(("a-second", "a-third"), attempts, strict=False):
+        line = {"attempt": str(attempt.nonce), "response_id": f"resp_{name}", "request_id": "req_1"}
+        (datadir.private(folder / "journal") / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    (folder / "instance").write_text("the-first\n")
+    said: list[str] = []
+    backups.restore(folder, is_moved=False, say=said.append)
+    assert said[-1] == "✓ journal: 2 sends that the database was not sure of were accepted"
+    found = Attempt.objects.order_by("pk").values_list("state", "response_id")
+    assert list(found) == [("known", "resp_a-second"), ("known", "resp_a-third"), ("unconfirmed", "")]

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -142,6 +143,15 @@ def test_the_estimate_of_a_cancelled_job_is_at_most_its_ceiling(api: FakeApi, jo
     api.put(job, "cancelled", usage=None)
     api.run("poll")
     assert job.worst_case * Decimal("0.97") < job_cost(job) <= job.worst_case
+
+
+def test_the_estimate_rests_on_the_databases_clock(api: FakeApi, job: Job) -> None:
+    Attempt.objects.update(input_tokens=40)
+    api.put(job, "cancelled", usage=None)
+    with time_machine.travel(timezone.now() + dt.timedelta(days=1)):
+        api.run("poll")
+    assert job_cost(job) < job.worst_case / 10
+    assert (the(job).state, the(job).ended_at) == (AttemptState.KNOWN, None)
 
 
 def test_a_retryable_failure_is_tried_three_times_at_most(api: FakeApi, job: Job) -> None:

@@ -5,7 +5,9 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -329,3 +331,21 @@ def test_the_answer_that_is_committed_after_a_replay_changes_nothing(api: FakeAp
 def job_status(job: Job) -> str:
     job.refresh_from_db()
     return job.status
+
+
+def test_journals_of_others_are_read_only_where_there_are_some(
+    submit: Submit, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    attempt = Attempt.objects.get(job=submit())
+    Attempt.objects.update(state=AttemptState.SENDING, instance="another")
+    with django_assert_num_queries(0):
+        assert lifecycle.replay_copied() == 0
+    journal.write(attempt.nonce, "resp_1", "req_1")
+    with django_assert_num_queries(0):
+        assert lifecycle.replay_copied() == 0
+    own = journal.path()
+    own.rename(own.with_name("another.jsonl"))
+    assert lifecycle.replay() == 0
+    assert lifecycle.replay_copied() == 1
+    with django_assert_num_queries(1):
+        assert lifecycle.replay_copied() == 0

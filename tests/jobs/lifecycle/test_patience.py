@@ -4,6 +4,7 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from jobs import lifecycle
@@ -578,3 +579,17 @@ def test_an_end_that_can_never_be_written_down_does_not_hold_its_money_for_ever(
     assert (job_status(job), job.error_code) == (Status.FAILED, "stuck")
     assert sorted(alarms()) == ["stuck", "unreadable"]
     assert booked(job)[-1] == ("charge", "bound", job.worst_case)
+
+
+# The clock of a machine
+
+
+def test_a_machine_whose_clock_is_ahead_gives_nothing_up(api: FakeApi, job: Job) -> None:
+    api.lose(job)
+    with time_machine.travel(timezone.now() + dt.timedelta(days=30)):
+        for _ in range(patience.MISSES_TO_EXPIRE + 1):
+            api.run("poll")
+    with time_machine.travel(timezone.now() + dt.timedelta(days=60)):
+        api.run("poll")
+        patience.lose_patience(the(job).pk)
+    assert (job_status(job), booked(job)) == (Status.QUEUED, [])
