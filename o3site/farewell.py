@@ -11,7 +11,7 @@ from jobs import lifecycle
 
 def note_stop() -> None:
     """Tell the others that these workers are gone on purpose, as far as the database can be told."""
-    with suppress(DatabaseError), _briefly():
+    with suppress(DatabaseError, OSError), _briefly():
         lifecycle.note_stop()
 
 

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from jobs import VERSION
+from jobs.lifecycle.journal import replay
 from jobs.models import Installation
 
 # What was silent for so long is gone for good; until then it is an alarm, for its journal may be needed.
@@ -20,7 +21,11 @@ def note_beat() -> None:
 
 
 def note_stop() -> None:
-    """Note that this installation was stopped in good order: its silence is no alarm."""
+    """Note that this installation is stopped in good order: its silence is no alarm, its journal is told.
+
+    Raises OSError where the journal cannot be read: then nobody may take it for told.
+    """
+    replay()
     Installation.objects.filter(instance=settings.INSTANCE).update(stopped_at=Now())
 
 
