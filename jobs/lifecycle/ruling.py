@@ -50,7 +50,7 @@ def decide_due() -> int:
 
 
 def _due() -> AttemptQuerySet:
-    """Return the sends that rules decide about now and here: none that an event not looked up may be about."""
+    """Return the sends that rules decide about here and now: none that an event not read may be about."""
     unread = WebhookDelivery.objects.filter(
         connection=OuterRef("connection"),
         state=DeliveryState.PENDING,
