@@ -4,13 +4,22 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import django
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 
 def note_stop() -> None:
-    """Tell the others that these workers are gone on purpose, as far as the database can be told."""
-    with suppress(DatabaseError):
+    """Tell the others that these workers are gone on purpose, as far as the database can be told.
+
+    Where sends are in doubt the journal is told first; if it cannot be, this installation counts as silent.
+    """
+    with suppress(DatabaseError, OSError):
+        if _ask("SELECT id FROM jobs_attempt WHERE instance = %s AND state IN ('sending', 'unconfirmed')"):
+            django.setup()
+            from jobs import lifecycle
+
+            lifecycle.replay()
         _ask("UPDATE jobs_installation SET stopped_at = statement_timestamp() WHERE instance = %s")
 
 

@@ -90,17 +90,19 @@ def visible(name: str) -> str:
     return value
 
 
-def webhook_secret(name: str) -> str:
-    """Return a variable that holds a Standard Webhooks secret."""
-    value = visible(name)
-    if value:
+def webhook_secrets(name: str) -> tuple[str, ...]:
+    """Return a variable that holds Standard Webhooks secrets: the current one, and during a rotation both."""
+    found = tuple(part for part in (part.strip() for part in environment(name).split(",")) if part)
+    for value in found:
         try:
             valid = value.startswith("whsec_") and bool(base64.b64decode(value[6:], validate=True))
         except ValueError:
             valid = False
         if not valid:
-            raise ImproperlyConfigured(f"{name} must be the secret that OpenAI shows: whsec_ and base64.")
-    return value
+            raise ImproperlyConfigured(
+                f"{name} must be the secret that OpenAI shows, whsec_ and base64, or several with commas."
+            )
+    return found
 
 
 def day(name: str) -> date | None:
@@ -238,7 +240,7 @@ if IS_MAIL_SENT and not (PONDER_URL and environment("PONDER_MAIL_FROM")):
 OPENAI_API_KEY = visible("OPENAI_API_KEY")
 OPENAI_ADMIN_KEY = visible("OPENAI_ADMIN_KEY")
 OPENAI_BASE_URL = web_address("OPENAI_BASE_URL", bare=False)
-OPENAI_WEBHOOK_SECRET = webhook_secret("OPENAI_WEBHOOK_SECRET")
+OPENAI_WEBHOOK_SECRETS = webhook_secrets("OPENAI_WEBHOOK_SECRET")
 
 DATA_DIR = datadir.chosen()
 try:

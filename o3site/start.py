@@ -235,6 +235,7 @@ def _children(
             environment={name: value for name, value in environment.items() if not name.startswith(SECRETS)},
             directory=settings.BASE_DIR,
             stop_seconds=0.5,
+            is_vital=set(parts) == {"sandbox"},
             is_heard=False,
             is_wanted=(lambda: True) if set(parts) == {"sandbox"} else settings.PRACTICE_FILE.exists,
         ),

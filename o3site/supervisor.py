@@ -55,6 +55,7 @@ class Child:
     is_busy: Callable[[], bool] = lambda: False
     is_wanted: Callable[[], bool] = lambda: True  # asked before a start, and again every `ask_every` seconds
     ask_every: float = ASK_EVERY
+    is_vital: bool = True  # whether nothing goes on without it; what is not is tried for ever
     is_heard: bool = True  # whether what it prints, errors apart, is for people
     pulse: Pulse | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -62,6 +63,7 @@ class Child:
     start_at: float | None = None
     pause: float = FIRST_PAUSE
     deaths: list[float] = field(default_factory=list)
+    is_given_rest: bool = False  # it ended again and again, as was said
     # The pulse as last seen: its value and when it changed.
     beat: int = 0
     beat_at: float = 0.0
@@ -236,12 +238,19 @@ class Supervisor:
         if self.is_stopping:
             return
         child.deaths = [at for at in child.deaths if now - at < DEATHS_WITHIN] + [now]
-        if len(child.deaths) >= DEATHS:
-            self.failure = f"The {child.name} {how}, {DEATHS} times in a minute: giving up."
-            return
         if now - child.started_at >= CALM_SECONDS:
-            child.pause = FIRST_PAUSE
-        self._say(f"The {child.name} {how}; starting it again in {child.pause:g} s.")
+            child.pause, child.is_given_rest = FIRST_PAUSE, False
+        if len(child.deaths) >= DEATHS:
+            if child.is_vital:
+                self.failure = f"The {child.name} {how}, {DEATHS} times in a minute: giving up."
+                return
+            child.pause = LONGEST_PAUSE
+            if not child.is_given_rest:
+                every = f"trying again every {LONGEST_PAUSE:g} s; all else goes on."
+                self._say(f"The {child.name} {how}, {DEATHS} times in a minute: {every}")
+            child.is_given_rest = True
+        if not child.is_given_rest:
+            self._say(f"The {child.name} {how}; starting it again in {child.pause:g} s.")
         child.start_at = now + child.pause
         child.pause = min(child.pause * 2, LONGEST_PAUSE)
         self._guard.tell(self._children)

@@ -303,6 +303,7 @@ def _spend() -> Sign:
     """Real money only."""
     today, month, period = questions.spend_now()
     percent = period.percent_of_room(period.committed) if period else ZERO
+    is_soft = period is not None and not period.budget.refuses
     return Sign(
         "Spent today",
         ui.money(today),
@@ -310,7 +311,9 @@ def _spend() -> Sign:
         "spend",
         limit=f"alarm at {MOST_COMMITTED}% of the cap" if period else "no cap for the workspace",
         word=f"{percent:.0f}% of the cap" if percent >= MOST_COMMITTED else "",
-        step="Raise the cap or let jobs wait: at 100% nothing more is admitted.",
+        step="The cap is soft: nothing is refused. Look at who spends, or make it hard."
+        if is_soft
+        else "Raise the cap or let jobs wait: at 100% nothing more is admitted.",
         path=reverse("budget"),
         link="Open the budget",
     )

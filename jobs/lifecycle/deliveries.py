@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import DateTimeField, F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 
 from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
@@ -30,6 +31,8 @@ from jobs.openai_client import Blocked, Endpoint, NotFound, Outcome
 VISIBILITY = dt.timedelta(seconds=30)
 # While a POST may still be answered, the response is perhaps its own: looked at again after this long.
 WHILE_SENDING = dt.timedelta(seconds=5)
+# For so long a delivery waits for a lock: three of them and the rest are within a second.
+LOCK_PATIENCE = "250ms"
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 5.0, 600.0  # seconds between look-ups that failed
 # What was announced as ended and is not found for so often belongs where our key does not lead.
 MISSES_TO_GIVE_UP = 3
@@ -72,7 +75,10 @@ class _Finding(NamedTuple):
 
 
 def receive(connection_id: int, news: Announcement) -> bool:
-    """Keep a delivery and make due what it announces, in one transaction; False for one that came before."""
+    """Keep a delivery and make due what it announces, in one transaction; False for one that came before.
+
+    It waits for no lock for longer than a moment: what is locked by then is looked up by a pump instead.
+    """
     found = _find(connection_id, news.response_id)
     if found.is_open and not found.attempt_id and _is_known_as_foreign(connection_id, news.response_id):
         found = _Finding()
@@ -81,15 +87,23 @@ def receive(connection_id: int, news: Announcement) -> bool:
         state = DeliveryState.DONE
     elif not found.is_open:
         state = DeliveryState.FOREIGN
-    with transaction.atomic():
-        if not _keep(connection_id, news, found, state):
-            again = WebhookDelivery.objects.filter(connection=connection_id, webhook_id=news.webhook_id)
-            again.update(repeats=F("repeats") + 1)
-            return False
-        if found.attempt_id:
-            _ask_for(found)
-        elif state == DeliveryState.PENDING and found.is_asked:
-            ring_unless_pumped("poll")
+    try:
+        with transaction.atomic():
+            if not _keep(connection_id, news, found, state):
+                return False
+            if found.attempt_id:
+                _ask_for(found)
+            elif state == DeliveryState.PENDING and found.is_asked:
+                ring_unless_pumped("poll")
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        # Somebody is at its job or at the pump's lease: whoever delivers does not wait for that, a pump may.
+        state = DeliveryState.PENDING if found.attempt_id else state
+        with transaction.atomic():
+            if not _keep(connection_id, news, _Finding(is_asked=True), state):
+                return False
+            ring("poll")
     return True
 
 
@@ -198,7 +212,10 @@ def _is_known_as_foreign(connection_id: int, response_id: str) -> bool:
 
 
 def _keep(connection_id: int, news: Announcement, found: _Finding, state: DeliveryState) -> bool:
-    """Store a delivery; False if it is there already, also when two come at the same moment."""
+    """Store a delivery; count it if it is there already, also when two come at the same moment: False.
+
+    From here on its transaction waits for no lock for longer than a moment.
+    """
     wait = None
     if state == DeliveryState.PENDING:
         wait = 0.0 if found.is_asked else WHILE_SENDING.total_seconds()
@@ -207,10 +224,11 @@ def _keep(connection_id: int, news: Announcement, found: _Finding, state: Delive
             """
             INSERT INTO jobs_webhookdelivery (connection_id, webhook_id, event_type, response_id, attempt_id,
               state, note, repeats, looks, event_at, received_at, handled_at, next_look_at)
-            VALUES (%(connection)s, %(webhook_id)s, %(event_type)s, %(response_id)s, %(attempt)s,
-              %(state)s, '', 0, 0, %(event_at)s, statement_timestamp(),
+            SELECT %(connection)s, %(webhook_id)s, %(event_type)s, %(response_id)s, %(attempt)s::bigint,
+              %(state)s, '', 0, 0, %(event_at)s::timestamptz, statement_timestamp(),
               CASE WHEN %(wait)s::float8 IS NULL THEN statement_timestamp() END,
-              statement_timestamp() + %(wait)s::float8 * interval '1 second')
+              statement_timestamp() + %(wait)s::float8 * interval '1 second'
+            FROM set_config('lock_timeout', %(patience)s, true)
             ON CONFLICT DO NOTHING
             """,
             {
@@ -222,9 +240,14 @@ def _keep(connection_id: int, news: Announcement, found: _Finding, state: Delive
                 "state": state,
                 "event_at": news.event_at,
                 "wait": wait,
+                "patience": LOCK_PATIENCE,
             },
         )
-        return bool(cursor.rowcount)
+        if cursor.rowcount:
+            return True
+    again = WebhookDelivery.objects.filter(connection=connection_id, webhook_id=news.webhook_id)
+    again.update(repeats=F("repeats") + 1)
+    return False
 
 
 def _ask_for(found: _Finding) -> None:

@@ -99,7 +99,8 @@ def _late() -> Question[int]:
 def _known() -> Question[Any]:
     """The responses of some jobs, each with whether an event has told of it already, and the time it is."""
     known = Attempt.objects.filter(Among("job", Blank("jobs")), state=AttemptState.KNOWN)
-    return Question(known.annotate(is_announced=announced(), read_at=Now()).select_related("job", "connection"))
+    known = known.annotate(is_announced=announced(), read_at=Now())
+    return Question(known.select_related("job", "connection"))
 
 
 def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:

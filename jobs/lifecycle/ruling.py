@@ -34,7 +34,7 @@ def decide_due() -> int:
     due = list(_due().order_by("rule_due_at").values_list("pk", flat=True)[:MOST_AT_ONCE])
     if not due:
         return 0
-    # This machine may have been away until now, and know.
+    # This machine may have been away until now, and know; what another may know is left to it.
     replay()
     decided = 0
     for attempt_id in due:
@@ -50,7 +50,7 @@ def decide_due() -> int:
 
 
 def _due() -> AttemptQuerySet:
-    """Return the sends that rules decide about now: none that an event still to be looked up may be about."""
+    """Return the sends that rules decide about here and now: none that an event not read may be about."""
     unread = WebhookDelivery.objects.filter(
         connection=OuterRef("connection"),
         state=DeliveryState.PENDING,

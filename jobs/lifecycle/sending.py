@@ -23,6 +23,7 @@ from jobs.lifecycle.journal import replay
 from jobs.lifecycle.transition import move, step, tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Connection, Event, Job, Status
 from jobs.models.attempt import TOLD_WITHIN
+from jobs.models.installation import ON_THE_WIRE
 from jobs.models.questions import Blank, Question
 from jobs.notify import alarm
 from jobs.openai_client import (
@@ -39,7 +40,7 @@ from jobs.openai_client import (
 
 # Longer than a POST (60 s) can take with the token (10 s) and the count (10 s) before it; after it nobody is
 # sending any more.
-LEASE = dt.timedelta(seconds=90)
+LEASE = ON_THE_WIRE
 BACK_OFF_LIMIT = 120.0  # seconds
 OWN_BACK_OFF_LIMIT = 600.0  # seconds; of a job that meets a rate limit which others do not
 # Seconds at most that a connection rests once a send was surely not accepted there: the rest of a burst does

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from jobs.models.catalogue import Price
+from jobs.models.installation import Installation
 from jobs.models.projects import UnconfirmedRule
 from jobs.models.questions import Blank
 from jobs.models.status import Status
@@ -69,8 +70,14 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         return self.filter(on_the_way | declared, sent_at__lte=by)
 
     def due_by_rule(self) -> "AttemptQuerySet":
-        """The unconfirmed about which a project's rule decides now; nothing of theirs is paused."""
+        """The unconfirmed about which a project's rule decides now and here; nothing of theirs is paused.
+
+        The machine that sent one decides about it itself, once it has read its journal; it is left to others
+        where that machine is gone.
+        """
+        mine_or_nobodys = ~models.Exists(Installation.objects.who_may_know())
         return self.filter(
+            mine_or_nobodys,
             state=AttemptState.UNCONFIRMED,
             rule_due_at__lte=Now(),
             job__status=Status.UNCONFIRMED,

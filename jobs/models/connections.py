@@ -226,7 +226,7 @@ class Connection(models.Model):
 
     @property
     def is_webhook_secret_from_environment(self) -> bool:
-        return self.key_source == KeySource.ENVIRONMENT and bool(settings.OPENAI_WEBHOOK_SECRET)
+        return self.key_source == KeySource.ENVIRONMENT and bool(settings.OPENAI_WEBHOOK_SECRETS)
 
     @property
     def has_webhook_secret(self) -> bool:
@@ -235,7 +235,7 @@ class Connection(models.Model):
     def reveal_webhook_secrets(self) -> list[str]:
         """Return the secrets that a delivery may be signed with, the current one first."""
         if self.is_webhook_secret_from_environment:
-            return [settings.OPENAI_WEBHOOK_SECRET]
+            return [*settings.OPENAI_WEBHOOK_SECRETS]
         found = []
         for secret in (self.webhook_secret, self.previous_webhook_secret):
             with suppress(SecretUnreadable):

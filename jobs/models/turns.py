@@ -17,9 +17,9 @@ from jobs.models.status import Status
 
 # Of so many slots one is kept for a project that has none of them, where several projects send.
 KEPT_OF = 20
-# A line is read until there is room for no more; joined all at once it would be read to its end. And from each
-# of its jobs to what belongs to that: while ten thousand are so new that no statistics know of them, a table
-# that seems empty would be read once for each.
+# A line is read until there is room for no more; joined all at once it would be read to its end. And from
+# each of its jobs to what belongs to that: while ten thousand are so new that no statistics know of them, a
+# table that seems empty would be read once for each.
 _AT_ONCE = ("enable_hashjoin", "enable_mergejoin", "enable_material")
 _ROW_BY_ROW = (*((way, "off") for way in _AT_ONCE), *AS_JOINED, *BY_INDEX)
 

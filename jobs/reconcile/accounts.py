@@ -61,6 +61,12 @@ def has_admin_key() -> bool:
     return bool(settings.OPENAI_ADMIN_KEY)
 
 
+def is_on_a_bill(connection: Connection) -> bool:
+    """Tell whether what is sent through a connection stands on the bill that is read once a day."""
+    is_openai = connection.kind == Kind.OPENAI and not connection.is_practice
+    return has_admin_key() and is_openai and _is_at(connection.base_url, _address())
+
+
 def account(*, is_practice: bool) -> Account:
     """Return the account whose bill can be read, real or the sandbox's. Raises NoAccount.
 
@@ -71,7 +77,7 @@ def account(*, is_practice: bool) -> Account:
 
 
 def _real() -> Account:
-    address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
+    address = _address()
     found = Connection.objects.filter(is_practice=False, kind=Kind.OPENAI).order_by("pk")
     ours = [connection for connection in found if _is_at(connection.base_url, address)]
     if not ours:
@@ -84,6 +90,10 @@ def _real() -> Account:
             "platform.openai.com/settings/organization/admin-keys."
         )
     return Account(Endpoint("openai", address, settings.OPENAI_ADMIN_KEY), _parts(ours))
+
+
+def _address() -> str:
+    return settings.OPENAI_BASE_URL or OPENAI_ADDRESS
 
 
 def _practice() -> Account:

@@ -34,11 +34,12 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer a scrape, of somebody who may act on any job or who has the token; never with a redirect."""
     token = settings.PONDER_METRICS_TOKEN
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if not _may_see(request):
         if not token:
             raise Http404
-        if not secrets.compare_digest(given.encode(), token.encode()):
+        is_right = secrets.compare_digest(given.encode(), token.encode())
+        if scheme.lower() != "bearer" or not is_right:
             return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="Ponder"'})
     text, content_type = scrape(request.headers.get("Accept", ""))
     return HttpResponse(text, content_type=content_type)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jobs import clock, forecast, lifecycle
+from jobs import clock, forecast, lifecycle, reconcile
 from jobs.forms import ResolveForm
 from jobs.models import (
     IN_FLIGHT,
@@ -14,6 +14,7 @@ from jobs.models import (
     AttemptState,
     Budget,
     Event,
+    Installation,
     Job,
     LedgerEntry,
     Scope,
@@ -172,8 +173,12 @@ def _unconfirmed(story: Story, attempt: Attempt, form: ResolveForm | None) -> di
     project = by_scope.get(Scope.PROJECT)
     rule = UnconfirmedRule(job.project.unconfirmed_rule)
     rule_at = None if rule == UnconfirmedRule.ASK else doubtful.rule_due_at
+    sender = Installation.objects.filter(instance=doubtful.instance).first()
     return {
         "attempt": doubtful,
+        "away": sender if sender and sender.is_away_with(doubtful.sent_at) else None,
+        "announces": doubtful.connection.takes_webhooks,
+        "is_billed": reconcile.is_on_a_bill(doubtful.connection),
         "listens": doubtful.connection.takes_webhooks and doubtful.connection.has_webhook_secret,
         "doubt": causes.doubt_of(doubtful, story.api),
         "since": since,

@@ -77,10 +77,10 @@ def is_quiet() -> bool:
 
 
 def _pending() -> Any:
-    """Attempts of final jobs that still hold money: their usage is being asked for."""
+    """Attempts of final jobs that still hold money: their usage is being asked for, or nobody decides."""
     held = Sum("ledgerentry__amount", filter=Q(ledgerentry__kind__in=HELD))
     final = Attempt.objects.filter(job__status__in=[*FINAL, Status.REQUIRES_ACTION])
-    return final.exclude(state=AttemptState.UNCONFIRMED).annotate(held=held).exclude(held=0)
+    return final.annotate(held=held).exclude(held=0)
 
 
 def _billed(row: Mapping[str, Any]) -> Decimal:

@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +236,8 @@ class Drill:
 
     def _cancel_one(self) -> None:
         # Those whose prompts ask for what only a cancel brings about, and some others.
-        wanted = Q(prompt__text__contains="cancel") | Q(prompt__text__contains="seconds=3")
+        words = ("cancel", "stuck", "seconds=3")
+        wanted = reduce(or_, (Q(prompt__text__contains=word) for word in words))
         found = Job.objects.filter(wanted, status__in=[Status.WAITING, *IN_FLIGHT], cancel_requested_at=None)
         job = found.order_by("pk").first()
         if job is not None:

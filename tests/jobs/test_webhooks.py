@@ -111,9 +111,12 @@ def test_the_environments_connection_takes_the_environments_secret(
 ) -> None:
     Connection.objects.update(key_source=KeySource.ENVIRONMENT)
     assert deliver(connection, webhook_id="wh_1").status_code == 204
-    settings.OPENAI_WEBHOOK_SECRET = OTHER
+    settings.OPENAI_WEBHOOK_SECRETS = (OTHER,)
     assert deliver(connection, webhook_id="wh_2").status_code == 400
     assert deliver(connection, webhook_id="wh_3", secret=OTHER).status_code == 204
+    settings.OPENAI_WEBHOOK_SECRETS = (SECRET, OTHER)
+    assert deliver(connection, webhook_id="wh_4").status_code == 204
+    assert deliver(connection, webhook_id="wh_5", secret=OTHER).status_code == 204
 
 
 def test_a_paused_connection_still_takes_deliveries(connection: Connection) -> None:

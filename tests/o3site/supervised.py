@@ -1,8 +1,8 @@
 """Run a supervisor over toy programs in a process of its own, since signals are for processes.
 
-The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse", "busy", "wanted"}; `pulse` is a file
-that is touched as a sign of life, `busy` one that exists while the toy must not be killed, `wanted` one that
-exists while it is to be started.
+The argument is a JSON list of {"name", "shell", "stop_seconds", "pulse", "busy", "wanted", "is_vital"}, where
+`pulse` is a file that is touched as a sign of life, `busy` one that exists while the toy must not be killed,
+and `wanted` one that exists while it is to be started.
 """
 
 import json
@@ -40,6 +40,7 @@ def main() -> None:
                 ask_every=0.05,
                 pulse=pulse,
                 pause=0.01,
+                is_vital=toy.get("is_vital", True),
             )
         )
         supervisor.add(children[-1])

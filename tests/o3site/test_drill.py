@@ -12,7 +12,8 @@ from django.db.models.functions import Now
 from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.models import Attempt, AttemptState, Basis, DailySpend, Job, Status
-from o3site.drill import accounts
+from jobs.sandbox import directives
+from o3site.drill import accounts, prompts
 from tests.factories import a_person, a_project, a_spec
 from tests.whole import OURS, ROOT
 
@@ -80,11 +81,12 @@ def test_a_job_that_was_acknowledged_and_is_not_there_is_found(job: Job) -> None
     assert broken(submitted=[job.short_id, "j_lost"]) == ["Every job that was"]
 
 
-def test_a_final_job_that_holds_money_is_found(job: Job) -> None:
+@pytest.mark.parametrize("state", [AttemptState.KNOWN, AttemptState.UNCONFIRMED])
+def test_a_final_job_that_holds_money_is_found(job: Job, state: AttemptState) -> None:
     other = lifecycle.submit(a_spec(job.project, job.submitted_by, prompt="Another."))
-    Attempt.objects.filter(job=other).update(state=AttemptState.KNOWN)
+    Attempt.objects.filter(job=other).update(state=state, error_code="interrupted")
     Job.objects.filter(pk=other.pk).update(status=Status.FAILED)
-    assert broken() == ["No final job holds"]
+    assert "No final job holds" in broken()
     assert not accounts.is_quiet()
 
 
@@ -94,6 +96,23 @@ def test_a_job_that_goes_on_or_does_not_say_why_not_is_found(job: Job) -> None:
     assert not accounts.is_quiet()
     Job.objects.update(status=Status.UNCONFIRMED)
     assert "Every job is final" in broken()
+
+
+def test_the_prompts_ask_for_every_end_and_every_fault_that_the_practice_api_knows() -> None:
+    asked = [directives.read([f"[[sandbox: {words.format(s=1)}]]"]) for _, words in prompts.MIX]
+    found = {
+        name: {getattr(one, name) for one in asked} - {None}
+        for name in ("outcome", "reason", "http", "fault", "cancelled_then", "cancel")
+    }
+    assert found == {
+        "outcome": set(directives.OUTCOMES),
+        "reason": set(directives.REASONS),
+        "http": set(directives.HTTP_ANSWERS),
+        "fault": set(directives.FAULTS),
+        "cancelled_then": {"completed"},
+        "cancel": {"ignored"},
+    }
+    assert all(any(getattr(one, name) for one in asked) for name in ("status", "tier", "calls", "approvals"))
 
 
 def test_what_the_audit_finds_is_found(job: Job) -> None:

@@ -54,6 +54,7 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Read:
         ({"OPENAI_API_KEY": "sk-a b"}, "OPENAI_API_KEY must not contain blanks"),
         ({"OPENAI_ADMIN_KEY": "sk-\N{EN DASH}"}, "OPENAI_ADMIN_KEY must not contain blanks"),
         ({"OPENAI_WEBHOOK_SECRET": "whsec_!"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
+        ({"OPENAI_WEBHOOK_SECRET": "whsec_c2VjcmV0,whsec_!"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
         ({"OPENAI_WEBHOOK_SECRET": "c2VjcmV0"}, "OPENAI_WEBHOOK_SECRET must be the secret"),
         ({"PONDER_ALLOW_PRIVATE_ADDRESSES": "yes"}, "PONDER_ALLOW_PRIVATE_ADDRESSES must be 1 or 0."),
         ({"PONDER_LOG": "xml"}, "PONDER_LOG must be plain or json."),
@@ -149,10 +150,11 @@ def test_good_values_arrive_typed(read: Read) -> None:
         PONDER_TODAY="2027-03-01",
         OPENAI_API_KEY="sk-1",
         OPENAI_BASE_URL="https://eu.api.openai.com/v1/",
-        OPENAI_WEBHOOK_SECRET="whsec_c2VjcmV0",
+        OPENAI_WEBHOOK_SECRET="whsec_c2VjcmV0, whsec_b2xk,",
         PONDER_AZURE_TOKEN_COMMAND="az account --query 'a b'",
     )
     assert found["PONDER_AZURE_TOKEN_COMMAND"] == ("az", "account", "--query", "a b")
+    assert found["OPENAI_WEBHOOK_SECRETS"] == ("whsec_c2VjcmV0", "whsec_b2xk")
     assert found["PONDER_TODAY"] == date(2027, 3, 1)
     assert found["OPENAI_BASE_URL"] == "https://eu.api.openai.com/v1"
 

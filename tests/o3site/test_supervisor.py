@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
-from o3site.supervisor import Child, Pulse
+from o3site.supervisor import Child, Pulse, Supervisor
 
 SLEEPS = 'echo "$0 is $$"; exec sleep 1000'
 SAYS_GOODBYE = 'trap "echo goodbye from $0; exit 0" TERM; echo "$0 is $$"; while :; do sleep 0.02; done'
@@ -127,6 +128,46 @@ def test_five_deaths_in_a_minute_end_everything_with_one_line(toys: Any) -> None
     other = int(running.read("b is "))
     assert running.end() == (1, "The a ended (exit code 3), 5 times in a minute: giving up.")
     assert ends(other)
+
+
+def test_what_is_not_vital_ends_nothing_else_and_is_tried_ever_more_rarely(toys: Any) -> None:
+    running = toys({"name": "b", "shell": SLEEPS}, {"name": "a", "shell": "exit 3", "is_vital": False})
+    other = int(running.read("b is "))
+    assert running.read("The a ended (exit code 3), ") == (
+        "5 times in a minute: trying again every 10 s; all else goes on."
+    )
+    assert psutil.pid_exists(other)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.end() == (0, "")
+    assert sum(line.startswith("The a ended") for line in running.lines) == 5
+
+
+def test_its_later_ends_are_not_said_again_until_it_has_run_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    found = object.__new__(Supervisor)
+    found._say, found._asked_at, found.failure, found._children = said.append, None, "", []
+    found._guard = Mock()
+    clock = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    toy = Child(
+        name="a", command=[], environment={}, directory=Path("/"), stop_seconds=1, is_vital=False
+    )  # fmt: skip
+
+    def live(seconds: float) -> None:
+        toy.started_at = clock[0]
+        clock[0] += seconds
+        found._bury(toy, "ended (exit code 3)")
+        clock[0] = toy.start_at or 0
+
+    for _ in range(20):
+        live(0.1)
+    assert len(said) == 5
+    assert (toy.pause, found.failure) == (10.0, "")
+    live(61)
+    assert said[-1] == "The a ended (exit code 3); starting it again in 0.5 s."
+    assert len(said) == 6
 
 
 def test_killing_the_supervisor_leaves_no_process(toys: Any) -> None:

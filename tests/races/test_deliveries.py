@@ -1,18 +1,37 @@
 """An event that comes twice at the same moment is kept once, and what it announces is booked once."""
 
 import datetime as dt
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.access import Role
 from jobs.lifecycle import Announcement, deliveries, polling
-from jobs.models import Attempt, AttemptState, Connection, Event, Job, Project, Status, User, WebhookDelivery
+from jobs.models import (
+    Attempt,
+    AttemptState,
+    Connection,
+    Event,
+    Job,
+    Project,
+    PumpLease,
+    Status,
+    User,
+    WebhookDelivery,
+)
 from jobs.openai_client import Outcome, OutcomeUnknown
 from tests.factories import a_project, a_spec
 from tests.fake_api import FakeApi
+from tests.hooks import deliver, event, with_secret
 from tests.races.threads import at_once
 from tests.sandbox_process import SandboxProcess
 
@@ -47,6 +66,58 @@ def test_an_event_beside_a_poll_that_saw_it_run_leaves_the_job_due(
     job.refresh_from_db()
     assert job.next_action_at is not None
     assert job.next_action_at <= timezone.now()
+
+
+def the_job() -> QuerySet[Any]:
+    return Job.objects.select_for_update()
+
+
+def the_lease_of_a_pump_that_runs() -> QuerySet[Any]:
+    return PumpLease.objects.filter(kind="poll").select_for_update(no_key=True)
+
+
+@pytest.mark.parametrize("what", [the_job, the_lease_of_a_pump_that_runs])
+def test_a_delivery_is_taken_within_a_second_whatever_is_locked(
+    api: FakeApi, person: User, project: Project, what: Callable[[], QuerySet[Any]]
+) -> None:
+    job = lifecycle.submit(a_spec(project, person))
+    api.run("send")
+    api.run("poll")  # makes the lease
+    with_secret(project.connection)
+    response_id = Attempt.objects.get().response_id
+    running = {"holder": uuid.uuid4(), "expires_at": Now() + dt.timedelta(minutes=1)}
+    PumpLease.objects.filter(kind="poll").update(**running)
+    is_locked, is_answered = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                assert list(what())
+                is_locked.set()
+                assert is_answered.wait(30)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    try:
+        assert is_locked.wait(30)
+        began = time.monotonic()
+        answer = deliver(project.connection, event(response_id))
+        took = time.monotonic() - began
+    finally:
+        is_answered.set()
+        thread.join(30)
+    assert (answer.status_code, took < 1) == (204, True), took
+    found = WebhookDelivery.objects.get()
+    assert (found.state, found.attempt) == ("pending", None)
+    PumpLease.objects.update(holder=None, expires_at=Now())
+    api.put(job, "completed")
+    for _ in range(2):
+        lifecycle.run_pump("poll")
+    job.refresh_from_db()
+    found.refresh_from_db()
+    assert (job.status, found.state) == (Status.COMPLETED, "done")
 
 
 def test_several_pumps_look_up_and_adopt_a_lost_send_once(

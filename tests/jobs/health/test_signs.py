@@ -235,6 +235,12 @@ def test_a_cap_that_is_nearly_used_up_is_noticed(operator: User, project: Projec
     assert (tile("Spent today").word, tile("Spent today").detail) == ("", "$8.90 this month of $10.00")
     spend.set_cap(Decimal(9))
     assert tile("Spent today").word == "99% of the cap"
+    assert "nothing more is admitted" in tile("Spent today").step
+    budget = spend.set_cap(Decimal(9), is_hard=False)
+    assert tile("Spent today").word == "99% of the cap"
+    assert "nothing is refused" in tile("Spent today").step
+    spend.lift_cap(budget)
+    assert (tile("Spent today").word, tile("Spent today").limit) == ("", "no cap for the workspace")
 
 
 def test_the_panel_is_for_those_who_may_act(client: Client, operator: User, project: Project) -> None:

@@ -8,6 +8,7 @@ from django.db import OperationalError
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 from pytest_django.fixtures import Settings
 
 from jobs import lifecycle
@@ -513,3 +514,46 @@ def test_a_key_that_cannot_be_read_for_weeks_does_not_stop_the_polls(
     Connection.objects.update(key=Secret("garbage"))
     WebhookDelivery.objects.update(looks=2**15 - 1)  # the column's most, reached in eleven days of waits
     assert look(found).state == DeliveryState.PENDING
+
+
+def test_what_is_locked_is_kept_for_a_pump_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(_: object) -> None:
+        raise OperationalError("canceling statement due to lock timeout") from LockNotAvailable()
+
+    news = Announcement("wh_1", "response.completed", "resp_1", timezone.now())
+    monkeypatch.setattr(deliveries, "_ask_for", wait)
+    assert lifecycle.receive(job.project.connection_id, news)
+    found = WebhookDelivery.objects.get()
+    assert (found.state, found.attempt, found.handled_at) == (DeliveryState.PENDING, None, None)
+    assert WebhookDelivery.objects.due().exists()
+    assert not lifecycle.receive(job.project.connection_id, news)
+    found.refresh_from_db()
+    assert found.repeats == 1
+
+
+def test_a_delivery_that_waited_for_itself_is_there_already(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [OperationalError("lock timeout"), False]
+    answers[0].__cause__ = LockNotAvailable()  # type: ignore[union-attr]
+
+    def keep(*_: object) -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(deliveries, "_keep", keep)
+    news = Announcement("wh_1", "response.completed", "resp_1", timezone.now())
+    assert not lifecycle.receive(job.project.connection_id, news)
+
+
+def test_a_database_that_is_away_takes_no_delivery(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(deliveries, "_ask_for", fail)
+    news = Announcement("wh_1", "response.completed", "resp_1", timezone.now())
+    with pytest.raises(OperationalError):
+        lifecycle.receive(job.project.connection_id, news)
+    assert not WebhookDelivery.objects.exists()

@@ -1,7 +1,8 @@
 """What a project's rule does about a send nobody knows of, when it does it, and what it leaves to people."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, spend
 from jobs.lifecycle import Announcement, Decision, journal, ruling
@@ -21,6 +23,7 @@ from jobs.models import (
     BudgetPeriod,
     Connection,
     Event,
+    Installation,
     Job,
     LedgerEntry,
     ModelSpec,
@@ -35,6 +38,7 @@ from jobs.models import (
     WebhookDelivery,
 )
 from jobs.openai_client import OutcomeUnknown, Retryable
+from o3site import farewell
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
 
@@ -213,6 +217,87 @@ def test_the_journal_of_a_machine_that_was_away_is_read_first(api: FakeApi, job:
     assert decide_due() == 0
     assert (the(job).response_id, job.status) == ("resp_7", Status.QUEUED)
     assert Event.objects.get(kind="adopted").note == "journal"
+
+
+def elsewhere(job: Job, **machine: Any) -> None:
+    """Have a job sent by another machine, whose journal is not here."""
+    Attempt.objects.filter(job=job).update(instance="b", sent_at=Now() - dt.timedelta(minutes=17))
+    Installation.objects.create(instance="b", host="b.example", version="1", **machine)
+
+
+@contextmanager
+def on_that_machine(settings: Settings) -> Iterator[None]:
+    here, settings.INSTANCE = settings.INSTANCE, "b"
+    yield
+    settings.INSTANCE = here
+
+
+def ago(**time: int) -> dt.datetime:
+    return timezone.now() - dt.timedelta(**time)
+
+
+def test_a_machine_that_is_cut_off_may_know_and_decides_itself_once_it_is_back(
+    api: FakeApi, job: Job, settings: Settings
+) -> None:
+    have(UnconfirmedRule.RESEND)
+    elsewhere(job, beat_at=ago(minutes=17))
+    with on_that_machine(settings):
+        journal.write(the(job).nonce, "resp_b", "req_b")
+    assert decide_due() == 0
+    with on_that_machine(settings):
+        lifecycle.note_beat()
+    assert decide_due() == 0, "it answers, and has not read its journal yet"
+    with on_that_machine(settings):
+        lifecycle.wake()
+    assert (the(job).response_id, job.status) == ("resp_b", Status.QUEUED)
+    assert decide_due() == 0
+    assert len(api.posts) == 1
+
+
+def test_a_machine_that_is_back_and_knows_nothing_decides_itself(job: Job, settings: Settings) -> None:
+    have(UnconfirmedRule.RESEND)
+    elsewhere(job, beat_at=ago(minutes=17))
+    with on_that_machine(settings):
+        assert decide_due() == 1
+    assert the(job, 2).state == AttemptState.PLANNED
+
+
+def forget(_: Job) -> None:
+    Installation.objects.update(beat_at=ago(days=8))
+    assert lifecycle.forget_silent() == 1
+
+
+def delete(_: Job) -> None:
+    Installation.objects.all().delete()
+
+
+def stop_long_after_it_was_sent(_: Job) -> None:
+    Installation.objects.update(stopped_at=ago(minutes=14))
+
+
+@pytest.mark.parametrize("go", [forget, delete, stop_long_after_it_was_sent])
+def test_about_what_a_machine_sent_that_is_gone_any_other_decides(
+    job: Job, go: Callable[[Job], None]
+) -> None:
+    have(UnconfirmedRule.RESEND)
+    elsewhere(job, beat_at=ago(minutes=17))
+    assert decide_due() == 0
+    go(job)
+    assert decide_due() == 1
+
+
+def test_a_machine_that_was_stopped_in_the_middle_of_a_send_may_know(job: Job) -> None:
+    have(UnconfirmedRule.RESEND)
+    elsewhere(job, stopped_at=ago(minutes=16))
+    assert decide_due() == 0
+
+
+def test_a_machine_that_is_stopped_tells_first_what_it_knows(job: Job) -> None:
+    lifecycle.note_beat()
+    journal.write(the(job).nonce, "resp_7", "req_7")
+    farewell.note_stop()
+    assert the(job).response_id == "resp_7"
+    assert Installation.objects.get().stopped_at is not None
 
 
 def test_of_many_it_decides_about_some_at_once(

@@ -70,7 +70,8 @@ def test_without_a_token_there_are_no_metrics(client: Client) -> None:
 
 def test_the_token_opens_the_metrics_and_nothing_else(client: Client, settings: Settings) -> None:
     settings.PONDER_METRICS_TOKEN = TOKEN
-    for headers in ({}, bearer("wrong"), bearer(""), {"Authorization": "Basic x"}, bearer("\xe9")):
+    others = [{"Authorization": words} for words in ("Basic x", TOKEN, f"Basic {TOKEN}", f"Token {TOKEN}")]
+    for headers in ({}, bearer("wrong"), bearer(""), bearer("\xe9"), *others):
         answer = client.get("/metrics", headers=headers)
         assert (answer.status_code, answer.content) == (401, b"")
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")

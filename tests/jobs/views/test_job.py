@@ -11,6 +11,7 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, spend
 from jobs.access import Role
@@ -21,6 +22,7 @@ from jobs.models import (
     Connection,
     EntryKind,
     Event,
+    Installation,
     Job,
     LedgerEntry,
     Project,
@@ -509,6 +511,58 @@ def test_an_unconfirmed_job_says_whether_we_listen_for_its_event(
     assert listening in signed_in.get(job.get_absolute_url()).content.decode()
     Connection.objects.update(kind="azure")
     assert "Listening for" not in signed_in.get(job.get_absolute_url()).content.decode()
+
+
+AWAY = "Waiting for its machine, lab-2"
+
+
+def test_an_unconfirmed_job_waits_for_the_machine_that_sent_it(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    path = doubtful(project, mira).get_absolute_url()
+    Project.objects.update(unconfirmed_rule="resend")
+    Attempt.objects.update(instance="b", rule_due_at=timezone.now())
+    machine = Installation.objects.create(instance="b", host="lab-2", version="1")
+    page = signed_in.get(path).content.decode()
+    assert (AWAY in page, "Looked in the send journal" in page) == (False, True)
+    Installation.objects.update(beat_at=timezone.now() - dt.timedelta(minutes=2))
+    page = signed_in.get(path).content.decode()
+    assert (AWAY in page, "Looked in the send journal" in page) == (True, False)
+    assert "has been silent since" in page
+    assert "Start Ponder there again" in page
+    assert "once its machine is back" in page
+    assert "/admin/jobs/installation/" not in page
+    User.objects.update(is_superuser=True, is_staff=True)
+    assert '<a class="lk" href="/admin/jobs/installation/">' in signed_in.get(path).content.decode()
+    # Stopped on purpose, it has told what it knew, unless it was stopped while it was sending this.
+    sent_at = Attempt.objects.get().sent_at
+    assert sent_at is not None
+    machine.stopped_at = sent_at + dt.timedelta(minutes=2)
+    machine.save()
+    assert AWAY not in signed_in.get(path).content.decode()
+    machine.stopped_at = sent_at + dt.timedelta(seconds=80)
+    machine.save()
+    page = signed_in.get(path).content.decode()
+    assert AWAY in page
+    assert "It was stopped while it was sending this" in page
+
+
+BILL = "Compare with OpenAI’s bill"
+
+
+def test_an_unconfirmed_job_says_whether_a_bill_will_tell(
+    signed_in: Client, project: Project, mira: User, settings: Settings
+) -> None:
+    path = doubtful(project, mira).get_absolute_url()
+    settings.OPENAI_ADMIN_KEY = "sk-admin-of-the-tests"
+    assert "bill</b>" not in signed_in.get(path).content.decode(), "practice is on no bill"
+    Connection.objects.update(is_practice=False, base_url="https://api.openai.com/v1")
+    assert BILL in signed_in.get(path).content.decode()
+    settings.OPENAI_ADMIN_KEY = ""
+    assert BILL not in signed_in.get(path).content.decode()
+    Connection.objects.update(kind="azure")
+    page = signed_in.get(path).content.decode()
+    assert "Azure has no webhook, and its bill is not read here: only its own log can tell." in page
 
 
 def test_waiting_on_changes_nothing(signed_in: Client, project: Project, mira: User) -> None:

@@ -86,7 +86,7 @@ def test_what_is_no_secret_is_refused_and_not_repeated(
 def test_what_the_environment_or_start_gives_is_not_asked_for(
     client: Client, project: Project, operator: User, settings: Settings
 ) -> None:
-    settings.OPENAI_WEBHOOK_SECRET = SECRET
+    settings.OPENAI_WEBHOOK_SECRETS = (SECRET,)
     Connection.objects.update(key_source=KeySource.ENVIRONMENT)
     text = page(client, address(project))
     assert "OPENAI_WEBHOOK_SECRET" in text
