@@ -1,14 +1,17 @@
 """Cancelling and ending take turns on a job's row: whoever comes second acts on what the first one left."""
 
+import datetime as dt
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs import lifecycle
 from jobs.lifecycle import ending
 from jobs.models import Attempt, AttemptState, BudgetPeriod, Event, Job, Project, Status, User
+from jobs.spend.caps import lock_money, lock_money_shared
 from tests.factories import a_spec
 from tests.fake_api import FakeApi
 from tests.races.threads import at_once
@@ -73,7 +76,7 @@ def test_a_cancel_that_comes_while_an_end_plans_another_attempt_cancels_that_one
 ) -> None:
     turns, read = Turns(), ending.locked
 
-    def slowly(attempt_id: int) -> tuple[Job, Attempt]:
+    def slowly(attempt_id: int) -> tuple[Job, Attempt, dt.datetime]:
         found = read(attempt_id)
         turns.hold_up()
         return found
@@ -120,7 +123,7 @@ def test_a_response_seen_to_end_by_two_is_settled_by_one(
 ) -> None:
     turns, read = Turns(), ending.locked
 
-    def slowly(attempt_id: int) -> tuple[Job, Attempt]:
+    def slowly(attempt_id: int) -> tuple[Job, Attempt, dt.datetime]:
         found = read(attempt_id)
         turns.hold_up()
         return found
@@ -135,3 +138,40 @@ def test_a_response_seen_to_end_by_two_is_settled_by_one(
         (1, AttemptState.ENDED), (2, AttemptState.PLANNED),
     }  # fmt: skip
     assert Event.objects.filter(kind="tried_again").count() == 1
+
+
+def test_a_movement_that_has_its_job_is_let_pass_a_new_budget_that_waits_for_another(job: Job) -> None:
+    has_money, has_job = threading.Event(), threading.Event()
+
+    def await_that(waiting: int) -> None:
+        until = time.monotonic() + 30
+        with connection.cursor() as cursor:
+            while time.monotonic() < until:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[0] >= waiting:
+                    return
+                time.sleep(0.01)
+        raise AssertionError(f"fewer than {waiting} wait")
+
+    def take_money_then_job() -> None:
+        with transaction.atomic():
+            lock_money_shared()
+            has_money.set()
+            await_that(waiting=2)
+            Job.objects.select_for_update().get(pk=job.pk)
+
+    def make_a_budget() -> None:
+        with transaction.atomic():
+            assert has_money.wait(timeout=30)
+            assert has_job.wait(timeout=30)
+            lock_money()
+
+    def take_job_then_money() -> None:
+        with transaction.atomic():
+            Job.objects.select_for_update().get(pk=job.pk)
+            has_job.set()
+            await_that(waiting=1)
+            lock_money_shared()
+
+    # In a circle, but for the budget's place in the queue: PostgreSQL changes that, and aborts nobody.
+    assert at_once([take_money_then_job, make_a_budget, take_job_then_money]) == [None, None, None]
