@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+import pytest
 from django.db.models.functions import Now
 from playwright.sync_api import expect
 
@@ -13,6 +14,7 @@ from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged, held, until
 
 
+@pytest.mark.thorough
 def test_killed_cluster_leaves_every_job_completed_or_unconfirmed(
     ponder: Installation, browse: Browse, mira: User
 ) -> None:
