@@ -36,33 +36,29 @@ def spender_rows(wanted: Addressed, month: Any) -> SafeString:
         jobs = jobs_of(wanted, by=one.user, token=one.token)
         # What was sent by no token is told from what was by any.
         spent = rows_of(wanted, kind="spent", person=one.user, token=one.token or "none")
-        cells = _right(_figure(number(one.jobs), jobs)), _right(_figure(money(one.cost), spent, "b"))
-        rows.append(f"<tr><td>{name}</td>{''.join(cells)}{_right(escape(money(one.before)), 'mut')}</tr>")
+        rows.append(_sums(name, one, jobs, spent, before=money(one.before), inside="b"))
     return _joined(rows)
 
 
 @register.simple_tag
 def tag_rows(wanted: Addressed, month: Any) -> SafeString:
     """Return a row for each tag: jobs, USD, and USD of the month before."""
-    return _joined(
-        f"<tr><td>{escape(one.tag)}</td>"
-        f"{_right(_figure(number(one.jobs), jobs_of(wanted, tag=one.tag)))}"
-        f"{_right(_figure(money(one.cost), rows_of(wanted, kind='spent', tag=one.tag)))}"
-        f"{_right(escape(money(one.before)), 'mut')}</tr>"
-        for one in month.tags
-    )
+    rows = []
+    for one in month.tags:
+        jobs, spent = jobs_of(wanted, tag=one.tag), rows_of(wanted, kind="spent", tag=one.tag)
+        rows.append(_sums(escape(one.tag), one, jobs, spent, before=money(one.before)))
+    return _joined(rows)
 
 
 @register.simple_tag
 def model_rows(wanted: Addressed, month: Any) -> SafeString:
     """Return a row for each model: jobs, USD, and USD of the month before."""
-    return _joined(
-        f'<tr><td><span class="swatch bm{one.depth}"></span>{escape(one.name)}</td>'
-        f"{_right(_figure(number(one.jobs), jobs_of(wanted, model=one.name)))}"
-        f"{_right(_figure(money(one.cost), rows_of(wanted, kind='spent', model=one.name)))}"
-        f"{_right(escape(dollars(one.before)), 'mut off-paper')}</tr>"
-        for one in month.models
-    )
+    rows = []
+    for one in month.models:
+        name = f'<span class="swatch bm{one.depth}"></span>{escape(one.name)}'
+        jobs, spent = jobs_of(wanted, model=one.name), rows_of(wanted, kind="spent", model=one.name)
+        rows.append(_sums(name, one, jobs, spent, before=dollars(one.before), css_class="mut off-paper"))
+    return _joined(rows)
 
 
 @register.simple_tag
@@ -147,6 +143,14 @@ def _how_it_stands(one: Any) -> str:
     if one.spare_percent < 0:
         return f"{told}, over its cap"
     return f"{told}, {floatformat(one.spare_percent, 0)}% to spare"
+
+
+def _sums(
+    name: str, one: Any, jobs: str, spent: str, *, before: str, inside: str = "", css_class: str = "mut"
+) -> str:
+    """Return a row: a name, jobs and USD that lead to the addresses `jobs` and `spent`, and USD before."""
+    cells = _right(_figure(number(one.jobs), jobs)) + _right(_figure(money(one.cost), spent, inside))
+    return f"<tr><td>{name}</td>{cells}{_right(escape(before), css_class)}</tr>"
 
 
 def _joined(rows: Iterable[str]) -> SafeString:
