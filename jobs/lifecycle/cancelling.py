@@ -43,7 +43,7 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
             tell(job_id, "cancelled", actor=by)
         elif job.status in IN_FLIGHT:
             # Without its claim a poll under way cannot push the clock back again.
-            Job.objects.filter(pk=job_id).update(next_action_at=Now(), claim_token=None)
+            Job.objects.filter(pk=job_id).update(next_action_at=Now(), claim_token=None, goes_first=True)
             ring("poll")
     job.refresh_from_db()
     return job

@@ -256,7 +256,7 @@ def _ask_for(found: _Finding) -> None:
         return
     followed = Job.objects.filter(pk=found.job_id).exclude(status__in=UNASKABLE)
     # Without its claim a poll under way, which may have seen it run, cannot push the clock back again.
-    if followed.update(next_action_at=Now(), claim_token=None):
+    if followed.update(next_action_at=Now(), claim_token=None, goes_first=True):
         ring_unless_pumped("poll")
 
 

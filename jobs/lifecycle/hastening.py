@@ -25,7 +25,10 @@ def poll_now(job_id: int, *, by: User) -> None:
     with transaction.atomic():
         followed = Job.objects.filter(pk=job_id, next_action_at__isnull=False).exclude(status__in=UNASKABLE)
         # Without its claim a poll under way cannot push the clock back again.
-        if not followed.update(next_action_at=Now(), claim_token=None, version=F("version") + 1):
+        asked = followed.update(
+            next_action_at=Now(), claim_token=None, goes_first=True, version=F("version") + 1
+        )
+        if not asked:
             raise NotPolled
         tell(job_id, "poll_asked", actor=by)
         ring("poll")

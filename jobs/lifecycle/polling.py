@@ -76,13 +76,22 @@ def stretch() -> float:
 
 @lru_cache
 def _due(here: tuple[str, ...], *, is_full: bool) -> Statement:  # noqa: ARG001 - what is due depends on it
-    """The jobs to be asked for, locked; but for those of connections that are full."""
+    """The jobs to be asked for, locked, those that go first before the rest; none of full connections."""
     asked = Job.objects.to_poll()
     if is_full:
         theirs = Attempt.objects.filter(Among("connection", Blank("full")), job=OuterRef("pk"))
         asked = asked.exclude(Exists(theirs.filter(state=AttemptState.KNOWN)))
-    due = asked.order_by("next_action_at").select_for_update(skip_locked=True, of=("self",))
-    return Statement("{} LIMIT {}", due.values("pk"), Blank("most"))
+    due = asked.order_by("next_action_at").select_for_update(skip_locked=True, of=("self",)).values("pk")
+    most = Blank("most")
+    # Read only as far as its rows are wanted: nothing of the rest is locked in vain.
+    return Statement(
+        "SELECT pk FROM ({} LIMIT {}) first UNION ALL SELECT pk FROM ({} LIMIT {}) rest LIMIT {}",
+        due.filter(goes_first=True),
+        most,
+        due.filter(goes_first=False),
+        most,
+        most,
+    )
 
 
 @lru_cache
@@ -118,7 +127,9 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
         ids = [job_id for (job_id,) in due]
         if not ids:
             return []
-        Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)
+        Job.objects.filter(pk__in=ids).update(
+            claim_token=claim, next_action_at=Now() + VISIBILITY, goes_first=False
+        )
         overdue = _late().ask(jobs=ids)
         for job_id in overdue:
             tell(job_id, "deadline")

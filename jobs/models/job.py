@@ -68,6 +68,12 @@ class Job(models.Model):
     version = models.PositiveIntegerField(default=1)
     next_action_at = models.DateTimeField(null=True, blank=True)
     claim_token = models.UUIDField(null=True, blank=True)
+    goes_first = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="It is asked for before what else is due: its end was announced, or somebody waits for it.",
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_by = models.ForeignKey(
         "jobs.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
@@ -106,6 +112,12 @@ class Job(models.Model):
                 fields=["next_action_at", "status"],
                 name="job_due",
                 condition=models.Q(next_action_at__isnull=False),
+            ),
+            # The few that are asked for before them.
+            models.Index(
+                fields=["next_action_at"],
+                name="job_goes_first",
+                condition=models.Q(goes_first=True, next_action_at__isnull=False),
             ),
             # The first in line of each project: a claim lets projects take turns.
             models.Index(

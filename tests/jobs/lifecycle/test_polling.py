@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.access import Role
-from jobs.lifecycle import ending, polling
+from jobs.lifecycle import Announcement, ending, polling
 from jobs.models import Attempt, AttemptState, Connection, Event, Job, Notice, Secret, Status, User
 from jobs.openai_client import Blocked, BorderError, NotFound, Outcome, Rejected, Retryable
 from tests.factories import a_project
@@ -120,6 +120,24 @@ def test_a_claim_takes_no_more_than_its_room(api: FakeApi, submit: Submit) -> No
     api.make_due()
     assert len(polling.claim_polls(2)) == 2
     assert len(polling.claim_polls(2)) == 1
+
+
+def test_what_goes_first_is_asked_for_before_all_that_is_overdue(
+    api: FakeApi, submit: Submit, person: User
+) -> None:
+    jobs = [submit(prompt=f"Lemma {number}?") for number in range(5)]
+    api.run("send")
+    Job.objects.update(next_action_at=Now() - dt.timedelta(minutes=5))
+    announced, cancelled, asked, *rest = jobs
+    news = Announcement("wh_1", "response.completed", the(announced).response_id, timezone.now())
+    lifecycle.receive(announced.project.connection_id, news)
+    lifecycle.cancel(cancelled.pk, by=person)
+    lifecycle.poll_now(asked.pk, by=person)
+    urgent = {announced.pk, cancelled.pk, asked.pk}
+    assert [poll.job_id for poll in polling.claim_polls(1)] == [announced.pk]
+    assert {poll.job_id for poll in polling.claim_polls(2)} == urgent - {announced.pk}
+    assert not Job.objects.filter(goes_first=True).exists(), "once"
+    assert {poll.job_id for poll in polling.claim_polls(10)} == {job.pk for job in rest}
 
 
 def test_a_connection_that_hangs_leaves_room_to_ask_for_what_runs_elsewhere(
