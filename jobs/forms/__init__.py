@@ -16,7 +16,7 @@ from jobs.forms.sign_in import (
     LinkForm,
     SignInForm,
 )
-from jobs.forms.thread import follow_up_in, limit_in, replies_in, submission_key_in, text_in
+from jobs.forms.thread import follow_up_in, limit_in, replies_in, submission_key_in, text_in, why_in
 from jobs.forms.webhooks import DeliveryFilter, WebhookSecretForm
 
 __all__ = [
@@ -51,4 +51,5 @@ __all__ = [
     "replies_in",
     "submission_key_in",
     "text_in",
+    "why_in",
 ]

@@ -13,6 +13,7 @@ from jobs.forms.files import files_in, not_here_in
 from jobs.lifecycle import Card, JobSpec, Reply
 from jobs.models import Job, Project, User
 
+MOST_OF_WHY = 1000  # characters
 _TOKENS = re.compile(r"[0-9]{1,9}")
 _DECISIONS = {"yes": True, "no": False}
 
@@ -63,6 +64,11 @@ def submission_key_in(data: QueryDict) -> str:
 def text_in(data: QueryDict, name: str) -> str:
     """Return what was typed, with a browser's line ends undone."""
     return data.get(name, "").replace("\r\n", "\n")
+
+
+def why_in(data: QueryDict) -> str:
+    """Return why a job is worth its price, as far as an approver is shown it."""
+    return text_in(data, "why").replace("\x00", "").strip()[:MOST_OF_WHY]
 
 
 def _reply(data: QueryDict, card: Card) -> Reply:

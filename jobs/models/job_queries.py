@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Concat, Left, Now
 
+from jobs.access import Act
 from jobs.models.attempt import Attempt, AttemptState
 from jobs.models.connections import Connection, ConnectionQuerySet, sources_here
 from jobs.models.list_indexes import TOOK
@@ -296,14 +297,22 @@ class JobQuerySet(models.QuerySet["Job"]):
         shown = self.only("short_id", "model", "effort", "created_at")
         return shown.annotate(title=models.F("prompt__title"), person=name_of("submitted_by"))
 
-    def for_cards(self) -> "JobQuerySet":
-        """With what a card of a job in flight shows besides: its paused connection, and why it asks."""
+    def for_cards(self, user: Someone) -> "JobQuerySet":
+        """With what a card of a job in flight shows someone besides: its paused connection, why it asks, and
+        whether the decision may be theirs.
+        """
         paused = models.Q(project__connection__paused_at__isnull=False)
         name = models.When(paused, then="project__connection__name")
+        may: Any = models.Value(True)
+        if not (user.is_authenticated and user.is_superuser):
+            approving = Membership.objects.that_may(Act.APPROVE).filter(project=models.OuterRef("project"))
+            may = models.Exists(approving.filter(user=user.pk))
+        awaiting = models.When(status=Status.AWAITING_APPROVAL, then=may)
         return self.for_list().annotate(
             paused_connection=models.Case(name),
             asked_because=models.F("approval__reason"),
             job_limit=models.F("project__job_limit"),
+            may_approve=models.Case(awaiting, default=False, output_field=models.BooleanField()),
         )
 
     def with_hits(self, words: str | Blank) -> "JobQuerySet":

@@ -8,12 +8,20 @@ from django.views.decorators.http import require_POST
 from jobs import lifecycle
 from jobs.access import Act
 from jobs.forms import DecisionForm, submission_key_in
+from jobs.models import Job, Status
 from jobs.templatetags import ui
 from jobs.views import job_page, ways
 from jobs.views.frame import frame_of, person_of
 from jobs.views.quote import REFUSALS, in_words
 
 DECIDED = "Someone was faster: this is where the job is now."
+
+
+def asked_for(request: HttpRequest, job: Job) -> HttpResponse:
+    """Lead to a job that was asked for, or to where more budget for it is."""
+    if request.POST.get("ask") == "budget" and job.status == Status.AWAITING_APPROVAL:
+        return redirect(f"/budget/more/?job={job.short_id}")
+    return redirect(job)
 
 
 @require_POST

@@ -14,7 +14,7 @@ from django.utils import timezone
 from jobs.forms.job_filter import FLIGHT, ME, Wanted, written
 from jobs.models import IN_FLIGHT, UNFINISHED, Job, JobText, ModelSpec, Project, Status, User
 from jobs.models.job_queries import Order, Place
-from jobs.models.questions import AS_JOINED, Among, Blank, Question, Statement
+from jobs.models.questions import AS_JOINED, Among, Anyone, Blank, Question, Statement
 from jobs.views import news
 from jobs.views.frame import Frame, held_up, pauses_of
 from jobs.views.job_rows import Card, Day, Row
@@ -200,8 +200,10 @@ class JobList:
         """Every job that is shown, with all that is shown of it, in order."""
         if not self._seen:
             return []
-        question = _shown(with_hits=bool(self.wanted.search))
-        rows = question.ask(ids=[pk for pk, *_ in self._seen], words=self.wanted.search)
+        person = self.frame.user
+        question = _shown(is_superuser=person.is_superuser, with_hits=bool(self.wanted.search))
+        ids = [pk for pk, *_ in self._seen]
+        rows = question.ask(ids=ids, words=self.wanted.search, person=person.pk)
         return sorted(rows, key=self._place_of, reverse=True)
 
     def _place_of(self, job: Job) -> Place:
@@ -260,8 +262,8 @@ def _page(wanted: Wanted, most: int) -> Any:
 
 
 @lru_cache
-def _shown(*, with_hits: bool) -> Question[Job]:
-    rows = Job.objects.filter(Among("pk", Blank("ids"))).for_cards().with_usage()
+def _shown(*, is_superuser: bool, with_hits: bool) -> Question[Job]:
+    rows = Job.objects.filter(Among("pk", Blank("ids"))).for_cards(Anyone(is_superuser)).with_usage()
     return Question(rows.with_hits(Blank("words")) if with_hits else rows, hint=AS_JOINED)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
@@ -17,8 +17,9 @@ from jobs import lifecycle, spend
 from jobs.forms import NewJobForm
 from jobs.forms.new_job import tool_fields
 from jobs.lifecycle import JobSpec
-from jobs.models import UNFINISHED, Job, Status
+from jobs.models import UNFINISHED, Job
 from jobs.views.advice import advice_on, long_input
+from jobs.views.approval import asked_for
 from jobs.views.attachments import ATTACHING, chips_of
 from jobs.views.editors import schema_check, tools_check
 from jobs.views.frame import fragment, frame_of, person_of
@@ -90,9 +91,7 @@ def _send(request: HttpRequest, offer: Offer) -> HttpResponse:
         again = NewJobForm(initial=data.dict() | {"tool": data.getlist("tool")}, projects=offer.projects)
         return _page(request, again, panel, parent=parent)
     job = _submitted(form, wanted, is_asked="ask" in request.POST)
-    if job and request.POST.get("ask") == "budget" and job.status == Status.AWAITING_APPROVAL:
-        return redirect(f"/budget/more/?job={job.short_id}")
-    return redirect(job) if job else _page(request, form, panel, parent=parent, status=422)
+    return asked_for(request, job) if job else _page(request, form, panel, parent=parent, status=422)
 
 
 def _clicked(typed: QueryDict, offer: Offer) -> QueryDict:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from jobs import lifecycle, spend
 from jobs.forecast import Likely
 from jobs.lifecycle import JobSpec, SpecError
-from jobs.models import Job
+from jobs.models import AskedBecause, Job
 from jobs.views.panel import NO_CAP, Offer, Panel, settled, too_little
 
 # What keeps a job from being sent; `in_words` says each.
@@ -20,7 +20,8 @@ class Quote:
     """What a job would likely cost and can cost at most (USD), and what is in its way.
 
     `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
-    way. `models` and `efforts` are what may be chosen instead, each with what is chosen now.
+    way. `asks` is what `approvers`, people's names, can get out of the way. `models` and `efforts` are what
+    may be chosen instead, each with what is chosen now.
     """
 
     wanted: JobSpec
@@ -30,6 +31,8 @@ class Quote:
     efforts: Sequence[str]
     problem: str = ""
     fitting: int | None = None
+    asks: AskedBecause | None = None
+    approvers: str = ""
 
 
 def quote_of(
@@ -45,8 +48,11 @@ def quote_of(
     models = dict.fromkeys([*offer.models_of(panel.wanted.project), wanted.model])
     efforts = dict.fromkeys([*panel.efforts, wanted.effort])
     found = Quote(wanted, panel.likely, panel.ceiling, list(models), list(efforts))
-    if panel.obstacle is not None:
-        return dataclasses.replace(found, problem=panel.obstacle.message, fitting=panel.obstacle.fitting)
+    if (block := panel.obstacle) is not None:
+        approvers = panel.approvers if block.asks == AskedBecause.LIMIT else ""
+        return dataclasses.replace(
+            found, problem=block.message, fitting=block.fitting, asks=block.asks, approvers=approvers
+        )
     problems = lifecycle.problems_of(wanted)
     told = [message for name, message in problems.items() if name not in unwritten]
     return dataclasses.replace(found, problem=next(iter([*(gone or {}).values(), *told]), ""))

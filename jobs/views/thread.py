@@ -9,10 +9,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs import lifecycle
 from jobs.access import Act
-from jobs.forms import follow_up_in, limit_in, submission_key_in, text_in
+from jobs.forms import follow_up_in, limit_in, submission_key_in, text_in, why_in
 from jobs.lifecycle import JobSpec, SpecError
 from jobs.models import Job
 from jobs.views import job_page
+from jobs.views.approval import asked_for
 from jobs.views.attachments import chips_of
 from jobs.views.frame import fragment, frame_of, person_of
 from jobs.views.panel import Offer
@@ -22,7 +23,7 @@ from jobs.views.quote import REFUSALS, as_offered, in_words, quote_of
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def follow_up(request: HttpRequest, short_id: str) -> HttpResponse:
-    """Send a follow-up; what was typed stays until it is accepted."""
+    """Send a follow-up, or ask for its approval; what was typed stays until it is accepted."""
     job = job_page.allowed(request, short_id, Act.SUBMIT)
     # Whoever had to sign in again comes back with a GET.
     if request.method != "POST" or not _may_follow(request, job):
@@ -34,7 +35,9 @@ def follow_up(request: HttpRequest, short_id: str) -> HttpResponse:
     try:
         if gone:
             raise SpecError(gone)
-        return redirect(lifecycle.submit(wanted))
+        if "ask" not in request.POST:
+            return redirect(lifecycle.submit(wanted))
+        return asked_for(request, lifecycle.ask(wanted, why=why_in(request.POST)))
     except REFUSALS as refusal:
         return _page(request, job, wanted, {"refusal": in_words(refusal)}, status=422)
 
@@ -49,7 +52,8 @@ def follow_up_price(request: HttpRequest, short_id: str) -> HttpResponse:
         return HttpResponse(status=204)
     offer = Offer.to(frame_of(request))
     wanted, gone = _wanted(request, job, offer)
-    return render(request, "_job_follow.html#price", {"job": job, **_priced(wanted, gone, offer)})
+    context = {"job": job, "follow_why": why_in(request.POST), **_priced(wanted, gone, offer)}
+    return render(request, "_job_follow.html#price", context)
 
 
 def _may_follow(request: HttpRequest, job: Job) -> bool:
@@ -72,6 +76,7 @@ def _page(
     typed = {
         "follow_text": text_in(request.POST, "prompt"),
         "follow_limit": limit_in(request.POST),
+        "follow_why": why_in(request.POST),
         "chips": chips_of(wanted.attachments, job.model),
         "submission_key": submission_key_in(request.POST),
     }

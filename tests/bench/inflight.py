@@ -1,11 +1,12 @@
 """Measures sending and following many jobs at once: `python -m tests.bench.inflight --jobs 1000`.
 
 The whole product runs with its sandbox. All jobs are submitted while the pumps rest and then sent at once, to
-an upstream that takes 50 ms, while nobody polls: creates a second. Each then takes a real time upstream,
-drawn evenly from the logarithms between `--shortest` and `--longest` seconds after the last was sent: as many
-end in their second minute as from the tenth to the twentieth. During `--watch` seconds the end upstream until
-the final status in the database is measured, and processor time and memory of the workers. With `--power-cut`
-all is killed at once in the midst, and started again.
+an upstream that takes 50 ms, while nobody polls: creates a second. Each then takes a real time upstream: as
+in a fleet that has been at work for long, they are met in the midst of runs of `--shortest` to `--longest`
+seconds, whose logarithms are even, so that as many take one to two minutes as take ten to twenty. From the
+moment the last was sent as many end each second as would be sent in a steady state. During `--watch` seconds
+the end upstream until the final status in the database is measured, and processor time and memory of the
+workers. With `--power-cut` all is killed at once in the midst, and started again.
 """
 
 import argparse
@@ -27,7 +28,7 @@ FINAL = ("completed", "incomplete", "failed", "cancelled")
 UPSTREAM = 0.05  # seconds to answer a create
 
 SUBMIT = """
-import django, json, math, random, sys
+import django, json, random, sys
 django.setup()
 from decimal import Decimal
 from jobs import lifecycle, spend
@@ -40,8 +41,9 @@ by = User.objects.filter(is_superuser=True).first()
 choice = project.default_choice(Workspace.objects.the().today())
 rng = random.Random(7)
 for number in range(count):
-    low, high = math.log(shortest), math.log(longest)
-    seconds = sending + math.exp(rng.uniform(low, high))
+    # Of all that run at a moment the long ones are more: evenly spread lengths, each met anywhere.
+    left = rng.random() * rng.uniform(shortest, longest)
+    seconds = sending * (1 - number / count) + left  # they are sent one after another, and run from then on
     lifecycle.submit(lifecycle.JobSpec(
         project=project, by=by, model=choice.spec.pk, mode=choice.mode, effort="low", max_output_tokens=4000,
         prompt=f"Bench {number} [[sandbox: seconds={seconds:.1f} answer_tokens=200{webhook}]]",
@@ -54,7 +56,7 @@ def main() -> None:
     """Run one bench and print its figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--shortest", type=float, default=20.0, help="seconds upstream after the last send")
+    parser.add_argument("--shortest", type=float, default=60.0, help="seconds upstream of a whole run")
     parser.add_argument("--longest", type=float, default=1800.0)
     parser.add_argument("--watch", type=float, default=120.0, help="seconds to watch the ends")
     parser.add_argument("--polls-alone", action="store_true", help="no webhook comes")

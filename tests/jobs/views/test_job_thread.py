@@ -166,6 +166,46 @@ def test_an_output_limit_that_fits_is_offered_and_kept(
     assert new.worst_case <= limit
 
 
+def test_a_follow_up_over_the_limit_per_job_is_asked_for(
+    signed_in: Client, project: Project, mira: User, done: Job
+) -> None:
+    ana = a_person("ana@example.com", name="Ana Ortiz")
+    project.membership_set.create(user=ana, role=Role.APPROVER)
+    Project.objects.update(job_limit=done.worst_case * Decimal("0.8"))
+    shown = price(signed_in, done, why="The <i>proof</i> rests on it.").content.decode()
+    assert "Ana Ortiz must approve; nothing is sent until then." in shown
+    assert 'name="why" maxlength="1000" autocomplete="off" value="The &lt;i&gt;proof&lt;/i&gt; rests' in shown
+    assert re.search(
+        r'<button type="submit" class="btn primary" name="ask" value="1">.*Ask for approval', shown
+    )
+    assert "Send <kbd" not in shown
+    empty = send(signed_in, done, " ", ask="1", why="Worth it")
+    assert (empty.status_code, empty.context["follow_why"]) == (422, "Worth it")
+    answer = send(signed_in, done, ask="1", why="The proof rests on it.\x00")
+    new = Job.objects.get(previous=done)
+    assert answer["Location"] == new.get_absolute_url()
+    assert (new.status, new.root, new.approval.why) == (
+        Status.AWAITING_APPROVAL,
+        done,
+        "The proof rests on it.",
+    )
+    assert not new.attempt_set.exists(), "nothing is held"
+    sent = lifecycle.approve(new.pk, by=ana)
+    assert (sent.status, sent.previous) == (Status.WAITING, done)
+
+
+def test_a_follow_up_without_budget_waits_and_leads_to_asking_for_more(
+    signed_in: Client, project: Project, done: Job
+) -> None:
+    spend.set_cap(done.cost + Decimal("0.60"), project=project)
+    shown = price(signed_in, done).content.decode()
+    assert 'name="ask" value="budget">Ask for more budget</button>' in shown
+    answer = send(signed_in, done, ask="budget")
+    new = Job.objects.get(previous=done)
+    assert answer["Location"] == f"/budget/more/?job={new.short_id}"
+    assert new.status == Status.AWAITING_APPROVAL
+
+
 def test_files_of_a_follow_up_are_priced_sent_and_kept_on_the_form(
     signed_in: Client, project: Project, mira: User, done: Job
 ) -> None:
