@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import django_filters
@@ -39,6 +40,10 @@ class LedgerFilter(django_filters.FilterSet):  # type: ignore[misc]
         model = LedgerEntry
         fields: list[str] = []
 
+    def __init__(self, *args: Any, projects: Sequence[int] | None = None, **more: Any) -> None:
+        self.projects = projects
+        super().__init__(*args, **more)
+
     def of_kind(self, rows: LedgerQuerySet, _name: str, kind: str) -> LedgerQuerySet:
         if kind == "spent":
             return rows.spent()
@@ -48,7 +53,7 @@ class LedgerFilter(django_filters.FilterSet):  # type: ignore[misc]
         return rows.filter(token=_token(token))
 
     def with_tag(self, rows: LedgerQuerySet, _name: str, tag: str) -> LedgerQuerySet:
-        return rows.filter(job__tags__contains=[tag])
+        return rows.tagged(tag, self.projects)
 
 
 def filters_of(query: QueryDict) -> dict[str, str]:
@@ -61,9 +66,16 @@ def filters_of(query: QueryDict) -> dict[str, str]:
     return {name: text for name, text in asked.items() if form.cleaned_data.get(name) not in (None, "")}
 
 
-def filtered(rows: LedgerQuerySet, filters: dict[str, str]) -> LedgerQuerySet:
-    """Return those of `rows` that filters of `filters_of` let through."""
-    found: LedgerQuerySet = LedgerFilter(data=filters, queryset=rows).qs
+def filtered(
+    rows: LedgerQuerySet, filters: dict[str, str], projects: list[int], *, is_all: bool
+) -> LedgerQuerySet:
+    """Return those of `rows` of some projects that filters of `filters_of` let through.
+
+    `is_all` says that these are all there are; then the workspace's, which are of none, are among them.
+    """
+    match = Q(project__in=projects)
+    own = rows.filter(match | Q(project=None) if is_all else match)
+    found: LedgerQuerySet = LedgerFilter(data=filters, queryset=own, projects=None if is_all else projects).qs
     return found
 
 
@@ -96,9 +108,3 @@ def _token(text: str) -> int | None:
     if text == NO_TOKEN:
         return None
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
-
-
-def of_projects(rows: LedgerQuerySet, projects: list[int], *, with_workspace: bool) -> LedgerQuerySet:
-    """Return those of `rows` of some projects, and those of none where the workspace's may be seen."""
-    match = Q(project__in=projects)
-    return rows.filter(match | Q(project=None) if with_workspace else match)

@@ -3,12 +3,13 @@
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
+from jobs.models.list_indexes import AMONG_TAGS, TagsAndProject
 from jobs.models.people import name_of
 from jobs.models.projects import Project, Someone
 from jobs.models.questions import Among, Blank, Statement
@@ -245,6 +246,25 @@ class Basis(models.TextChoices):
     NONE = "none", "Nothing was reported"
 
 
+class LedgerRow(NamedTuple):
+    """What a page shows of a row of the ledger; `job` is the short id of its job, `title` that one's title.
+
+    Read for every row of every page, so that no rows of four records are made of it.
+    """
+
+    pk: int
+    spent_on: dt.date
+    kind: str
+    amount: Decimal
+    basis: str
+    reason: str
+    project: str | None
+    person: str | None
+    token: str | None
+    job: str | None
+    title: str | None
+
+
 class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
     """Ledger rows, read as phrases."""
 
@@ -262,6 +282,20 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
         """Those that count in a month, named by its first day."""
         return self.filter(month=month)
 
+    def tagged(self, tag: str, projects: Sequence[int] | None = None) -> "LedgerQuerySet":
+        """Those of jobs that have a tag now; of jobs of some projects only, where these are named.
+
+        Among all rows of a month those of a few projects are few.
+        """
+        if projects is None:
+            return self.filter(job__tags__contains=[tag])
+        # By a column of its own, or Django joins jobs as if there might be none, and then all are read.
+        of_projects = self.filter(job__project__in=projects)
+        found: Any = of_projects.alias(found=TagsAndProject("job__tags", "job__project_id"))
+        own = [f"{AMONG_TAGS}{project}" for project in projects]
+        tagged: LedgerQuerySet = found.filter(found__contains=[tag], found__overlap=own)
+        return tagged
+
     def spent(self) -> "LedgerQuerySet":
         """Those that spent is the sum of."""
         return self.filter(kind__in=[EntryKind.CHARGE, EntryKind.ADJUST])
@@ -274,20 +308,23 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
         is_open = models.Q(job__status__in=UNFINISHED) | models.Q(job__next_action_at__isnull=False)
         return self.filter(is_open, kind__in=[EntryKind.HOLD, EntryKind.RELEASE])
 
-    def page(self, most: int, *, after: tuple[dt.date, int] | None = None) -> "LedgerQuerySet":
-        """The first `most`, newest first, with all that is shown; after a row with a day and an id."""
-        rows: LedgerQuerySet = self._newest(most, after=after)
-        # A prompt is read for its title: its text may be a megabyte.
-        rows = rows.annotate(title=models.F("job__prompt__title")).select_related("project", "token", "job")
-        return rows.only(
-            "kind", "spent_on", "amount", "basis", "reason", "project__name", "token__name", "job__short_id"
-        )
+    def page(self, most: int, *, after: tuple[dt.date, int] | None = None) -> "list[LedgerRow]":
+        """Return the first `most`, newest first, with all that is shown; after a row with a day and an id."""
+        # They are looked for first: what is shown beside a row would be read for all those it is chosen from.
+        first, params = self._newest(most, after=after).values("pk").query.sql_with_params()
+        rows = LedgerEntry.objects.filter(pk__in=RawSQL(first, params))  # noqa: S611 - as the ORM writes it
+        found = rows.annotate(person=name_of("user")).order_by("-spent_on", "-pk").values_list(
+            "pk", "spent_on", "kind", "amount", "basis", "reason", "project__name", "person", "token__name",
+            "job__short_id", "job__prompt__title",
+        )  # fmt: skip
+        return [LedgerRow(*row) for row in found]
 
     def as_cells(
         self, most: int, *, after: tuple[dt.date, int] | None = None
     ) -> "models.QuerySet[LedgerEntry, Any]":
         """The same as cells of a file."""
-        rows: Any = self._newest(most, after=after).annotate(actor_name=name_of("actor"))
+        rows: Any = self._newest(most, after=after)
+        rows = rows.annotate(person=name_of("user"), actor_name=name_of("actor"))
         found: models.QuerySet[LedgerEntry, Any] = rows.values_list(
             "pk", "month", "spent_on", "kind", "basis", "project__slug", "person", "token__name",
             "job__short_id", "attempt", "amount", "input_tokens", "cached_tokens", "output_tokens",
@@ -301,7 +338,7 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
             # As one comparison, which the index begins at: a day has thousands of rows.
             below = "(jobs_ledgerentry.spent_on, jobs_ledgerentry.id) < (%s, %s)"
             rows = rows.filter(RawSQL(below, after, models.BooleanField()))  # noqa: S611 - both are values
-        return rows.annotate(person=name_of("user"))[:most]
+        return rows[:most]
 
     def dearest_of(self, projects: Sequence[int] | Blank, month: dt.date | Blank, *, most: int) -> Statement:
         """Job and USD of a month's dearest charges; each project's are found in its own part of the index."""
@@ -351,7 +388,8 @@ class LedgerEntry(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True)
     user = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, related_name="ledger_entries")
     token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
-    job = models.ForeignKey("jobs.Job", on_delete=models.PROTECT, null=True)
+    # The index of a job's rows begins with it.
+    job = models.ForeignKey("jobs.Job", on_delete=models.PROTECT, null=True, db_index=False)
     attempt = models.ForeignKey("jobs.Attempt", on_delete=models.PROTECT, null=True)
     budget = models.ForeignKey(
         Budget, on_delete=models.PROTECT, null=True, help_text="Of a grant: the one that it raises."

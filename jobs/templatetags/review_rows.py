@@ -10,13 +10,19 @@ from html import escape
 from typing import Any
 
 from django import template
-from django.template.defaultfilters import floatformat
+from django.template.defaultfilters import floatformat, truncatechars
 from django.utils.safestring import SafeString
 
-from jobs.templatetags.review import Addressed, jobs_of, rows_of
+from jobs.models import Basis, EntryKind
+from jobs.models.money import LedgerRow
+from jobs.templatetags.review import Addressed, exact, jobs_of, rows_of
 from jobs.templatetags.ui import ceiling, dollars, meter, money, number
 
 register = template.Library()
+
+LONGEST_TITLE = 60  # characters
+# What is shown of a row's kind and of what it rests on.
+_KINDS, _BASES = dict(EntryKind.choices), dict(Basis.choices)
 
 
 @register.simple_tag
@@ -101,6 +107,27 @@ def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
         cells.append(_cell(day.spent, url))
         rows.append(f'<tr><th scope="row">{_day(day.on)}</th>{"".join(cells)}</tr>')
     return SafeString("".join(rows))
+
+
+@register.simple_tag
+def ledger_rows(entries: Iterable[LedgerRow]) -> SafeString:
+    """Return each row of a page of the ledger; one that says so where there is none."""
+    return _joined(map(_ledger_row, entries)) or SafeString('<tr><td colspan="7">No rows here.</td></tr>')
+
+
+def _ledger_row(row: LedgerRow) -> str:
+    job = "–"
+    if row.job:
+        title = truncatechars(row.title or row.job, LONGEST_TITLE)
+        job = f'<a class="n" href="/jobs/{row.job}/">{escape(title)}</a>'
+    who = escape(row.person or "–")
+    if row.token:
+        who += f' <span class="mut">({escape(row.token)})</span>'
+    return (
+        f"<tr><td>{_day(row.spent_on)}</td><td>{_KINDS[row.kind]}</td>{_right(exact(row.amount))}"
+        f'<td class="clip">{job}</td><td>{escape(row.project or "the workspace")}</td><td>{who}</td>'
+        f'<td class="hide-s">{escape(_BASES.get(row.basis) or row.reason or "–")}</td></tr>'
+    )
 
 
 def _project_line(wanted: Addressed, one: Any, before: str) -> str:

@@ -10,9 +10,9 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from jobs.forms.ledger_filter import KINDS, columns_of, filtered, filters_of, of_projects, place_of
+from jobs.forms.ledger_filter import KINDS, columns_of, filtered, filters_of, place_of
 from jobs.models import EntryKind, LedgerEntry, MonthlyTagSpend
-from jobs.models.money import LedgerQuerySet
+from jobs.models.money import LedgerQuerySet, LedgerRow
 from jobs.models.rollups import spent_by
 from jobs.views.downloads import stream
 from jobs.views.frame import person_of
@@ -34,7 +34,7 @@ class Ledger:
         self._sees_all = sees_all
 
     @cached_property
-    def entries(self) -> list[LedgerEntry]:
+    def entries(self) -> list[LedgerRow]:
         return self._found[:PAGE]
 
     @property
@@ -113,12 +113,12 @@ class Ledger:
             after = found[-1][COLUMNS.index("day")], found[-1][COLUMNS.index("entry")]
 
     @cached_property
-    def _found(self) -> list[LedgerEntry]:
-        return list(self.rows.page(PAGE + 1, after=self._after))
+    def _found(self) -> list[LedgerRow]:
+        return self.rows.page(PAGE + 1, after=self._after)
 
     def _filtered(self, **filters: str) -> LedgerQuerySet:
         rows = LedgerEntry.objects.in_month(self.wanted.month)
-        return filtered(of_projects(rows, self._projects, with_workspace=self._sees_all), filters)
+        return filtered(rows, filters, self._projects, is_all=self._sees_all)
 
     @property
     def _projects(self) -> list[int]:
@@ -126,9 +126,9 @@ class Ledger:
 
     def _shown(self, name: str, value: str) -> str:
         if name == "person" and self.entries:
-            return str(self.entries[0].person)  # type: ignore[attr-defined]
+            return str(self.entries[0].person)
         if name == "token" and self.entries and self.entries[0].token:
-            return self.entries[0].token.name
+            return self.entries[0].token
         return value
 
     def _address(self, **changed: str) -> str:
