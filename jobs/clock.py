@@ -30,6 +30,14 @@ def today(zone: ZoneInfo) -> dt.date:
     return now().astimezone(zone).date()
 
 
+def zone_now(zone: str, following: str, since: dt.date | None) -> ZoneInfo:
+    """Return the zone that counts now, where another may follow it on a day; '' for none."""
+    current = ZoneInfo(zone)
+    if following and since and today(current) >= since:
+        return ZoneInfo(following)
+    return current
+
+
 def gone(zone: ZoneInfo) -> float:
     """Return the part of today in `zone` that is over, 0 to 1."""
     at = now().astimezone(zone)

@@ -384,15 +384,21 @@ class LedgerEntry(models.Model):
     and spent is Σ(charge + adjust). Tokens are moved like spent.
     """
 
+    # Only what is read by is indexed, below: each hold writes every index, while others wait for its budgets.
     kind = models.CharField(max_length=10, choices=EntryKind)
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True)
-    user = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, related_name="ledger_entries")
-    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True)
-    # The index of a job's rows begins with it.
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, db_index=False)
+    user = models.ForeignKey(
+        "jobs.User", on_delete=models.PROTECT, null=True, db_index=False, related_name="ledger_entries"
+    )
+    token = models.ForeignKey("jobs.ApiToken", on_delete=models.PROTECT, null=True, db_index=False)
     job = models.ForeignKey("jobs.Job", on_delete=models.PROTECT, null=True, db_index=False)
     attempt = models.ForeignKey("jobs.Attempt", on_delete=models.PROTECT, null=True)
     budget = models.ForeignKey(
-        Budget, on_delete=models.PROTECT, null=True, help_text="Of a grant: the one that it raises."
+        Budget,
+        on_delete=models.PROTECT,
+        null=True,
+        db_index=False,
+        help_text="Of a grant: the one that it raises.",
     )
     month = models.DateField()
     spent_on = models.DateField()
@@ -402,8 +408,10 @@ class LedgerEntry(models.Model):
     cached_tokens = models.BigIntegerField(default=0, db_default=0)
     output_tokens = models.BigIntegerField(default=0, db_default=0)
     reasoning_tokens = models.BigIntegerField(default=0, db_default=0)
-    price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT, null=True)
-    actor = models.ForeignKey("jobs.User", on_delete=models.PROTECT, null=True, related_name="+")
+    price = models.ForeignKey("jobs.Price", on_delete=models.PROTECT, null=True, db_index=False)
+    actor = models.ForeignKey(
+        "jobs.User", on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
+    )
     reason = models.CharField(max_length=600, blank=True)
     idempotency_key = models.CharField(max_length=120, unique=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

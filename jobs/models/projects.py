@@ -104,10 +104,7 @@ class Workspace(models.Model):
     @property
     def zone(self) -> ZoneInfo:
         """The zone in which months and days of money are counted now."""
-        current = ZoneInfo(self.time_zone)
-        if self.next_time_zone and self.next_time_zone_on and clock.today(current) >= self.next_time_zone_on:
-            return ZoneInfo(self.next_time_zone)
-        return current
+        return clock.zone_now(self.time_zone, self.next_time_zone, self.next_time_zone_on)
 
     def today(self) -> dt.date:
         return clock.today(self.zone)

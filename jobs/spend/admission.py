@@ -1,9 +1,10 @@
 """Admits an attempt: holds its worst case in every budget that applies, or refuses with the shortfall."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -40,10 +41,9 @@ def admit(job: Job, attempt: Attempt) -> None:
     whose = {"project": job.project_id, "user": job.submitted_by_id, "token": job.token_id}
     asked = _standing(is_practice=job.project.is_practice, has_token=job.token_id is not None)
     _, zone, rows = ask_in_turn(asked, **whose)
-    workspace = Workspace(**dict(zip(_ZONE, zone[0], strict=True))) if zone else Workspace.objects.the()
-    spent_on = workspace.today()
-    budgets = [Budget(**dict(zip(_STANDING, row, strict=True))) for row in rows]
-    if all(budget.project_id != job.project_id for budget in budgets):
+    spent_on = clock.today(clock.zone_now(*zone[0])) if zone else Workspace.objects.the().today()
+    standing = [_Standing(*row) for row in rows]
+    if all(budget.project_id != job.project_id for budget in standing):
         raise NoCap
     month = clock.month_of(spent_on)
     hold = {
@@ -56,16 +56,29 @@ def admit(job: Job, attempt: Attempt) -> None:
         "price": attempt.price_id,
         "key": f"hold:{attempt.pk}",
     }
-    while not _hold_at_once(hold, budgets):
+    while not _hold_at_once(hold, standing):
         # A month is not open yet, or there is no room; what another transaction has given back since is room.
-        budgets = _periods().ask(budgets=[budget.pk for budget in budgets], month=month)
+        budgets = _periods().ask(budgets=[budget.pk for budget in standing], month=month)
         for period in (period_of(budget, month) for budget in budgets):
             if period.budget.refuses and period.missing(attempt.worst_case):
                 raise BudgetRefused(period, ceiling=attempt.worst_case)
         open_periods(budgets, month)
+        standing = [_Standing(one.pk, one.is_hard, one.lifted_at, one.project_id) for one in budgets]
 
 
-_STANDING = ("id", "is_hard", "lifted_at", "project_id")
+class _Standing(NamedTuple):
+    """What admission reads of a budget first: a row of it takes longer to make than to look at."""
+
+    pk: int
+    is_hard: bool
+    lifted_at: dt.datetime | None
+    project_id: int | None
+
+    @property
+    def refuses(self) -> bool:
+        return self.is_hard and self.lifted_at is None
+
+
 _ZONE = ("time_zone", "next_time_zone", "next_time_zone_on")
 
 
@@ -78,7 +91,7 @@ def _standing(*, is_practice: bool, has_token: bool) -> tuple[Statement, ...]:
     return (
         SHARED_LOCK,
         Statement("{}", Workspace.objects.filter(pk=1).values_list(*_ZONE)),
-        Statement("{}", budgets.values_list(*_STANDING)),
+        Statement("{}", budgets.values_list(*_Standing._fields)),
     )
 
 
@@ -101,7 +114,7 @@ WHERE budget_id = {budget} AND month = %(month)s"""
 _ROOM = " AND spent + held + %(amount)s <= cap + granted"
 
 
-def _hold_at_once(hold: Mapping[str, Any], budgets: Sequence[Budget]) -> bool:
+def _hold_at_once(hold: Mapping[str, Any], budgets: Sequence[_Standing]) -> bool:
     """Write the hold and move every budget in one trip; False, with nothing done, where one did not move."""
     moves = [_MOVE.format(budget=one.pk) + (_ROOM if one.refuses else "") for one in budgets]
     with connection.cursor() as cursor:

@@ -221,7 +221,7 @@ def test_a_cap_that_is_made_soft_while_an_admission_waits_admits_it(
 ) -> None:
     hold, tries = admission._hold_at_once, []
 
-    def held(wanted: Mapping[str, Any], budgets: Sequence[tuple[int, bool]]) -> bool:
+    def held(wanted: Mapping[str, Any], budgets: Sequence[Any]) -> bool:
         tries.append(budgets)
         assert len(tries) < 5, "it would try for ever"
         if len(tries) == 1:
