@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from jobs import spend
 from jobs.access import Act
+from jobs.lifecycle import threads
 from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.lifecycle.spec import JobSpec, SpecError, check, not_used
 from jobs.lifecycle.submission import (
@@ -73,8 +74,8 @@ def approve(job_id: int, *, by: User, note: str = "", seen: Decimal | None = Non
     It may then cost what its ceiling is now, whatever the limit per job. Raises NotAwaiting,
     spend.BudgetRefused (recorded) or spend.NoCap where it does not fit, SpecError where its project or its
     model takes no jobs any more, where the project does not use that model or effort any more, or where its
-    ceiling is above what the approver has `seen` (USD), and PromptGone; whatever it raises, nothing has
-    changed.
+    ceiling is above what the approver has `seen` (USD), or its thread is no longer stored, and PromptGone;
+    whatever it raises, nothing has changed.
     """
     try:
         with transaction.atomic():
@@ -169,6 +170,8 @@ def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> Decimal
         raise SpecError(unused)
     if not hasattr(job, "prompt"):
         raise PromptGone
+    if job.previous is not None and (reason := threads.obstacle(job.previous, more=0)):
+        raise SpecError({"previous": reason})
     worst = worst_case(job, price)
     _decide(job, Ruling.APPROVED, by=by, note=note, ceiling=worst if is_covered else None)
     move(

@@ -223,7 +223,8 @@ def set_clock(job: Job) -> None:
 
 
 _CLOCK = """
-UPDATE jobs_job SET claim_token = NULL, next_action_at = statement_timestamp() + interval '1 second' * (
+UPDATE jobs_job SET claim_token = NULL, goes_first = false,
+next_action_at = statement_timestamp() + interval '1 second' * (
   SELECT CASE
     WHEN bool_or(end_seen_at IS NULL OR end_status = ANY(%(owes_usage)s) AND error_code <> ALL(%(given_up)s))
       THEN %(soon)s

@@ -127,9 +127,7 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
         ids = [job_id for (job_id,) in due]
         if not ids:
             return []
-        Job.objects.filter(pk__in=ids).update(
-            claim_token=claim, next_action_at=Now() + VISIBILITY, goes_first=False
-        )
+        Job.objects.filter(pk__in=ids).update(claim_token=claim, next_action_at=Now() + VISIBILITY)
         overdue = _late().ask(jobs=ids)
         for job_id in overdue:
             tell(job_id, "deadline")
@@ -168,7 +166,9 @@ def claim_polls(room: int, busy: Mapping[int, int] | None = None) -> list[Poll]:
     # A job that has nothing left to ask for leaves the clock.
     idle = set(ids) - {attempt.job_id for attempt in known}
     if idle:
-        Job.objects.filter(pk__in=idle, claim_token=claim).update(next_action_at=None, claim_token=None)
+        Job.objects.filter(pk__in=idle, claim_token=claim).update(
+            next_action_at=None, claim_token=None, goes_first=False
+        )
     return polls
 
 
@@ -237,7 +237,8 @@ def _still_running(running: Sequence[tuple[Poll, str, float]]) -> None:
               next_action_at = statement_timestamp() + seen.wait * interval '1 second',
               version = j.version + (seen.is_running AND j.status <> seen.status)::int,
               status = CASE WHEN seen.is_running THEN seen.status ELSE j.status END,
-              claim_token = NULL
+              claim_token = NULL,
+              goes_first = false
             FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[], %s::float8[])
               AS seen(id, claim, status, is_running, wait)
             WHERE j.id = seen.id AND j.claim_token = seen.claim

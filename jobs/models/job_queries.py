@@ -307,7 +307,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         if not (user.is_authenticated and user.is_superuser):
             approving = Membership.objects.that_may(Act.APPROVE).filter(project=models.OuterRef("project"))
             may = models.Exists(approving.filter(user=user.pk))
-        awaiting = models.When(status=Status.AWAITING_APPROVAL, then=may)
+        awaiting = models.When(status=Status.AWAITING_APPROVAL, project__archived_at=None, then=may)
         return self.for_list().annotate(
             paused_connection=models.Case(name),
             asked_because=models.F("approval__reason"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
@@ -287,6 +288,8 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
 
         Among all rows of a month those of a few projects are few.
         """
+        if len(tag) > len(AMONG_TAGS):
+            return self.none()  # no tag is so long: it is a project's, or is cut to one that it is not
         if projects is None:
             return self.filter(job__tags__contains=[tag])
         # By a column of its own, or Django joins jobs as if there might be none, and then all are read.
@@ -311,7 +314,10 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
     def page(self, most: int, *, after: tuple[dt.date, int] | None = None) -> "list[LedgerRow]":
         """Return the first `most`, newest first, with all that is shown; after a row with a day and an id."""
         # They are looked for first: what is shown beside a row would be read for all those it is chosen from.
-        first, params = self._newest(most, after=after).values("pk").query.sql_with_params()
+        try:
+            first, params = self._newest(most, after=after).values("pk").query.sql_with_params()
+        except EmptyResultSet:
+            return []  # of no project, say
         rows = LedgerEntry.objects.filter(pk__in=RawSQL(first, params))  # noqa: S611 - as the ORM writes it
         found = rows.annotate(person=name_of("user")).order_by("-spent_on", "-pk").values_list(
             "pk", "spent_on", "kind", "amount", "basis", "reason", "project__name", "person", "token__name",

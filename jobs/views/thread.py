@@ -39,7 +39,8 @@ def follow_up(request: HttpRequest, short_id: str) -> HttpResponse:
             return redirect(lifecycle.submit(wanted))
         return asked_for(request, lifecycle.ask(wanted, why=why_in(request.POST)))
     except REFUSALS as refusal:
-        return _page(request, job, wanted, {"refusal": in_words(refusal)}, status=422)
+        refused = {"refusal": in_words(refusal), **_priced(wanted, gone, offer)}
+        return _page(request, job, wanted, refused, status=422)
 
 
 @fragment

@@ -41,3 +41,36 @@ def test_job_above_the_limit_is_asked_for_approved_and_sent(
     job = ponder.wait_for(Job.objects.get(), Status.COMPLETED)
     expect(badge).to_have_text("Completed")
     assert period_of(project).spent == charged(job) > 0
+
+
+def test_follow_up_above_the_limit_is_asked_for_and_found_on_its_card(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    ana = a_person("ana@example.com")
+    project = ponder.project(members={mira: Role.SUBMITTER, ana: Role.APPROVER})
+    first = ponder.wait_for(ponder.submit(project, mira, PROMPT), Status.COMPLETED)
+    Project.objects.update(job_limit=Decimal("0.25"))
+    page = browse(mira)
+    page.goto(first.get_absolute_url())
+    box = page.get_by_role("textbox", name="Follow up")
+    box.fill("And in dual spaces? [[sandbox: seconds=0.2]]")
+    expect(page.locator("#follow .note")).to_contain_text("Ana must approve; nothing is sent until then.")
+    why = page.get_by_label("Why is it worth it?")
+    with page.expect_response("**/follow-up/price/"):
+        why.press_sequentially("The dual is next.")
+    expect(why).to_have_value("The dual is next.")
+    expect(why).to_be_focused()
+    page.get_by_role("form", name="Follow up").get_by_role("button", name="Ask for approval").click()
+    expect(page.locator(".d-head .badge")).to_have_text("Needs approval")
+    second = Job.objects.get(previous=first)
+
+    mine, other = browse(mira), browse(ana)
+    mine.goto("/jobs/")
+    expect(mine.locator(f"#card-{second.short_id}")).to_contain_text("And in dual spaces?")
+    expect(mine.get_by_role("link", name="Approve…")).to_have_count(0)
+    other.goto("/jobs/")
+    other.get_by_role("link", name="Approve…").click()
+    expect(other.get_by_text("The dual is next.")).to_be_visible()
+    expect(other.get_by_role("button", name="Approve, up to $")).to_be_in_viewport()
+    other.get_by_role("button", name="Approve, up to $").click()
+    assert charged(ponder.wait_for(second, Status.COMPLETED)) > 0

@@ -240,6 +240,23 @@ def test_what_can_no_longer_be_sent_is_not_approved(
     assert Job.objects.get().status == Status.AWAITING_APPROVAL
 
 
+def test_a_follow_up_whose_thread_is_no_longer_stored_is_not_approved(
+    api: FakeApi, submit: Submit, person: User, ana: User
+) -> None:
+    first = submit()
+    api.run("send")
+    api.put(first, "completed")
+    api.run("poll")
+    Project.objects.update(job_limit=Decimal("0.01"))
+    job = lifecycle.ask(lifecycle.follow_up(Job.objects.get(), by=person, prompt="Why?"))
+    kept = Prompt.objects.get(job=first)
+    Prompt.objects.filter(job=first).delete()
+    with pytest.raises(SpecError):
+        lifecycle.approve(job.pk, by=ana)
+    kept.save(force_insert=True)
+    assert lifecycle.approve(job.pk, by=ana).status == Status.WAITING
+
+
 def test_a_cheaper_model_is_tried_first_by_the_approver(ask: Ask, ana: User) -> None:
     job = ask()
     Project.objects.update(job_limit=Decimal(1))

@@ -136,8 +136,29 @@ def test_what_goes_first_is_asked_for_before_all_that_is_overdue(
     urgent = {announced.pk, cancelled.pk, asked.pk}
     assert [poll.job_id for poll in polling.claim_polls(1)] == [announced.pk]
     assert {poll.job_id for poll in polling.claim_polls(2)} == urgent - {announced.pk}
-    assert not Job.objects.filter(goes_first=True).exists(), "once"
     assert {poll.job_id for poll in polling.claim_polls(10)} == {job.pk for job in rest}
+    # A claim that is never answered, or in vain, is no answer: they come first again.
+    assert set(Job.objects.filter(goes_first=True).values_list("pk", flat=True)) == urgent
+
+
+def test_what_goes_first_is_that_until_it_is_answered(api: FakeApi, job: Job, person: User) -> None:
+    lifecycle.poll_now(job.pk, by=person)
+    (poll,) = polling.claim_polls(1)
+    busy = Retryable("overloaded", code="server_overloaded")
+    polling.write_back([Outcome(poll, "retrieve", error=busy)], stretched=1)
+    assert Job.objects.get().goes_first
+    Connection.objects.update(not_before=timezone.now() + dt.timedelta(seconds=30))
+    Job.objects.update(next_action_at=Now())
+    assert polling.claim_polls(1) == []
+    assert Job.objects.get().goes_first
+    Connection.objects.update(not_before=None)
+    api.put(job, "in_progress")
+    api.run("poll")
+    assert not Job.objects.get().goes_first
+    lifecycle.poll_now(job.pk, by=person)
+    api.put(job, "completed")
+    api.run("poll")
+    assert not Job.objects.get().goes_first
 
 
 def test_a_connection_that_hangs_leaves_room_to_ask_for_what_runs_elsewhere(

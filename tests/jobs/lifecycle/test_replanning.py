@@ -4,6 +4,7 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from jobs import lifecycle, spend
 from jobs.lifecycle import Decision, claiming, replanning
@@ -108,13 +109,13 @@ def test_what_is_held_already_is_enough_whatever_the_caps_have_become(api: FakeA
 
 
 def test_what_is_held_in_a_month_that_is_over_is_held_anew_in_this_one(
-    submit: Submit, monkeypatch: pytest.MonkeyPatch
+    submit: Submit, settings: Settings
 ) -> None:
     job = submit()
     succeed(factor=Decimal("0.5"))
     today = Workspace.objects.the().today()
     next_month = (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-    monkeypatch.setattr(Workspace, "today", lambda _: next_month)
+    settings.PONDER_TODAY = next_month
     assert replanning.replan(job.pk)
     assert (the(job).state, the(job, 2).state) == (AttemptState.ENDED, AttemptState.PLANNED)
     assert dict(BudgetPeriod.objects.values_list("month", "held")) == {

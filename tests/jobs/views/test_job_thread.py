@@ -179,8 +179,16 @@ def test_a_follow_up_over_the_limit_per_job_is_asked_for(
         r'<button type="submit" class="btn primary" name="ask" value="1">.*Ask for approval', shown
     )
     assert "Send <kbd" not in shown
-    empty = send(signed_in, done, " ", ask="1", why="Worth it")
-    assert (empty.status_code, empty.context["follow_why"]) == (422, "Worth it")
+    for more in ({"ask": "1"}, {}):
+        # Refused for want of a question, or of the button: nothing typed is lost, and it can be asked.
+        refused = send(signed_in, done, " ", why="Worth it", **more)
+        assert refused.status_code == 422
+        again = refused.content.decode()
+        assert 'autocomplete="off" value="Worth it"' in again
+        assert "Ask for approval" in again
+    # Where it fits for a moment, the reason is kept beside it.
+    fitting = price(signed_in, done, why="Worth it", max_output_tokens="1,000").content.decode()
+    assert '<input type="hidden" name="why" value="Worth it">' in fitting
     answer = send(signed_in, done, ask="1", why="The proof rests on it.\x00")
     new = Job.objects.get(previous=done)
     assert answer["Location"] == new.get_absolute_url()

@@ -123,6 +123,29 @@ def test_a_job_past_its_usual_time_is_slow(signed_in: Client, project: Project, 
     assert "Still running" in html(signed_in)
 
 
+def test_a_card_that_waits_for_approval_leads_whoever_may_decide_to_the_decision(
+    signed_in: Client, project: Project, mira: User
+) -> None:
+    job = a_job(project, mira, Status.AWAITING_APPROVAL)
+    link = f'href="{job.get_absolute_url()}#decision"'
+    approver, operator = a_person("ana@example.com"), a_person("op@example.com", is_superuser=True)
+    project.membership_set.create(user=approver, role=Role.APPROVER)
+    for person in (approver, operator):
+        client = Client()
+        client.force_login(person)
+        page = client.get("/jobs/").content.decode()
+        assert link in page
+        assert "Approve…" in page
+        assert link in client.get("/jobs/live/").content.decode()
+    assert link not in signed_in.get("/jobs/").content.decode()
+    project.membership_set.filter(user=approver).update(role=Role.SUBMITTER)
+    client.force_login(approver)
+    assert link not in client.get("/jobs/").content.decode()
+    Project.objects.update(archived_at=timezone.now())
+    client.force_login(operator)
+    assert link not in client.get("/jobs/").content.decode()
+
+
 def test_at_most_twelve_cards_stand_on_top_and_all_are_one_link_away(
     signed_in: Client, project: Project, mira: User
 ) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.http import StreamingHttpResponse
@@ -238,3 +239,37 @@ def test_a_page_of_the_ledger_needs_few_queries(
     for query in ("", "kind=held", "kind=spent&tag=a", f"person={mira.pk}&model=o3-pro"):
         with django_assert_max_num_queries(8):
             client.get(f"/budget/ledger/?{query}")
+
+
+def test_who_sees_no_project_finds_no_rows(busy: Project) -> None:
+    client = Client()
+    client.force_login(a_person("new@example.com"))
+    for query in ("", "kind=held", "tag=a", "side=practice"):
+        assert shown(client, query).entries == []
+        assert rows_of(client, query) == []
+
+
+@pytest.mark.parametrize("tag", ["a/b%s", "ü" * 60, "/" * 60, "{},'\\"])
+def test_a_tag_finds_its_rows_however_it_is_written(real: Project, mira: User, tag: str) -> None:
+    a_job(real, mira, Status.COMPLETED, cost=Decimal("1.25"), spec={"tags": (tag,)})
+    a_job(real, mira, Status.COMPLETED, cost=Decimal("0.50"), spec={"tags": ("a",)})
+    client = Client()
+    client.force_login(mira)
+    query = urlencode({"kind": "spent", "tag": tag})
+    found = shown(client, query)
+    assert [entry.amount for entry in found.entries] == [found.spent] == [Decimal("1.25")]
+    assert usd(rows_of(client, query)) == Decimal("1.25")
+    assert shown(client, urlencode({"tag": f"{'/' * 60}{real.pk}"})).entries == []
+
+
+def test_rows_show_whatever_people_wrote_as_text(real: Project, mira: User) -> None:
+    mira.name = "<img src=x onerror=alert(1)>"
+    mira.save()
+    Project.objects.filter(pk=real.pk).update(name='"><script>alert(2)</script>')
+    a_job(real, mira, Status.COMPLETED, spec={"title": "<b>bold</b>"})
+    client = Client()
+    client.force_login(mira)
+    page = client.get("/budget/ledger/?kind=spent").content.decode()
+    assert "<img src=x" not in page
+    assert "<script>alert(2)" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
