@@ -1,4 +1,7 @@
-"""Builds indexes of jobs beside whoever writes them."""
+"""Builds indexes of jobs beside whoever writes them.
+
+What a killed one has left half built is in the way of the next, and goes first.
+"""
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.operations import AddIndexConcurrently
@@ -15,10 +18,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS job_tags_in_project", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="job",
             index=GinIndex(TagsAndProject("tags", "project_id"), name="job_tags_in_project"),
         ),
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS job_goes_first", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="job",
             index=models.Index(
