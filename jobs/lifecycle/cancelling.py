@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.sending import end_unsent
-from jobs.lifecycle.transition import move, tell
+from jobs.lifecycle.transition import ASKED_NEXT, move, tell
 from jobs.models import IN_FLIGHT, Attempt, AttemptState, Job, Status, User
 
 
@@ -42,8 +42,7 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
             )
             tell(job_id, "cancelled", actor=by)
         elif job.status in IN_FLIGHT:
-            # Without its claim a poll under way cannot push the clock back again.
-            Job.objects.filter(pk=job_id).update(next_action_at=Now(), claim_token=None, goes_first=True)
+            Job.objects.filter(pk=job_id).update(**ASKED_NEXT)
             ring("poll")
     job.refresh_from_db()
     return job

@@ -20,6 +20,7 @@ from psycopg.errors import LockNotAvailable
 from jobs.lifecycle.adoption import adopt
 from jobs.lifecycle.connections import endpoint_of, hold_back, pause_for
 from jobs.lifecycle.doorbell import ring, ring_unless_pumped
+from jobs.lifecycle.transition import ASKED_NEXT
 from jobs.models import UNASKABLE, Attempt, AttemptState, DeliveryState, Job, User, WebhookDelivery
 from jobs.models.connections import sources_here
 from jobs.models.questions import Blank, Statement
@@ -255,8 +256,7 @@ def _ask_for(found: _Finding) -> None:
     if found.state != AttemptState.KNOWN:
         return
     followed = Job.objects.filter(pk=found.job_id).exclude(status__in=UNASKABLE)
-    # Without its claim a poll under way, which may have seen it run, cannot push the clock back again.
-    if followed.update(next_action_at=Now(), claim_token=None, goes_first=True):
+    if followed.update(**ASKED_NEXT):
         ring_unless_pumped("poll")
 
 

@@ -2,10 +2,9 @@
 
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
 
 from jobs.lifecycle.doorbell import ring
-from jobs.lifecycle.transition import tell
+from jobs.lifecycle.transition import ASKED_NEXT, tell
 from jobs.models import UNASKABLE, Answer, Job, User
 
 
@@ -24,11 +23,7 @@ def poll_now(job_id: int, *, by: User) -> None:
     """
     with transaction.atomic():
         followed = Job.objects.filter(pk=job_id, next_action_at__isnull=False).exclude(status__in=UNASKABLE)
-        # Without its claim a poll under way cannot push the clock back again.
-        asked = followed.update(
-            next_action_at=Now(), claim_token=None, goes_first=True, version=F("version") + 1
-        )
-        if not asked:
+        if not followed.update(**ASKED_NEXT, version=F("version") + 1):
             raise NotPolled
         tell(job_id, "poll_asked", actor=by)
         ring("poll")

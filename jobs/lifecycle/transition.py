@@ -17,6 +17,9 @@ from jobs.models import FINAL, Attempt, AttemptState, Event, Job, Status, User
 LONG = dt.timedelta(minutes=2)  # what runs no longer is awaited on the page
 # Where a job stands still until a person looks at it.
 ENDS = (*FINAL, Status.REQUIRES_ACTION)
+# What has a job in flight asked for next, before all else that is due. Without its claim a poll under way,
+# which may have seen it run, cannot push the clock back again.
+ASKED_NEXT: dict[str, Any] = {"next_action_at": Now(), "claim_token": None, "goes_first": True}
 
 logger = logging.getLogger(__name__)
 
