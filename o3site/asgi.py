@@ -1,6 +1,5 @@
 """The ASGI application that the web server runs."""
 
-import gc
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
@@ -12,6 +11,8 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from o3site import collector
 
 type Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -87,8 +88,5 @@ def _limited(receive: Receive) -> Receive:
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "o3site.settings")
 django.setup(set_prefix=False)
 application = Application()
-# The addresses load every page. What is loaded now stays for good: the collector would look through it again
-# and again in the middle of pages, a fifth of a list's time.
-import_module(settings.ROOT_URLCONF)
-gc.collect()
-gc.freeze()
+import_module(settings.ROOT_URLCONF)  # which load every page
+collector.settle()

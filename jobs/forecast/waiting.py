@@ -27,8 +27,8 @@ class Waiting:
 class Waited:
     """What a month spent on answers that could wait, and what waiting would have saved on the others."""
 
-    def __init__(self, projects: Sequence[int], month: dt.date, day: dt.date) -> None:
-        """Look at a month (its first day) of some projects, by the price rows of a day."""
+    def __init__(self, projects: str, month: dt.date, day: dt.date) -> None:
+        """Look at a month (its first day) of some projects, an array of ids, by the price rows of a day."""
         self._projects, self._month, self._day = projects, month, day
         self._prices: Sequence[Price] = []
         self._waited: Mapping[str, tuple[Decimal, int]] = {}  # USD and jobs by model

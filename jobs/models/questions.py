@@ -174,6 +174,14 @@ def ask_in_step(*readers: Asking) -> None:
         under_way = [(reader, _told(reader, list(islice(rows, len(asked))))) for reader, asked in under_way]
 
 
+def array_of(ids: Iterable[int]) -> str:
+    """Return ids as the database writes an array of them, for a blank of `Among` that stands in many places.
+
+    A list is written anew for each of them, number by number.
+    """
+    return f"{{{','.join(map(str, ids))}}}"
+
+
 def hinted(sql: str, hint: Hint) -> str:
     """Return a question between its settings: sent at once they are one transaction, and nothing stays."""
     given = "".join(f"SET LOCAL {name} = {value}; " for name, value in hint)
@@ -194,11 +202,13 @@ def _sent(asked: Sequence[Asked]) -> list[list[Any]]:
     with connection.cursor() as cursor:
         params = [param for one in asked for param in _filled(one.question.params, one.values)]
         cursor.execute("; ".join(hinted(one.question.sql, one.question.hint) for one in asked), params)
-        # A setting answers without rows.
-        answers = [list(cursor.fetchall())] if cursor.description else []
-        while cursor.nextset():
-            if cursor.description:
-                answers.append(list(cursor.fetchall()))
+        answers = []
+        has_more: bool | None = True
+        while has_more:
+            # A setting answers without rows. (`description` would be made anew of every column.)
+            if cursor.rownumber is not None:
+                answers.append(cursor.fetchall())
+            has_more = cursor.nextset()
     return [one.question.made_of(answer) for one, answer in zip(asked, answers, strict=True)]
 
 

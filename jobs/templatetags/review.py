@@ -43,7 +43,6 @@ def jobs_of(wanted: Addressed, **filters: object) -> str:
     return f"{_jobs()}?{urlencode({name: str(value) for name, value in parts.items() if value})}"
 
 
-@register.simple_tag
 def month_of(wanted: Addressed, month: dt.date) -> str:
     """Return the address of the same in another month."""
     return f"{reverse('budget')}?{wanted.address(month=f'{month:%Y-%m}')}"

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from jobs.models import Basis, EntryKind
 from jobs.models.money import LedgerRow
-from jobs.templatetags.review import Addressed, exact, jobs_of, rows_of
+from jobs.templatetags.review import Addressed, change, exact, jobs_of, month_of, rows_of
 from jobs.templatetags.ui import ceiling, dollars, meter, money, number
 
 register = template.Library()
@@ -110,9 +110,27 @@ def parts_of_days(wanted: Addressed, month: Any) -> SafeString:
 
 
 @register.simple_tag
+def month_rows(wanted: Addressed, months: Iterable[Any]) -> SafeString:
+    """Return a row for each month that is over: USD, change, and what was forecast of it."""
+    return _joined(_month_row(wanted, ended) for ended in months)
+
+
+@register.simple_tag
 def ledger_rows(entries: Iterable[LedgerRow]) -> SafeString:
     """Return each row of a page of the ledger; one that says so where there is none."""
     return _joined(map(_ledger_row, entries)) or SafeString('<tr><td colspan="7">No rows here.</td></tr>')
+
+
+def _month_row(wanted: Addressed, ended: Any) -> str:
+    told = ended.told
+    if told is None:
+        forecast, how = _right("too early", "mut"), '<td class="mut">–</td>'
+    else:
+        forecast = _right(escape(f"{dollars(told.low)} to {dollars(told.high)}"))
+        how = f"<td>{'within' if told.is_within else 'below' if told.ended < told.low else 'above'}</td>"
+    name = _figure(f"{ended.month:%B %Y}", month_of(wanted, ended.month))
+    spent = _right(escape(money(ended.spent))) + _right(change(ended.change))
+    return f'<tr><th scope="row">{name}</th>{spent}{forecast}{how}</tr>'
 
 
 def _ledger_row(row: LedgerRow) -> str:

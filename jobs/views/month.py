@@ -12,7 +12,7 @@ from typing import Any
 from jobs import clock
 from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
 from jobs.models.money import period_of
-from jobs.models.questions import Asked, Asking, Blank, Question, Statement
+from jobs.models.questions import Asked, Asking, Blank, Question, Statement, array_of
 from jobs.models.rollups import ModelSum, Spender, TagSum
 from jobs.views.frame import SWATCHES, SeenProject, swatch_of
 from jobs.views.month_costs import Costs, buckets_of_model, costs_of
@@ -112,7 +112,7 @@ class Month:
         self.before = clock.month_of(first - dt.timedelta(days=1))
         self.length = monthrange(first.year, first.month)[1]
         self.is_now = first == clock.month_of(today)
-        self.ids = [project.pk for project in projects]
+        self.ids = array_of(project.pk for project in projects)
         self.by_day: list[tuple[dt.date, int, Decimal, int]] = []  # day, project, USD and charges
         self.tags: list[TagSum] = []
         self.spenders: list[Spender] = []

@@ -6,7 +6,6 @@ product's web server.
 """
 
 import argparse
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import django
 
+from o3site import collector
 from tests.bench import figures
 from tests.whole import Visitor, Whole
 
@@ -82,7 +82,7 @@ def timed(requests: int, ask: Callable[[], object]) -> list[float]:
     """Return how long each request took, milliseconds, after three to warm up."""
     for _ in range(3):
         ask()
-    gc.collect()
+    collector.settle()  # as the web server has done before its first request
     found = []
     for _ in range(requests):
         began = time.perf_counter()
