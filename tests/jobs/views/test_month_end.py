@@ -17,6 +17,8 @@ from jobs import clock, spend
 from jobs.access import Role
 from jobs.models import (
     BudgetPeriod,
+    Connection,
+    Kind,
     Membership,
     Project,
     Refusal,
@@ -123,6 +125,7 @@ def test_no_alert_where_the_workspaces_cap_refuses_nothing(mira: User) -> None:
     client.force_login(a_person("ops@example.com", is_superuser=True))
     spend.set_cap(Decimal(1500))
     assert "<b>The workspace</b> has used" in words_of(client)
+    assert '<a class="go" href="/budget/rules/">Review cap</a>' in words_of(client)
     spend.set_cap(Decimal(1500), is_hard=False)
     assert "is not admitted then" not in words_of(client)
 
@@ -357,6 +360,17 @@ def test_tags_stand_with_what_they_cost(real: Project, mira: User, signed_in: Cl
     a_job(real, mira, Status.COMPLETED, cost=Decimal(1), spec={"tags": ("lemma",)})
     tags = page_of(signed_in).context["month"].tags
     assert [(row.tag, row.cost, row.jobs) for row in tags] == [("lemma", 3, 2), ("proof", 2, 1)]
+
+
+def test_waiting_saves_nothing_where_a_connection_has_no_windows(
+    real: Project, mira: User, signed_in: Client, settings: Any
+) -> None:
+    settings.PONDER_TODAY = dt.date(2026, 11, 20)
+    spec = {"model": "gpt-6-sol", "mode": "standard"}
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(2), spec=spec)
+    assert 'Waiting would have saved up to <b class="num">$0.80</b>: 1 job was' in words_of(signed_in)
+    Connection.objects.update(kind=Kind.AZURE)
+    assert "Waiting would have saved" not in words_of(signed_in)
 
 
 def test_the_bill_for_other_tools_has_the_columns_of_focus(
