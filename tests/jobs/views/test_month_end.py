@@ -16,6 +16,7 @@ from django.test import Client
 from jobs import clock, spend
 from jobs.access import Role
 from jobs.models import (
+    Budget,
     BudgetPeriod,
     Connection,
     Kind,
@@ -149,6 +150,38 @@ def test_no_alert_where_little_is_left_but_will_do(
     spend.set_cap(Decimal(2300), project=real)
     assert "91%" in words_of(signed_in)
     assert "Review cap" not in words_of(signed_in)
+
+
+def test_a_cap_of_a_project_that_is_not_listed_raises_the_alarm_too(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 100)
+    for number in range(12):
+        spend_days(
+            a_project(f"p{number}", cap="9000", is_practice=False, members={mira: Role.VIEWER}), mira, days
+        )
+    # Cheaper than a dozen others, and all with little room; one admits what does not fit.
+    for slug, usd, cap, is_hard in (
+        ("later", 20, "420", True),
+        ("sooner", 10, "160", True),
+        ("soft", 10, "145", False),
+        ("idle", 0, "5", True),
+        *((f"roomy{number}", 30, "700", True) for number in range(3)),
+    ):
+        project = a_project(slug, cap=cap, is_practice=False, members={mira: Role.VIEWER})
+        own = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), usd)
+        if usd:
+            spend_days(project, mira, own)
+        settled(project, own)
+        spend.set_cap(Decimal(cap), project=project, is_hard=is_hard)
+    page = page_of(signed_in)
+    assert {line.project.name for line in page.context["month"].listed} == {f"P{n}" for n in range(12)}
+    assert "<b>Sooner</b> has used 88% of its cap and reaches it around <b>Tuesday 23 June</b>" in " ".join(
+        page.content.decode().split()
+    )
+    Budget.objects.filter(project__slug="sooner").update(cap=1000)
+    BudgetPeriod.objects.filter(budget__project__slug="sooner").update(cap=1000)
+    assert "<b>Later</b> has used" in words_of(signed_in)
 
 
 def settled(project: Project, days: dict[dt.date, Decimal]) -> None:
