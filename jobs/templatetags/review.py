@@ -18,8 +18,6 @@ register = template.Library()
 class Addressed(Protocol):
     """What a page of the budget was asked for."""
 
-    month: dt.date
-    project: Any
     rows: str
     rows_before: str
 

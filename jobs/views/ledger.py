@@ -54,7 +54,7 @@ class Ledger:
     def others(self) -> list[tuple[str, str]]:
         return [(name, value) for name, value in self.filters.items() if name != "kind"]
 
-    @property
+    @cached_property
     def older(self) -> str:
         """The address of the next page; '' on the last."""
         if len(self._found) <= PAGE:
@@ -81,7 +81,7 @@ class Ledger:
         """How many charges with these filters rest on something; None where not all of theirs are shown."""
         return self._charged.jobs if self._charged and self.kind != "adjust" else None
 
-    @property
+    @cached_property
     def number(self) -> int | None:
         """How many rows these are; None for more than a page."""
         return None if self.older or self.first else len(self.entries)

@@ -30,7 +30,7 @@ class Listing:
     def rows(self) -> list[Any]:
         return self._found[:PAGE]
 
-    @property
+    @cached_property
     def older(self) -> str:
         """The address of the next page; '' on the last."""
         if len(self._found) <= PAGE:
