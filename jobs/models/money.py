@@ -58,6 +58,10 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
         """The standing caps of people, by address."""
         return self.standing().filter(scope=Scope.MEMBER).select_related("user").order_by("user__email")
 
+    def own_of(self, person: int) -> "BudgetQuerySet":
+        """The standing cap of one person, named by their id, if there is one."""
+        return self.standing().filter(scope=Scope.MEMBER, user=person).select_related("user")
+
     def of_projects(self, projects: Sequence[int]) -> "BudgetQuerySet":
         """The projects' own."""
         return self.in_sight(projects, with_workspace=False)

@@ -11,7 +11,8 @@ from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.templatetags.ui import ceiling, dollars
+from jobs.models import Scope, User
+from jobs.templatetags.ui import NONE, ceiling, dollars
 
 register = template.Library()
 
@@ -41,6 +42,17 @@ def jobs_of(wanted: Addressed, **filters: object) -> str:
     parts = {"project": wanted.project.slug if wanted.project else "", **filters}
     parts |= {"since": wanted.month, "until": last}
     return f"{_jobs()}?{urlencode({name: str(value) for name, value in parts.items() if value})}"
+
+
+@register.simple_tag
+def missing(refusal: Any, reader: User) -> str:
+    """Return the USD by which a refused job (a row of `newest_of`) did not fit, – where that is not told.
+
+    With what the job wanted it tells what was left, also of a person's own cap or of the workspace's: those
+    are for who was refused, and for operators.
+    """
+    is_told = refusal.scope == Scope.PROJECT or refusal.user_id == reader.pk or reader.is_superuser
+    return ceiling(refusal.shortfall) if is_told else NONE
 
 
 def month_of(wanted: Addressed, month: dt.date) -> str:

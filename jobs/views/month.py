@@ -186,14 +186,13 @@ class Month:
         """The most to spend, USD: the workspace's cap or the projects' together; None where there is none."""
         if self.workspace is not None:
             return self.workspace.room
-        rooms = [period.room for period in self._periods.values()]
-        return sum(rooms, ZERO) if rooms else None
+        return sum((period.room for period in self._shown), ZERO) if self._shown else None
 
     @property
     def cap_name(self) -> str:
         if self.workspace is not None:
             return "Budget"
-        return "Cap" if len(self._periods) == 1 else "All caps"
+        return "Cap" if len(self._shown) == 1 else "All caps"
 
     @property
     def cap_percent(self) -> Decimal:
@@ -219,6 +218,11 @@ class Month:
         return [
             line for line in found if line.project.pk in self._spent_of or line.project.archived_at is None
         ]
+
+    @cached_property
+    def _shown(self) -> list[BudgetPeriod]:
+        """The projects' caps that the page is about: of one in the archive only if it cost something."""
+        return [line.period for line in self.lines if line.period is not None]
 
     @property
     def listed(self) -> list[Line]:

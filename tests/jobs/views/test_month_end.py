@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -194,6 +195,29 @@ def test_refusals_say_who_wanted_what_and_what_was_missing(
     )
     assert page_of(signed_in).context["rows"].refused == 7
     assert "Refused, 7 times" in words_of(signed_in)
+
+
+def test_what_was_missing_of_anothers_cap_is_for_them_and_for_operators(real: Project, mira: User) -> None:
+    jo, operator = a_person("jo@example.com"), a_person("op@example.com", is_superuser=True)
+    real.members.add(jo, through_defaults={"role": Role.MANAGER})
+    whole, own = spend.set_cap(Decimal(10)), spend.set_cap(Decimal(1), user=jo)
+    Refusal.objects.bulk_create(
+        Refusal(project=real, user=jo, budget=budget, month=dt.date(2026, 6, 1), ceiling=7, shortfall=missing)
+        for budget, missing in ((real.budget_set.get(), 1), (whole, 2), (own, 3))
+    )
+
+    def told(person: User) -> list[list[str]]:
+        client = Client()
+        client.force_login(person)
+        pages = ("/budget/", real.get_absolute_url())
+        return [
+            re.findall(r'<td class="r">\$7.00</td><td class="r">([^<]+)</td>', client.get(page).text)
+            for page in pages
+        ]
+
+    # Newest first: of the person's own cap, of the workspace, of the project.
+    assert told(mira) == [["–", "–", "$1.00"]] * 2
+    assert told(jo) == told(operator) == [["$3.00", "$2.00", "$1.00"]] * 2
 
 
 def test_a_right_answer_costs_what_the_wrong_ones_cost_as_well(
