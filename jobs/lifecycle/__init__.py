@@ -32,6 +32,7 @@ from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
 from jobs.lifecycle.installations import forget_silent, note_beat
+from jobs.lifecycle.instead import instead, settled
 from jobs.lifecycle.journal import replay, replay_copied
 from jobs.lifecycle.more_budget import (
     AlreadyDecided,
@@ -109,6 +110,7 @@ __all__ = [
     "handle_again",
     "hold_restored",
     "install_watchdog",
+    "instead",
     "judge",
     "keep_file",
     "last_watch",
@@ -145,6 +147,7 @@ __all__ = [
     "run_pump",
     "save_replies",
     "set_webhook_secret",
+    "settled",
     "submit",
     "successor_spec",
     "takes_files",

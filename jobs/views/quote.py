@@ -20,8 +20,8 @@ class Quote:
     """What a job would likely cost and can cost at most (USD), and what is in its way.
 
     `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
-    way. `asks` is what `approvers`, people's names, can get out of the way. `models` and `efforts` are what
-    may be chosen instead, each with what is chosen now.
+    way, and `instead` says where it would fit as it is: on o3. `asks` is what `approvers`, people's names, can
+    get out of the way. `models` and `efforts` are what may be chosen instead, each with what is chosen now.
     """
 
     wanted: JobSpec
@@ -31,6 +31,7 @@ class Quote:
     efforts: Sequence[str]
     problem: str = ""
     fitting: int | None = None
+    instead: str = ""
     asks: AskedBecause | None = None
     approvers: str = ""
 
@@ -51,7 +52,12 @@ def quote_of(
     if (block := panel.obstacle) is not None:
         approvers = panel.approvers if block.asks == AskedBecause.LIMIT else ""
         return dataclasses.replace(
-            found, problem=block.message, fitting=block.fitting, asks=block.asks, approvers=approvers
+            found,
+            problem=block.message,
+            fitting=block.fitting,
+            instead=panel.instead_said,
+            asks=block.asks,
+            approvers=approvers,
         )
     problems = lifecycle.problems_of(wanted)
     told = [message for name, message in problems.items() if name not in unwritten]
