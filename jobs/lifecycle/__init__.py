@@ -3,12 +3,15 @@
 from jobs.lifecycle.alerting import deliver_alert, mind_alerts, mind_forecasts
 from jobs.lifecycle.answering import (
     Card,
+    Draft,
     NotWaiting,
     answer,
+    ask_to_answer,
     cards,
     finish_without_answering,
     reply_spec,
     save_replies,
+    saved_draft,
 )
 from jobs.lifecycle.approval import NotAwaiting, approve, ask, reject, run_cheaper
 from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
@@ -71,6 +74,7 @@ __all__ = [
     "Call",
     "Card",
     "Decision",
+    "Draft",
     "JobSpec",
     "NotAdoptable",
     "NotAwaiting",
@@ -91,6 +95,7 @@ __all__ = [
     "ask",
     "ask_for_budget",
     "ask_for_test",
+    "ask_to_answer",
     "asked",
     "can_be_followed",
     "cancel",
@@ -146,6 +151,7 @@ __all__ = [
     "run_cheaper",
     "run_pump",
     "save_replies",
+    "saved_draft",
     "set_webhook_secret",
     "settled",
     "submit",

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from jobs import spend
 from jobs.access import Act
-from jobs.lifecycle import threads
+from jobs.lifecycle import replying, threads
 from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.lifecycle.spec import JobSpec, SpecError, check, not_used
 from jobs.lifecycle.submission import (
@@ -126,6 +126,7 @@ def reject(job_id: int, *, by: User, note: str) -> Job:
             error_code="not_approved",
         )
         tell(job.pk, "not_approved", actor=by, note=note)
+        replying.give_back(job, by=by)
     job.refresh_from_db()
     return job
 
@@ -184,6 +185,7 @@ def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> Decimal
         raise PromptGone
     if job.previous is not None and (reason := threads.obstacle(job.previous, more=0)):
         raise SpecError({"previous": reason})
+    replying.complete_reserved(job)
     worst = worst_case(job, price)
     _decide(job, Ruling.APPROVED, by=by, note=note, ceiling=worst if is_covered else None)
     move(
