@@ -20,7 +20,7 @@ class Quote:
     """What a job would likely cost and can cost at most (USD), and what is in its way.
 
     `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
-    way, and `instead` says where it would fit as it is: on o3. `asks` is what `approvers`, people's names, can
+    way; `instead` says where it would fit as it is: on o3. `asks` is what `approvers`, people's names, can
     get out of the way. `models` and `efforts` are what may be chosen instead, each with what is chosen now.
     """
 

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0033_found_at_once"),
+        ("jobs", "0034_monthly_sums_by_month"),
     ]
 
     operations = [
