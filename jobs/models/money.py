@@ -270,6 +270,13 @@ class LedgerRow(NamedTuple):
     title: str | None
 
 
+class Charged(NamedTuple):
+    """What was charged, USD, and how many charges of it rest on something: what pages count as jobs."""
+
+    cost: Decimal
+    jobs: int
+
+
 class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
     """Ledger rows, read as phrases."""
 
@@ -365,6 +372,12 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
         """Return the sum, USD, of the rows of these kinds."""
         found = self.filter(kind__in=kinds).aggregate(total=models.Sum("amount"))["total"]
         return ZERO if found is None else Decimal(found)
+
+    def charged(self) -> Charged:
+        """Return what their charges and corrections come to; an attempt that was corrected is one charge."""
+        counted = models.Count("attempt", distinct=True, filter=~models.Q(basis=Basis.NONE))
+        found = self.spent().aggregate(cost=models.Sum("amount", default=ZERO), jobs=counted)
+        return Charged(**found)
 
 
 def _in_order(name: str, *columns: str, **more: Any) -> models.Index:

@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from jobs.models.catalogue import ModelSpec
-from jobs.models.money import AMOUNT, ZERO, Scope
+from jobs.models.money import AMOUNT, ZERO, Charged, Scope
 from jobs.models.people import User, name_of
 from jobs.models.projects import ApiToken, Project, Someone
 from jobs.models.questions import Among, Blank
@@ -311,9 +311,9 @@ class MonthlyTagSpendQuerySet(models.QuerySet["MonthlyTagSpend"]):
         ).order_by("-cost", "-before", "tag")
         return sums.values_list(*TagSum._fields)
 
-    def spent_on(self, projects: Sequence[int], month: dt.date, tag: str) -> Decimal:
-        """Return what a tag cost in a month of some projects, USD."""
-        return _total(self.filter(Among("project", projects), month=month, tag=tag))
+    def charged_for(self, tag: str, projects: Sequence[int], month: dt.date) -> Charged:
+        """Return what a tag was charged in a month of some projects."""
+        return _charged(self.filter(Among("project", projects), month=month, tag=tag))
 
 
 class MonthlyTagSpend(models.Model):
@@ -336,8 +336,8 @@ class MonthlyTagSpend(models.Model):
         return f"{self.month:%Y-%m} {self.tag}"
 
 
-def spent_by(projects: Sequence[int], month: dt.date, columns: Mapping[str, Any]) -> Decimal:
-    """Return what was spent in a month of some projects, USD, where the rollups' columns are so.
+def charged_by(projects: Sequence[int], month: dt.date, columns: Mapping[str, Any]) -> Charged:
+    """Return what was charged in a month of some projects where the rollups' columns are so.
 
     It is read from the month's own sums where they have all these columns, else from the days.
     """
@@ -345,11 +345,11 @@ def spent_by(projects: Sequence[int], month: dt.date, columns: Mapping[str, Any]
     kinds = {"spent_on": {"spent_on"}, "model": {"model", "effort"}, "user": {"user", "token"}}
     own = next((own for own, kind in kinds.items() if columns.keys() <= kind), None)
     if own is None:
-        return _total(DailySpend.objects.in_month(month).filter(Among("project", projects), **columns))
+        return _charged(DailySpend.objects.in_month(month).filter(Among("project", projects), **columns))
     rows = MonthlySpend.objects.of_projects(projects).filter(month=month, **columns)
-    return _total(rows.exclude(**{own: None}))
+    return _charged(rows.exclude(**{own: None}))
 
 
-def _total(rows: "models.QuerySet[Any]") -> Decimal:
-    found = rows.aggregate(total=models.Sum("cost"))["total"]
-    return ZERO if found is None else Decimal(found)
+def _charged(rows: "models.QuerySet[Any]") -> Charged:
+    sums = {"cost": models.Sum("cost", default=ZERO), "jobs": models.Sum("jobs", default=0)}
+    return Charged(**rows.aggregate(**sums))

@@ -1,11 +1,10 @@
 """Leads from a figure of the budget to what it is made of, and says by how much it has changed."""
 
 import datetime as dt
-from calendar import monthrange
+from collections.abc import Mapping
 from decimal import Decimal
-from functools import cache
 from typing import Any, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from django import template
 from django.urls import reverse
@@ -23,25 +22,22 @@ class Addressed(Protocol):
     month: dt.date
     project: Any
     rows: str
+    rows_before: str
 
     def address(self, **more: str) -> str: ...
+
+    def rows_in(self, month: dt.date) -> str: ...
 
 
 @register.simple_tag
 def rows_of(wanted: Addressed, **filters: object) -> str:
     """Return the address of the ledger rows that a figure sums."""
-    # A project that is asked for twice is the last one.
-    more = "".join(f"&{name}={quote(str(value))}" for name, value in filters.items() if value)
-    return wanted.rows + more
+    return wanted.rows + _narrowed(filters)
 
 
-@register.simple_tag
-def jobs_of(wanted: Addressed, **filters: object) -> str:
-    """Return the address of the list of the jobs of a month, narrowed by more of its filters."""
-    last = wanted.month.replace(day=monthrange(wanted.month.year, wanted.month.month)[1])
-    parts = {"project": wanted.project.slug if wanted.project else "", **filters}
-    parts |= {"since": wanted.month, "until": last}
-    return f"{_jobs()}?{urlencode({name: str(value) for name, value in parts.items() if value})}"
+def rows_before(wanted: Addressed, **filters: object) -> str:
+    """Return the address of those that it sums of the month before."""
+    return wanted.rows_before + _narrowed(filters)
 
 
 @register.simple_tag
@@ -82,7 +78,6 @@ def exact(amount: Decimal) -> str:
     return f"{'−' if amount < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
-@cache
-def _jobs() -> str:
-    """Return where the jobs are; a page leads there three dozen times."""
-    return reverse("jobs")
+def _narrowed(filters: Mapping[str, object]) -> str:
+    # A project that is asked for twice is the last one.
+    return "".join(f"&{name}={quote(str(value))}" for name, value in filters.items() if value)

@@ -4,7 +4,7 @@ All rows of a table at once: a template takes several times as long.
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from html import escape
 from typing import Any
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from jobs.models import Basis, EntryKind
 from jobs.models.money import LedgerRow
-from jobs.templatetags.review import Addressed, change, exact, jobs_of, month_of, rows_of
+from jobs.templatetags.review import Addressed, change, exact, month_of, rows_before, rows_of
 from jobs.templatetags.ui import ceiling, dollars, meter, money, number
 
 register = template.Library()
@@ -32,6 +32,12 @@ def project_lines(wanted: Addressed, month: Any, end: Any) -> SafeString:
 
 
 @register.simple_tag
+def other_lines(wanted: Addressed, month: Any) -> SafeString:
+    """Return an item for each project that is not listed and cost something: USD spent, of its cap."""
+    return _joined(f"<li>{_head(wanted, line)}</li>" for line in month.unlisted if line.spent)
+
+
+@register.simple_tag
 def spender_rows(wanted: Addressed, month: Any) -> SafeString:
     """Return a row for each person and token: jobs, USD, and USD of the month before."""
     rows = []
@@ -39,21 +45,15 @@ def spender_rows(wanted: Addressed, month: Any) -> SafeString:
         name = escape(one.name)
         if one.token:
             name = f'{escape(one.token_name)} <span class="mut">(token of {name})</span>'
-        jobs = jobs_of(wanted, by=one.user, token=one.token)
         # What was sent by no token is told from what was by any.
-        spent = rows_of(wanted, kind="spent", person=one.user, token=one.token or "none")
-        rows.append(_sums(name, one, jobs, spent, before=money(one.before), inside="b"))
+        rows.append(_sums(wanted, name, one, inside="b", person=one.user, token=one.token or "none"))
     return _joined(rows)
 
 
 @register.simple_tag
 def tag_rows(wanted: Addressed, month: Any) -> SafeString:
     """Return a row for each tag: jobs, USD, and USD of the month before."""
-    rows = []
-    for one in month.tags:
-        jobs, spent = jobs_of(wanted, tag=one.tag), rows_of(wanted, kind="spent", tag=one.tag)
-        rows.append(_sums(escape(one.tag), one, jobs, spent, before=money(one.before)))
-    return _joined(rows)
+    return _joined(_sums(wanted, escape(one.tag), one, tag=one.tag) for one in month.tags)
 
 
 @register.simple_tag
@@ -62,8 +62,7 @@ def model_rows(wanted: Addressed, month: Any) -> SafeString:
     rows = []
     for one in month.models:
         name = f'<span class="swatch bm{one.depth}"></span>{escape(one.name)}'
-        jobs, spent = jobs_of(wanted, model=one.name), rows_of(wanted, kind="spent", model=one.name)
-        rows.append(_sums(name, one, jobs, spent, before=dollars(one.before), css_class="mut off-paper"))
+        rows.append(_sums(wanted, name, one, written=dollars, css_class="mut off-paper", model=one.name))
     return _joined(rows)
 
 
@@ -129,7 +128,8 @@ def _month_row(wanted: Addressed, ended: Any) -> str:
         forecast = _right(escape(f"{dollars(told.low)} to {dollars(told.high)}"))
         how = f"<td>{'within' if told.is_within else 'below' if told.ended < told.low else 'above'}</td>"
     name = _figure(f"{ended.month:%B %Y}", month_of(wanted, ended.month))
-    spent = _right(escape(money(ended.spent))) + _right(change(ended.change))
+    rows = f"{wanted.rows_in(ended.month)}&kind=spent"
+    spent = _cell(ended.spent, rows) + _right(change(ended.change))
     return f'<tr><th scope="row">{name}</th>{spent}{forecast}{how}</tr>'
 
 
@@ -150,14 +150,7 @@ def _ledger_row(row: LedgerRow) -> str:
 
 def _project_line(wanted: Addressed, one: Any, before: str) -> str:
     line, period = one.line, one.line.period
-    project = line.project
-    spent = _figure(money(line.spent), rows_of(wanted, kind="spent", project=project.slug))
-    of = f' <span class="of">of {dollars(period.room)}</span>' if period else ""
-    head = (
-        f'<div class="l"><span class="swatch b{line.swatch}"></span>'
-        f'<a class="n" href="{escape(project.get_absolute_url())}">{escape(project.name)}</a>'
-        f'<span class="v">{spent}{of}</span></div>'
-    )
+    project, head = line.project, _head(wanted, line)
     if period is None:
         return f'<li>{head}<div class="s">No cap yet: nothing can be sent</div></li>'
     said = _how_it_stands(one)
@@ -165,10 +158,23 @@ def _project_line(wanted: Addressed, one: Any, before: str) -> str:
         held = rows_of(wanted, kind="held", project=project.slug)
         said = f"{_figure(f'{ceiling(period.held)} held', held)}, {said}"
     if one.before:
-        said += f'. <span class="nb">{before}: {escape(dollars(one.before))}</span>'
+        spent_before = rows_before(wanted, kind="spent", project=project.slug)
+        said += f'. <span class="nb">{before}: {_figure(dollars(one.before), spent_before)}</span>'
     warned = " warn" if line.is_near or one.reached_on else ""
     bar = meter(period.spent_percent, period.held_percent, line.fill)
     return f'<li>{head}{bar}<div class="s{warned}">{said}</div></li>'
+
+
+def _head(wanted: Addressed, line: Any) -> str:
+    """Return a project's name, and what it spent of its cap."""
+    project, period = line.project, line.period
+    spent = _figure(money(line.spent), rows_of(wanted, kind="spent", project=project.slug))
+    of = f' <span class="of">of {dollars(period.room)}</span>' if period else ""
+    return (
+        f'<div class="l"><span class="swatch b{line.swatch}"></span>'
+        f'<a class="n" href="{escape(project.get_absolute_url())}">{escape(project.name)}</a>'
+        f'<span class="v">{spent}{of}</span></div>'
+    )
 
 
 def _how_it_stands(one: Any) -> str:
@@ -191,11 +197,22 @@ def _how_it_stands(one: Any) -> str:
 
 
 def _sums(
-    name: str, one: Any, jobs: str, spent: str, *, before: str, inside: str = "", css_class: str = "mut"
+    wanted: Addressed,
+    name: str,
+    one: Any,
+    *,
+    written: Callable[[Decimal], str] = money,
+    inside: str = "",
+    css_class: str = "mut",
+    **filters: object,
 ) -> str:
-    """Return a row: a name, jobs and USD that lead to the addresses `jobs` and `spent`, and USD before."""
-    cells = _right(_figure(number(one.jobs), jobs)) + _right(_figure(money(one.cost), spent, inside))
-    return f"<tr><td>{name}</td>{cells}{_right(escape(before), css_class)}</tr>"
+    """Return a row: a name, jobs and USD of the month, and USD before, all of which lead to their rows."""
+    spent = rows_of(wanted, kind="spent", **filters)
+    before = escape(written(one.before))
+    if one.before:
+        before = _figure(written(one.before), rows_before(wanted, kind="spent", **filters))
+    cells = _right(_figure(number(one.jobs), spent)) + _right(_figure(money(one.cost), spent, inside))
+    return f"<tr><td>{name}</td>{cells}{_right(before, css_class)}</tr>"
 
 
 def _joined(rows: Iterable[str]) -> SafeString:

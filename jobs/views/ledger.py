@@ -12,8 +12,8 @@ from django.views.decorators.http import require_safe
 
 from jobs.forms.ledger_filter import KINDS, columns_of, filtered, filters_of, place_of
 from jobs.models import EntryKind, LedgerEntry, MonthlyTagSpend
-from jobs.models.money import LedgerQuerySet, LedgerRow
-from jobs.models.rollups import spent_by
+from jobs.models.money import Charged, LedgerQuerySet, LedgerRow
+from jobs.models.rollups import charged_by
 from jobs.views.downloads import stream
 from jobs.views.frame import person_of
 from jobs.views.month_wanted import Wanted, wanted_of
@@ -71,18 +71,25 @@ class Ledger:
     def as_csv(self) -> str:
         return self._address(format="csv")
 
-    @cached_property
+    @property
     def spent(self) -> Decimal | None:
         """The sum of all charges and corrections with these filters, USD; None where none are shown."""
-        if self.kind in ("held", "grant"):
-            return None
-        asked = dict(self.others)
-        if self.kind == "adjust" or "job" in asked or asked.keys() > {"tag"}:
-            return self.rows.total(EntryKind.CHARGE, EntryKind.ADJUST)
-        if "tag" in asked:
-            return MonthlyTagSpend.objects.spent_on(self._projects, self.wanted.month, asked["tag"])
-        # Settlement keeps the rollups equal to the ledger: a month of it is a hundred thousand rows.
-        return spent_by(self._projects, self.wanted.month, columns_of(asked))
+        return self._charged.cost if self._charged else None
+
+    @property
+    def jobs(self) -> int | None:
+        """How many charges with these filters rest on something; None where not all of theirs are shown."""
+        return self._charged.jobs if self._charged and self.kind != "adjust" else None
+
+    @property
+    def number(self) -> int | None:
+        """How many rows these are; None for more than a page."""
+        return None if self.older or self.first else len(self.entries)
+
+    @property
+    def is_row_a_job(self) -> bool:
+        """Whether each row of what was spent counts as a job: none corrects another, or rests on nothing."""
+        return self.kind != "spent" or self.number == self.jobs
 
     @cached_property
     def held(self) -> Decimal | None:
@@ -111,6 +118,18 @@ class Ledger:
             if len(found) < BATCH:
                 return
             after = found[-1][COLUMNS.index("day")], found[-1][COLUMNS.index("entry")]
+
+    @cached_property
+    def _charged(self) -> Charged | None:
+        if self.kind in ("held", "grant"):
+            return None
+        asked = dict(self.others)
+        if self.kind == "adjust" or "job" in asked or asked.keys() > {"tag"}:
+            return self.rows.charged()
+        if "tag" in asked:
+            return MonthlyTagSpend.objects.charged_for(asked["tag"], self._projects, self.wanted.month)
+        # Settlement keeps the rollups equal to the ledger: a month of it is a hundred thousand rows.
+        return charged_by(self._projects, self.wanted.month, columns_of(asked))
 
     @cached_property
     def _found(self) -> list[LedgerRow]:

@@ -81,7 +81,16 @@ class Wanted:
     @cached_property
     def rows(self) -> str:
         """The address of its ledger rows, to which `&name=value` may be added."""
-        return f"{reverse('ledger')}?{self.address()}"
+        return self.rows_in(self.month)
+
+    @cached_property
+    def rows_before(self) -> str:
+        """The same of the month before."""
+        return self.rows_in(clock.month_of(self.month - dt.timedelta(days=1)))
+
+    def rows_in(self, month: dt.date) -> str:
+        """Return the same of another month, named by its first day."""
+        return f"{reverse('ledger')}?{self.address(month=f'{month:%Y-%m}')}"
 
     @cached_property
     def _own(self) -> dict[str, str]:

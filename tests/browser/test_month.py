@@ -244,7 +244,7 @@ def test_a_teams_month_is_told_to_the_last_digit(
 
     # The review: every figure is a sum of the ledger, and leads to its rows.
     operator.goto("/budget/")
-    assert_figures_are_the_ledgers(operator, facts, is_shifted=settings.PONDER_TODAY is not None)
+    assert_figures_are_the_ledgers(operator, facts)
     spent, open_now = total(facts, "spent"), total(facts, "held")
     assert 0 < open_now == held(running) <= running.worst_case
     lead = operator.locator(".page-h .lead")
@@ -285,14 +285,14 @@ def test_a_teams_month_is_told_to_the_last_digit(
     expect(operator.locator(".lead")).to_contain_text(f"{ui.money(spent)} spent")
 
 
-def assert_figures_are_the_ledgers(page: Page, facts: list[Fact], *, is_shifted: bool) -> None:
+def assert_figures_are_the_ledgers(page: Page, facts: list[Fact]) -> None:
     """Compare each figure that leads somewhere with the ledger, then what it leads to, each place once."""
     links = page.locator("a.fig").evaluate_all(
         "links => links.map(a => [a.getAttribute('href'), a.textContent])"
     )
     sums: set[tuple[Any, ...]] = set()
     followed: set[str] = set()
-    jobs = 0
+    counts = 0
     for href, text in links:
         path, asked = urlsplit(href).path, dict(parse_qsl(urlsplit(href).query))
         if path == "/budget/ledger/":
@@ -300,7 +300,11 @@ def assert_figures_are_the_ledgers(page: Page, facts: list[Fact], *, is_shifted:
             del asked["month"]
             sum_of = total(facts, kind, **asked)
             read = (ui.money, ui.dollars) if kind == "spent" else (ui.ceiling, review.held)
-            assert text.removesuffix(" held") in {one(sum_of) for one in read}, (href, text)
+            if "$" not in text:
+                counts += 1
+                assert int(text) == jobs_of(facts, **asked), (href, text)
+            else:
+                assert text.removesuffix(" held") in {one(sum_of) for one in read}, (href, text)
             if sum_of:
                 sums.add((kind, *sorted(asked.items())))
         if href in followed or text == "$0.00":
@@ -309,13 +313,12 @@ def assert_figures_are_the_ledgers(page: Page, facts: list[Fact], *, is_shifted:
         answer = page.request.get(href)
         assert answer.ok, href
         if path == "/budget/ledger/":
-            assert_rows_are(unescape(answer.text()), kind, sum_of, href)
-        elif path == "/jobs/":
-            jobs += 1
-            if not is_shifted:  # jobs are listed by the database's clock
-                assert_jobs_are(answer.text(), asked, facts, int(text))
+            html = unescape(answer.text())
+            assert_rows_are(html, kind, sum_of, href)
+            jobs = jobs_of(facts, **asked)
+            assert kind != "spent" or f" on <b>{jobs}</b> job{'s' if jobs != 1 else ''}: " in html, href
     assert sums == figures_of(facts)
-    assert jobs == 7  # three people and tokens, two tags, two models
+    assert counts == 7  # three people and tokens, two tags, two models
 
 
 def assert_rows_are(html: str, kind: str, sum_of: Decimal, href: str) -> None:
@@ -327,15 +330,9 @@ def assert_rows_are(html: str, kind: str, sum_of: Decimal, href: str) -> None:
     assert sum(rows, ZERO) == sum_of, href
 
 
-def assert_jobs_are(html: str, asked: dict[str, str], facts: list[Fact], number: int) -> None:
-    """Hold a list of jobs against the charges whose number led to it; it has the unfinished ones too."""
-    names = {"by": "person", "model": "model", "tag": "tag", "token": "token"}
-    match = {names[name]: value for name, value in asked.items() if name in names}
-    rows = [one.job for one in facts if one.kind == "charge" and one.basis != "none" and one.fits(match)]
-    if "by" in asked and "token" not in asked:
-        rows = [one.job for one in facts if one.kind == "charge" and one.fits(match | {"token": "none"})]
-    assert len(rows) == number
-    assert set(rows) <= set(re.findall(r'id="row-([^"]+)"', html))
+def jobs_of(facts: list[Fact], **asked: str) -> int:
+    """Count the charges that rest on something; nothing of this month is corrected."""
+    return sum(one.kind == "charge" and one.basis != "none" and one.fits(asked) for one in facts)
 
 
 def figures_of(facts: list[Fact]) -> set[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -162,7 +163,11 @@ def test_what_is_held_is_shown_beside_what_is_spent(real: Project, mira: User) -
     page = signed_in(mira).get("/budget/")
     month = page.context["month"]
     assert month.held == month.lines[0].period.held > 0
-    assert f"{ui.ceiling(month.held)} held, " in page.content.decode()
+    html = page.content.decode()
+    rows = f"/budget/ledger/?month={month.first:%Y-%m}&amp;kind=held"
+    shown_held = ui.ceiling(month.held)
+    assert f'<a class="fig" href="{rows}">{shown_held}</a> held, the oldest first' in html
+    assert f'<a class="fig" href="{rows}&amp;project=bugs">{shown_held} held</a>, ' in html
 
 
 def test_a_cap_that_is_nearly_used_up_is_named_first(real: Project, mira: User) -> None:
@@ -184,7 +189,10 @@ def test_a_past_month_with_open_holds_can_still_move(real: Project, mira: User, 
     assert "can still move" not in client.get("/budget/").content.decode()
     settings.PONDER_TODAY = (month + dt.timedelta(days=40)).replace(day=2)
     page = client.get(f"/budget/?month={month:%Y-%m}")
-    assert "This month can still move." in page.content.decode()
+    html, rows = page.content.decode(), f"/budget/ledger/?month={month:%Y-%m}&amp;kind=held"
+    amount = ui.ceiling(page.context["month"].held)
+    assert f'can still move.</b> <a class="fig" href="{rows}">{amount}</a> is held for jobs' in html
+    assert f'<a class="fig" href="{rows}">{amount}</a> is still held' in html
     assert (page.context["month"].gone, page.context["month"].is_now) == (page.context["month"].length, False)
     assert [f"{one:%Y-%m}" for one in page.context["wanted"].months][-1] == f"{month:%Y-%m}"
 
@@ -228,6 +236,17 @@ def test_a_long_list_of_projects_ends_in_one_line(mira: User) -> None:
     assert "2 more projects</a>" in page.content.decode()
     assert page.context["month"].listed[0].project.name == "P1"
     assert len(page.context["month"].listed) == 12
+
+
+def test_projects_that_are_not_listed_are_shown_with_what_they_cost(mira: User) -> None:
+    for number in range(15):
+        project = a_project(f"p{number}", is_practice=False, members={mira: Role.SUBMITTER})
+        if number < 14:
+            a_job(project, mira, Status.COMPLETED, cost=Decimal("0.10") * (number + 1))
+    html = signed_in(mira).get("/budget/").content.decode()
+    rest = html.partition('<details class="rest">')[2].partition("</details>")[0]
+    assert '<span class="n">3 more projects</span><span class="v">$0.30</span>' in rest
+    assert re.findall(r'kind=spent&amp;project=(p\d+)">(.*?)</a>', rest) == [("p1", "$0.20"), ("p0", "$0.10")]
 
 
 def test_two_projects_of_one_colour_differ_on_the_page(mira: User) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import transaction
 from django.http import StreamingHttpResponse
 from django.test import Client
 
 from jobs import spend
 from jobs.access import Role
-from jobs.models import ApiToken, Budget, LedgerEntry, Project, Status, User
+from jobs.models import ApiToken, Attempt, Basis, Budget, Job, LedgerEntry, Project, Status, User
 from jobs.views import ledger as page_of_ledger
 from jobs.views.downloads import spreadsheet_cell
 from jobs.views.ledger import Ledger
@@ -47,9 +48,15 @@ def usd(rows: list[dict[str, str]]) -> Decimal:
     return sum((Decimal(row["usd"]) for row in rows), Decimal(0))
 
 
+def jobs_in(rows: list[dict[str, str]]) -> int:
+    """Count the charges that rest on something: what a correction makes rest on something counts once."""
+    spent = (row for row in rows if row["kind"] in ("charge", "adjust"))
+    return len({row["attempt"] for row in spent if row["basis"] != "none"})
+
+
 @pytest.fixture
 def busy(real: Project, mira: User) -> Project:
-    """Two projects, two people, two models, a token, tags, and something in flight."""
+    """Two projects, two people, two models, tags, and something in flight."""
     other = a_project("contracts", is_practice=False, members={mira: Role.SUBMITTER})
     jo = a_person("jo@example.com")
     other.members.add(jo, through_defaults={"role": Role.SUBMITTER})
@@ -63,20 +70,114 @@ def busy(real: Project, mira: User) -> Project:
     return real
 
 
-def test_every_figure_of_the_budget_leads_to_rows_that_add_up_to_it(busy: Project, mira: User) -> None:
+@pytest.fixture
+def uneven(real: Project, mira: User, settings: Any, request: pytest.FixtureRequest) -> Project:
+    """October and November, with all that makes jobs, charges and rows of the ledger differ in number."""
+    token = ApiToken.objects.create(name="night", project=real, user=mira, prefix="p", digest="d")
+    settings.PONDER_TODAY = dt.date(2026, 10, 20)
+    a_job(real, mira, Status.COMPLETED, cost=Decimal("3.75"), spec={"tags": ("a",)})
+    a_job(real, mira, Status.COMPLETED, cost=Decimal("4.50"), spec={"token": token})
+    a_job(real, mira, Status.IN_PROGRESS)
+    settings.PONDER_TODAY = dt.date(2026, 11, 20)
+    request.getfixturevalue("busy")
+    by_token = a_job(
+        real, mira, Status.COMPLETED, cost=Decimal("0.70"), spec={"token": token, "tags": ("b",)}
+    )
+    # Submitted in a month that is over, and admitted in this one.
+    Job.objects.filter(pk=by_token.pk).update(created_at=by_token.created_at - dt.timedelta(days=40))
+    corrected = a_job(real, mira, Status.COMPLETED, cost=Decimal("0.90"), spec={"tags": ("a",)})
+    uncharged = a_job(real, mira, Status.FAILED, cost=Decimal(0), basis=Basis.NONE, spec={"tags": ("a",)})
+    found = a_job(real, mira, Status.FAILED, cost=Decimal(0), basis=Basis.NONE)
+    assert uncharged.cost == 0
+    with transaction.atomic():
+        attempt = Attempt.objects.get(job=corrected)
+        spend.adjust(attempt, was=attempt.cost, to=Decimal("0.60"), reason="bill", actor=mira, key="a")
+        attempt = Attempt.objects.get(job=found)
+        spend.adjust(attempt, was=attempt.cost, to=Decimal("0.05"), reason="bill", actor=mira, key="b")
+        budget = Budget.objects.get(project=real)
+        spend.grant(budget, Decimal(5), key="grant:1", actor=mira, reason="a deadline")
+    return real
+
+
+@pytest.mark.parametrize("query", ["", "?project=bugs", "?month=2026-10"])
+def test_every_figure_of_the_budget_leads_to_the_rows_it_sums_and_counts(
+    uneven: Project, mira: User, query: str
+) -> None:
+    client = Client()
+    client.force_login(mira)
+    page = client.get(f"/budget/{query}").content.decode()
+    links = re.findall(r'<a class="fig" href="/budget/ledger/\?([^"]+)">(.*?)</a>', page)
+    assert len(links) > 20
+    assert '<a class="fig" href="/jobs/' not in page  # a list of jobs is by the day they were submitted
+    counts = 0
+    for query, words in {(html.unescape(query), words) for query, words in links}:
+        found, rows = shown(client, query), rows_of(client, query)
+        told = Decimal(re.sub(r"<.*?>|[$, held]", "", words))
+        if "$" not in words:
+            counts += 1
+            assert told == found.jobs == jobs_in(rows), query
+            continue
+        figure = found.held if found.kind == "held" else found.spent
+        assert figure is not None
+        assert usd(rows) == figure, query
+        # Whole dollars in narrow places, cents elsewhere; what is held is rounded up.
+        assert abs(told - figure) < (Decimal("0.01") if "." in words else 1), (query, words)
+    assert counts >= 4
+
+
+def test_no_sum_of_a_table_leads_nowhere(uneven: Project, mira: User) -> None:
     client = Client()
     client.force_login(mira)
     page = client.get("/budget/").content.decode()
-    links = re.findall(r'<a class="fig" href="/budget/ledger/\?([^"]+)">(.*?)</a>', page)
-    assert len(links) > 20
-    for query, words in {(html.unescape(query), words) for query, words in links}:
-        found = shown(client, query)
-        figure = found.held if found.kind == "held" else found.spent
-        assert figure is not None
-        assert usd(rows_of(client, query)) == figure, query
-        # Whole dollars in narrow places, cents elsewhere; what is held is rounded up.
-        told = Decimal(re.sub(r"<.*?>|[$, held]", "", words))
-        assert abs(told - figure) < (Decimal("0.01") if "." in words else 1), (query, words)
+    tables = {
+        title: table
+        for section in re.findall(r"<section.*?</section>", page, re.DOTALL)
+        for title, table in [(re.findall(r"<h2>(.*?)</h2>", section)[0], section)]
+    }
+    for title in ("Top spenders", "By model", "Costliest jobs", "Projects and caps"):
+        bare = set(re.findall(r">([^<>]*\$[^<>]*)</td>", tables[title]))
+        assert bare <= {"$0", "$0.00"}, title
+    assert '<span class="nb">October: <a class="fig"' in tables["Projects and caps"]
+    assert page.count("month=2026-10&amp;kind=spent&amp;person=") == 2  # mira's own and her token's
+    assert "month=2026-10&amp;kind=spent&amp;tag=a" in page
+    assert "month=2026-10&amp;kind=spent&amp;model=o3-pro" in page
+    assert (
+        '<td class="r"><a class="fig" href="/budget/ledger/?month=2026-10&amp;kind=spent">$8.25</a>' in page
+    )
+
+
+def test_the_ledger_says_how_many_jobs_its_rows_are(uneven: Project, mira: User) -> None:
+    client = Client()
+    client.force_login(mira)
+
+    def html_of(query: str) -> str:
+        return client.get(f"/budget/ledger/?month=2026-11&{query}").content.decode()
+
+    page = html_of(f"kind=spent&person={mira.pk}&token=none")
+    assert "$2.40</b> spent on <b>5</b> jobs: the sum of these 8 rows." in page
+    assert "A correction is a row of its own and no other job" in page
+    page = html_of("kind=spent&tag=b")
+    assert "$1.95</b> spent on <b>2</b> jobs: the sum of these 2 rows." in page
+    assert "A correction is a row" not in page
+    assert "spent: the sum of these 2 rows." in html_of("kind=adjust")
+    assert "spent on <b>1</b> job, <b>$0.00</b> held now: the sum of the charges" in html_of(
+        f"job={Job.objects.get(cost=Decimal('0.70')).short_id}"
+    )
+
+
+def test_a_page_that_has_not_all_rows_says_so(
+    uneven: Project, mira: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_of_ledger, "PAGE", 3)
+    client = Client()
+    client.force_login(mira)
+    query, said = (
+        "month=2026-11&kind=spent&project=bugs",
+        "the sum of all these rows, more than this page has.",
+    )
+    for _ in range(3):
+        assert said in client.get(f"/budget/ledger/?{query}").content.decode()
+        query = shown(client, query).older
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_the_sentence_tells_what_is_spent_held_and_likely(
     assert "<b>$1,400</b></a> of $2,500, <a class=" in html
     assert f"{held} held</a>, likely <b>${end.likely:,.0f}</b> by 30 Jun." in html
     assert "Month-end forecast" in html
+    rows = "/budget/ledger/?month=2026-06&amp;kind=held"
+    assert f', with <a class="fig" href="{rows}">{held}</a> held now</p>' in html
     drawn = page.context["drawn"]["ahead"]
     assert len(drawn["daily"]) == len(drawn["cumulative"]) == 11
     assert drawn["cumulative"][-1] == [float(end.low), float(end.likely), float(end.high)]
