@@ -419,11 +419,11 @@ def settled(wanted: JobSpec, offer: Offer) -> JobSpec:
     return lifecycle.settled(wanted, price) if price else wanted
 
 
-def too_little(ceiling: Decimal, left: Decimal, budget: Budget) -> str:
-    """Say what a ceiling lacks, USD, and whose cap is in the way."""
+def too_little(ceiling: Decimal, left: Decimal, budget: Budget, *, is_own: bool = True) -> str:
+    """Say what a ceiling lacks, USD, and whose cap is in the way; a member's is the reader's if `is_own`."""
     whose = {
         Scope.PROJECT: f"in {budget.project}",
-        Scope.MEMBER: "of your own cap",
+        Scope.MEMBER: "of your own cap" if is_own else f"of the {budget}",
         Scope.TOKEN: "of this token’s cap",
     }.get(Scope(budget.scope), "in the whole workspace")
     rest = f"{ui.money(left)} is left" if left > 0 else "nothing is left"

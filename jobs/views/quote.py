@@ -70,10 +70,13 @@ def as_offered(wanted: JobSpec, job: Job, offer: Callable[[], Offer]) -> JobSpec
     return wanted if is_as_before else settled(wanted, offer())
 
 
-def in_words(refusal: Exception, *, told: Collection[str] = ()) -> str:
-    """Say why a job was refused (one of `REFUSALS`); errors of the fields in `told` stand at their fields."""
+def in_words(refusal: Exception, *, told: Collection[str] = (), is_own: bool = True) -> str:
+    """Say why a job was refused (one of `REFUSALS`); errors of the fields in `told` stand at their fields.
+
+    The job is the reader's if `is_own`.
+    """
     if isinstance(refusal, SpecError):
         return " ".join(message for name, message in refusal.errors.items() if name not in told)
     if isinstance(refusal, spend.BudgetRefused):
-        return too_little(refusal.ceiling, refusal.left, refusal.budget)
+        return too_little(refusal.ceiling, refusal.left, refusal.budget, is_own=is_own)
     return NO_CAP

@@ -12,7 +12,7 @@ from jobs import lifecycle, pricing, spend
 from jobs.access import Role
 from jobs.models import Approval, Event, Job, Project, Refusal, Status, User, Workspace
 from jobs.models.requests import last_day
-from tests.factories import a_person, a_spec
+from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 from tests.markup import faults
 
@@ -128,6 +128,17 @@ def test_over_the_limit_and_without_room_it_says_both_and_can_get_both(
     ana.post(f"{job.get_absolute_url()}approve/", {"ceiling": job.worst_case})
     job.refresh_from_db()
     assert job.status == Status.WAITING
+
+
+def test_an_approver_reads_whose_cap_has_no_room(signed_in: Client, mira: User, ana: Client) -> None:
+    real = a_project("real", is_practice=False, members={mira: Role.SUBMITTER})
+    real.membership_set.create(user=User.objects.get(email="ana@example.com"), role=Role.APPROVER)
+    Project.objects.update(job_limit=Decimal("0.50"))
+    real.refresh_from_db()
+    job = lifecycle.ask(a_spec(real, mira))
+    spend.set_cap(Decimal("0.01"), user=mira)
+    answer = ana.post(f"{job.get_absolute_url()}approve/", {"ceiling": job.worst_case}, follow=True)
+    assert "$0.01 is left this month of the cap of Mira: " in text(answer)
 
 
 def test_what_is_offered_instead_can_be_sent(signed_in: Client, project: Project, mira: User) -> None:
