@@ -33,6 +33,7 @@ from jobs.lifecycle.connections import (
 from jobs.lifecycle.deliveries import Announcement, forget_deliveries, handle_again, receive, refuse
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
+from jobs.lifecycle.foretelling import foretell
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
 from jobs.lifecycle.installations import forget_silent, note_beat
 from jobs.lifecycle.instead import instead, settled
@@ -106,6 +107,7 @@ __all__ = [
     "drop_previous_webhook_secret",
     "finish_without_answering",
     "follow_up",
+    "foretell",
     "forget_deliveries",
     "forget_silent",
     "forget_unused",

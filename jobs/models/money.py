@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from jobs.models.list_indexes import AMONG_TAGS, TagsAndProject
 from jobs.models.people import name_of
@@ -76,6 +76,12 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
         there = models.FilteredRelation("budgetperiod", condition=models.Q(budgetperiod__month=month))
         columns = {f"its_{name}": models.F(f"period__{name}") for name in ("id", *_PERIOD)}
         return self.annotate(period=there).annotate(**columns)
+
+    def room_in(self, month: dt.date | Blank) -> "models.QuerySet[Budget, Any]":
+        """USD that each allows in a month; one without rows stands at its cap."""
+        room = Coalesce(models.F("its_cap") + models.F("its_granted"), "cap")
+        rows: models.QuerySet[Budget, Any] = self.with_period(month)
+        return rows.annotate(room=room).values("room")
 
     def periods_in(self, month: dt.date) -> "list[BudgetPeriod]":
         """Return each one's period of a month, named by its first day; one without rows stands at its cap."""

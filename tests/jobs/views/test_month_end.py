@@ -12,7 +12,7 @@ import pytest
 from django.http import StreamingHttpResponse
 from django.test import Client
 
-from jobs import clock, spend
+from jobs import clock, lifecycle, spend
 from jobs.access import Role
 from jobs.models import BudgetPeriod, Project, Refusal, Status, User, Verdict, VerdictValue, Workspace
 from jobs.templatetags import review
@@ -72,6 +72,36 @@ def test_the_sentence_tells_what_is_spent_held_and_likely(
     assert drawn["cumulative"][-1] == [float(end.low), float(end.likely), float(end.high)]
     assert f"${end.likely:,.0f} likely" in drawn["labels"]
     assert "20 Jun, likely" in html
+
+
+def test_the_side_bar_says_what_the_page_says_as_of_the_last_hour(
+    real: Project, mira: User, signed_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, eve = a_person("ana@example.com", is_superuser=True), a_person("eve@example.com")
+    proofs = a_project("proofs", cap="700", is_practice=False, members={mira: Role.VIEWER, eve: Role.VIEWER})
+    foreign = a_project("foreign", cap="90", is_practice=False, members={eve: Role.VIEWER})
+    for project, usd in ((real, 100), (proofs, 30), (foreign, 3)):
+        days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), usd)
+        spend_days(project, mira, days)
+        settled(project, days)
+    a_job(real, mira, Status.IN_PROGRESS)
+    lifecycle.foretell()
+    seen = {}
+    for person in (mira, eve, ana):
+        client = Client()
+        client.force_login(person)
+        page = page_of(client)
+        seen[person] = page.context["end"].all.likely
+        assert f"Forecast ${seen[person]:,.0f}, within budget" in page.content.decode()
+    assert len(set(seen.values())) == 3
+    # Six hours later nothing more was spent: the page knows, the side bar within the hour.
+    monkeypatch.setattr(clock, "gone", lambda _: 0.75)
+    page = page_of(signed_in)
+    later = page.context["end"].all.likely
+    assert seen[mira] - 45 < later < seen[mira]
+    assert f"Forecast ${seen[mira]:,.0f}, " in page.content.decode()
+    lifecycle.foretell()
+    assert f"Forecast ${later:,.0f}, " in page_of(signed_in).content.decode()
 
 
 def test_below_five_active_days_nothing_is_told(real: Project, mira: User, signed_in: Client) -> None:
