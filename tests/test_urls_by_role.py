@@ -145,6 +145,8 @@ TABLE: dict[str, tuple[str, str]] = {
     # A project's cap is never lifted.
     "budget/rules/caps/<int:pk>/lift/": (NOT_ASKED_SO, OPERATORS + "go"),
     "budget/ledger/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/refused/": (SIGNED_IN_READ, NOT_ASKED_SO),
+    "budget/judged/": (SIGNED_IN_READ, NOT_ASKED_SO),
     "settings/": ("login go go go go go go go", NOT_ASKED_SO),
     "settings/status/": (OPERATORS + "ok", NOT_ASKED_SO),
     "settings/profile/": (SIGNED_IN_READ, "login " + "wrong " * 7),

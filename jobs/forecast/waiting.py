@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from jobs import clock
-from jobs.models import Job, Price
+from jobs.models import Job, MonthlySpend, Price
 from jobs.models.catalogue import SOONEST, WINDOWS
 from jobs.models.questions import Asked, Asking, Blank, Question, Statement
 
@@ -31,10 +31,11 @@ class Waited:
         """Look at a month (its first day) of some projects, an array of ids, by the price rows of a day."""
         self._projects, self._month, self._day = projects, month, day
         self._prices: Sequence[Price] = []
-        self._waited: Mapping[str, tuple[Decimal, int]] = {}  # USD and jobs by model
+        # USD and jobs by model that waited, or could not have: some connections take no windows.
+        self._settled: Mapping[str, tuple[Decimal, int]] = {}
 
     def asking(self) -> Asking:
-        """Read the prices, and the jobs that did wait."""
+        """Read the prices, the jobs that did wait, and what was spent where none could."""
         after = (self._month + dt.timedelta(days=32)).replace(day=1)
         # In every zone; the month that a job counts in is its hold's.
         begin, end = (
@@ -46,8 +47,18 @@ class Waited:
             "since": begin - A_DAY,
             "until": end + A_DAY,
         }
-        self._prices, waited = yield [Asked(_prices(), {"day": self._day}), Asked(_waited(), about)]
-        self._waited = {name: (cost, jobs) for name, cost, jobs in waited}
+        self._prices, waited, unable = yield [
+            Asked(_prices(), {"day": self._day}),
+            Asked(_waited(), about),
+            Asked(_unable(), about),
+        ]
+        elsewhere = {project for project, *_ in unable}
+        settled: dict[str, tuple[Decimal, int]] = {}
+        # What waited where nothing can any more is among what could not.
+        for _, model, cost, jobs in [*unable, *(row for row in waited if row[0] not in elsewhere)]:
+            before, number = settled.get(model, (ZERO, 0))
+            settled[model] = before + cost, number + jobs
+        self._settled = settled
 
     def would_have_saved(self, spent: Mapping[str, tuple[Decimal, int]]) -> Waiting | None:
         """Return what waiting would have saved, each model at its longest window; None for nothing.
@@ -62,10 +73,10 @@ class Waited:
         saved, counted, hours = ZERO, 0, 0
         for name, (part, length) in rates.items():
             cost, jobs = spent[name]
-            cost_waited, jobs_waited = self._waited.get(name, (ZERO, 0))
-            if (left := cost - cost_waited) > 0:
+            cost_settled, jobs_settled = self._settled.get(name, (ZERO, 0))
+            if (left := cost - cost_settled) > 0:
                 saved += left * part
-                counted += max(jobs - jobs_waited, 1)
+                counted += max(jobs - jobs_settled, 1)
                 hours = max(hours, int(length.total_seconds() // 3600))
         return Waiting(saved, counted, hours) if saved else None
 
@@ -79,3 +90,8 @@ def _prices() -> Question[Price]:
 def _waited() -> Statement:
     blanks = {name: Blank(name) for name in ("since", "until")}
     return Statement("{}", Job.objects.that_waited(Blank("projects"), Blank("month"), **blanks))
+
+
+@lru_cache
+def _unable() -> Statement:
+    return Statement("{}", MonthlySpend.objects.without_windows(Blank("projects"), Blank("month")))

@@ -12,7 +12,7 @@ from jobs import pricing, schemas
 from jobs.access import Act
 from jobs.lifecycle import attaching, calls, threads, tools
 from jobs.lifecycle.calls import Reply
-from jobs.models import ApiToken, Connection, Given, Job, Kind, ModelSpec, Price, Project, User, Workspace
+from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, User, Workspace
 from jobs.models.catalogue import SOONEST
 from jobs.schemas.reading import UNSTORABLE
 
@@ -327,8 +327,8 @@ def not_used(project: Project, spec: ModelSpec, *, effort: str) -> dict[str, str
 
 
 def windows_of(price: Price, connection: Connection) -> list[str]:
-    """Return the completion windows that a job may have; only OpenAI documents any but the soonest."""
-    return price.windows_offered if connection.kind == Kind.OPENAI else [SOONEST]
+    """Return the completion windows that a job may have."""
+    return price.windows_offered if connection.has_windows else [SOONEST]
 
 
 def _digests(given: Iterable[Given]) -> list[str]:

@@ -194,6 +194,11 @@ class Connection(models.Model):
                 setattr(self, name, value)
         super().save(*args, **kwargs)
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether answers may be waited for at a discount: only OpenAI documents that."""
+        return self.kind == Kind.OPENAI
+
     def name_of(self, model: str) -> str:
         """Return the name under which a model of the catalogue is asked for there.
 

@@ -269,8 +269,8 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def that_waited(
         self, projects: Blank, month: Blank, *, since: Blank, until: Blank
-    ) -> "models.QuerySet[Job, tuple[str, Decimal, int]]":
-        """Model, USD and number of the jobs of a month (its first day) whose answer could wait.
+    ) -> "models.QuerySet[Job, tuple[int, str, Decimal, int]]":
+        """Project, model, USD and number of the jobs of a month (its first day) whose answer could wait.
 
         They are looked for among those that were submitted `since` a moment and before `until`.
         """
@@ -280,7 +280,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             ~models.Q(window="soonest"), models.Exists(of_month), Among("project", projects)
         )
         rows = waited.order_by()
-        return rows.values_list("model").annotate(models.Sum("cost"), models.Count("pk"))
+        return rows.values_list("project", "model").annotate(models.Sum("cost"), models.Count("pk"))
 
     def for_list(self) -> "JobQuerySet":
         """What a row of a list shows, also of other records, read beside it: no rows of theirs are made."""

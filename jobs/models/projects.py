@@ -16,6 +16,7 @@ from django.utils import timezone
 from jobs import access, clock
 from jobs.access import Act, Role
 from jobs.models import trail
+from jobs.models.connections import Kind
 from jobs.models.questions import Anyone, Blank, Question
 
 if TYPE_CHECKING:
@@ -147,6 +148,10 @@ class ProjectQuerySet(models.QuerySet["Project"]):
     def real(self) -> "ProjectQuerySet":
         """Those whose money is real."""
         return self.filter(connection__is_practice=False)
+
+    def without_windows(self) -> "ProjectQuerySet":
+        """Those whose answers cannot be waited for at a discount: see `Connection.has_windows`."""
+        return self.exclude(connection__kind=Kind.OPENAI)
 
 
 class Project(models.Model):

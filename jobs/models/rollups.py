@@ -200,6 +200,14 @@ class MonthlySpendQuerySet(models.QuerySet["MonthlySpend"]):
             .values_list(*ModelSum._fields)
         )
 
+    def without_windows(
+        self, projects: Sequence[int] | Blank, month: dt.date | Blank
+    ) -> "models.QuerySet[MonthlySpend, Any]":
+        """Project, model, USD and charges of a month, of the projects where nobody can wait for less."""
+        those = Project.objects.without_windows().filter(Among("pk", projects))
+        rows = self.filter(project__in=those, month=month, spent_on=None, model__isnull=False)
+        return rows.values_list("project", "model", "cost", "jobs")
+
     def by_person(
         self, month: dt.date | Blank, before: dt.date | Blank
     ) -> "models.QuerySet[MonthlySpend, Any]":

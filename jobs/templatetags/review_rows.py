@@ -33,8 +33,16 @@ def project_lines(wanted: Addressed, month: Any, end: Any) -> SafeString:
 
 @register.simple_tag
 def other_lines(wanted: Addressed, month: Any) -> SafeString:
-    """Return an item for each project that is not listed and cost something: USD spent, of its cap."""
-    return _joined(f"<li>{_head(wanted, line)}</li>" for line in month.unlisted if line.spent)
+    """Return an item for each project that is not listed and cost something, with its USD."""
+    # There may be many of them: the address is written once.
+    rows = escape(rows_of(wanted, kind="spent"))
+    return _joined(
+        f'<li class="l"><a class="n" href="{escape(line.project.get_absolute_url())}">'
+        f'{escape(line.project.name)}</a><span class="v">'
+        f'<a class="fig" href="{rows}&amp;project={line.project.slug}">{money(line.spent)}</a></span></li>'
+        for line in month.unlisted
+        if line.spent
+    )
 
 
 @register.simple_tag
@@ -150,7 +158,14 @@ def _ledger_row(row: LedgerRow) -> str:
 
 def _project_line(wanted: Addressed, one: Any, before: str) -> str:
     line, period = one.line, one.line.period
-    project, head = line.project, _head(wanted, line)
+    project = line.project
+    spent = _figure(money(line.spent), rows_of(wanted, kind="spent", project=project.slug))
+    of = f' <span class="of">of {dollars(period.room)}</span>' if period else ""
+    head = (
+        f'<div class="l"><span class="swatch b{line.swatch}"></span>'
+        f'<a class="n" href="{escape(project.get_absolute_url())}">{escape(project.name)}</a>'
+        f'<span class="v">{spent}{of}</span></div>'
+    )
     if period is None:
         return f'<li>{head}<div class="s">No cap yet: nothing can be sent</div></li>'
     said = _how_it_stands(one)
@@ -163,18 +178,6 @@ def _project_line(wanted: Addressed, one: Any, before: str) -> str:
     warned = " warn" if line.is_near or one.reached_on else ""
     bar = meter(period.spent_percent, period.held_percent, line.fill)
     return f'<li>{head}{bar}<div class="s{warned}">{said}</div></li>'
-
-
-def _head(wanted: Addressed, line: Any) -> str:
-    """Return a project's name, and what it spent of its cap."""
-    project, period = line.project, line.period
-    spent = _figure(money(line.spent), rows_of(wanted, kind="spent", project=project.slug))
-    of = f' <span class="of">of {dollars(period.room)}</span>' if period else ""
-    return (
-        f'<div class="l"><span class="swatch b{line.swatch}"></span>'
-        f'<a class="n" href="{escape(project.get_absolute_url())}">{escape(project.name)}</a>'
-        f'<span class="v">{spent}{of}</span></div>'
-    )
 
 
 def _how_it_stands(one: Any) -> str:

@@ -119,9 +119,9 @@ def _costs(month: Month) -> dict[str, Any] | None:
         "spans": [span(bar) for bar in costs.bars],
         "jobs": [bar.jobs for bar in costs.bars],
         "medianAt": costs.median_at,
-        "median": f"Median {ui.money(costs.median)}",
+        "median": f"Median about {ui.money(costs.median)}",
         "tailAt": costs.tail_at,
-        "tail": f"95th percentile {ui.money(costs.tail)}",
+        "tail": f"95th percentile about {ui.money(costs.tail)}",
     }
 
 

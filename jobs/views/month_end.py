@@ -15,6 +15,9 @@ from jobs.models.questions import BY_INDEX, Asked, Asking, Blank, Statement, arr
 from jobs.views.frame import SeenProject
 from jobs.views.month import MONTHS, Line, Month, months_back
 
+NEAREST = 3  # projects whose end is told though they are not listed, for their caps may be reached first
+FASTER = 2  # times the pace so far, at which a cap that is not even reached then is out of danger
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -66,7 +69,7 @@ class Ending:
         self.month, self._gone = month, gone
         # USD by day of all together, of the months before, and of what the first was told from.
         self._totals: Mapping[dt.date, Decimal] = {}
-        # USD by project and day of those listed: of this month, and before as far as tells how it ends.
+        # USD by project and day of those looked at: of this month, and before as far as tells how it ends.
         self._days: dict[int, dict[dt.date, Decimal]] = defaultdict(dict)
         self._before: dict[int, Decimal] = defaultdict(Decimal)  # USD of the month before by project
         self._shares: Mapping[int | None, Decimal] = {}
@@ -79,12 +82,12 @@ class Ending:
         (totals,) = yield [Asked(_totals(), values)]
         self._totals = dict(totals)
         since = clock.month_of(month.today - WINDOW) if month.is_now else month.before
-        listed = {line.project.pk for line in month.listed}
+        looked_at = {line.project.pk for line in (*month.listed, *self._nearest)}
         holding = [line.project.pk for line in month.lines if line.period and line.period.held]
-        asked = [Asked(_days(), {"projects": array_of(listed), "first": since, "last": month.before})]
+        asked = [Asked(_days(), {"projects": array_of(looked_at), "first": since, "last": month.before})]
         days, *charged = yield asked + [charged_of_held(holding)] * (month.is_now and bool(holding))
         for on, project, cost, _ in month.by_day:
-            if project in listed:
+            if project in looked_at:
                 self._days[project][on] = cost
         for project, on, cost in days:
             self._days[project][on] = cost
@@ -104,11 +107,16 @@ class Ending:
         return [self._projected(line) for line in self.month.listed]
 
     @cached_property
+    def _looked_at(self) -> list[Projected]:
+        """Those, and the few others whose caps may be reached first."""
+        return [*self.listed, *map(self._projected, self._nearest)]
+
+    @cached_property
     def alarm(self) -> Alarm | None:
         """What is reached first; a cap that is overrun already is named elsewhere."""
         found = [
             Alarm(one.line.project, one.line.period, one.reached_on)
-            for one in self.listed
+            for one in self._looked_at
             if one.reached_on and one.line.period and one.line.period.budget.is_hard
         ]
         whole = self.month.workspace
@@ -124,7 +132,7 @@ class Ending:
         line = self.month.tight
         if line is None or line.period is None or line.period.is_over:
             return line
-        found = next((one for one in self.listed if one.line.project.pk == line.project.pk), None)
+        found = next((one for one in self._looked_at if one.line.project.pk == line.project.pk), None)
         return None if found and found.end else line
 
     @cached_property
@@ -157,6 +165,20 @@ class Ending:
         before = self.months[0] if self.months else None
         is_next = before is not None and before.month == self.month.before
         return _change(self.month.spent, before.spent) if before and is_next else None
+
+    @cached_property
+    def _nearest(self) -> list[Line]:
+        """Of the projects that are not listed, those whose room is used up first at their pace so far."""
+        month = self.month
+        ahead = FASTER * Decimal(month.length - month.gone + 1) / month.gone
+        near: list[tuple[Decimal, Line]] = []
+        for line in month.unlisted if month.is_now else ():
+            period = line.period
+            if period is None or not period.budget.is_hard or not line.spent or period.is_over:
+                continue
+            if period.left <= line.spent * ahead:
+                near.append((period.left / line.spent, line))
+        return [line for _, line in sorted(near, key=lambda one: one[0])[:NEAREST]]
 
     def _projected(self, line: Line) -> Projected:
         pk, period = line.project.pk, line.period

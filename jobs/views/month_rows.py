@@ -23,6 +23,21 @@ class Judged:
     answers: int
     right: int
     cost: Decimal
+    of_right: Decimal  # what the right ones cost, USD
+
+    @property
+    def wrong(self) -> int:
+        return self.answers - self.right
+
+    @property
+    def of_wrong(self) -> Decimal:
+        """What the wrong ones cost, USD."""
+        return self.cost - self.of_right
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be older ones that nobody has looked at."""
+        return self.answers >= MOST_JUDGED
 
     @property
     def per_right(self) -> Decimal | None:
@@ -45,8 +60,7 @@ class Rows:
     def asking(self) -> Asking:
         """Read the rows; what the month holds is read in the same step."""
         first = self._month.first
-        after = (first + dt.timedelta(days=32)).replace(day=1)
-        since, until = (dt.datetime.combine(day, dt.time(), self._zone) for day in (first, after))
+        since, until = moments_of(first, self._zone)
         about = {"projects": self._month.ids, "month": first}
         dearest, self.refusals, judged = yield [
             Asked(_dearest(), about),
@@ -71,12 +85,24 @@ class Rows:
         return self.refused >= MOST_REFUSED
 
 
+def moments_of(month: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
+    """Return when a month, named by its first day, begins in a zone, and when the next one does."""
+    after = (month + dt.timedelta(days=32)).replace(day=1)
+    return dt.datetime.combine(month, dt.time(), zone), dt.datetime.combine(after, dt.time(), zone)
+
+
+def judged_of(projects: Sequence[int], since: dt.datetime, until: dt.datetime) -> Judged | None:
+    """Return the answers of some projects that were judged in a time; None where nobody judged any."""
+    return _judged_in(_judged().ask(projects=list(projects), since=since, until=until))
+
+
 def _judged_in(found: Sequence[tuple[str, int, Decimal]]) -> Judged | None:
     """Return the answers that were judged, by verdict, number and cost; None where nobody judged any."""
     if not found:
         return None
-    right = sum(number for value, number, _ in found if value == VerdictValue.RIGHT)
-    return Judged(sum(number for _, number, _ in found), right, sum((cost for *_, cost in found), ZERO))
+    right, of_right = next(((n, cost) for value, n, cost in found if value == VerdictValue.RIGHT), (0, ZERO))
+    whole = sum((cost for *_, cost in found), ZERO)
+    return Judged(sum(number for _, number, _ in found), right, whole, of_right)
 
 
 @lru_cache
@@ -109,11 +135,6 @@ def _how_many_refused() -> Statement:
 
 @lru_cache
 def _judged() -> Statement:
-    rows = Verdict.objects.filter(
-        Among("job__project", Blank("projects")),
-        at__gte=Blank("since"),
-        at__lt=Blank("until"),
-        value__in=[VerdictValue.RIGHT, VerdictValue.WRONG],
-    )
-    newest = rows.order_by("-at").values_list("value", "job__cost")[:MOST_JUDGED]
+    rows = Verdict.objects.judged(Blank("projects"), since=Blank("since"), until=Blank("until"))
+    newest = rows.values_list("value", "job__cost")[:MOST_JUDGED]
     return Statement("SELECT value, count(*), sum(cost) FROM ({}) newest(value, cost) GROUP BY value", newest)

@@ -316,7 +316,7 @@ def assert_figures_are_the_ledgers(page: Page, facts: list[Fact]) -> None:
             html = unescape(answer.text())
             assert_rows_are(html, kind, sum_of, href)
             jobs = jobs_of(facts, **asked)
-            assert kind != "spent" or f" on <b>{jobs}</b> job{'s' if jobs != 1 else ''}: " in html, href
+            assert kind != "spent" or f" on <b>{jobs}</b> job{'s' if jobs != 1 else ''}" in html, href
     assert sums == figures_of(facts)
     assert counts == 7  # three people and tokens, two tags, two models
 

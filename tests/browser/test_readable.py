@@ -6,9 +6,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from jobs import lifecycle, rendering
+from jobs import clock, lifecycle, rendering
 from jobs.access import Role
-from jobs.models import Attempt, Job, Project, RawResponse, Status, User
+from jobs.models import (
+    Attempt,
+    Job,
+    Project,
+    RawResponse,
+    Refusal,
+    Status,
+    User,
+    Verdict,
+    VerdictValue,
+    Workspace,
+)
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation
 from tests.browser.looks import complaints, look_at
@@ -75,6 +86,10 @@ def test_every_page_is_readable_by_everyone_at_every_width(
         found += look_at([page], {"welcome": "/"})
         jobs = furnish(project, mira)
         done = jobs["completed"].get_absolute_url()
+        Verdict.objects.create(job=jobs["completed"], value=VerdictValue.RIGHT, by=mira)
+        month = clock.month_of(Workspace.objects.the().today())
+        wanted = {"ceiling": Decimal("3.26"), "shortfall": Decimal("1.36"), "month": month}
+        Refusal.objects.create(project=project, user=mira, budget=project.budget_set.get(), **wanted)
         found += look_at(
             [page, browse(mira)],
             {name: job.get_absolute_url() for name, job in jobs.items()}
@@ -90,6 +105,8 @@ def test_every_page_is_readable_by_everyone_at_every_width(
                 "project": project.get_absolute_url(),
                 "budget": "/budget/",
                 "ledger": "/budget/ledger/",
+                "refused": "/budget/refused/",
+                "judged": "/budget/judged/",
                 "which model": "/help/models/",
                 "not found": "/jobs/j_00000000/",
             },

@@ -5,10 +5,12 @@ from decimal import Decimal
 import pytest
 
 from jobs import clock, forecast
+from jobs.access import Role
 from jobs.forecast import Waiting
-from jobs.models import Job, ModelSpec, MonthlySpend, Project, Status, User, Workspace
+from jobs.models import Connection, Job, Kind, ModelSpec, MonthlySpend, Project, Status, User, Workspace
 from jobs.models.questions import ask_in_step
 from jobs.models.rollups import ModelSum
+from tests.factories import a_project
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +38,19 @@ def test_jobs_answered_at_once_could_have_cost_less(project: Project, mira: User
     done(project, mira, window="2h")
     whole = sum(Job.objects.get(pk=job.pk).cost for job in at_once)
     assert waiting(project) == Waiting(whole * Decimal("0.4"), 2, 8)
+
+
+@pytest.mark.parametrize("kind", [Kind.AZURE, Kind.COMPATIBLE])
+def test_nobody_waits_where_nothing_is_offered_for_it(project: Project, mira: User, kind: Kind) -> None:
+    elsewhere = a_project("bugs", is_practice=False, members={mira: Role.SUBMITTER})
+    for one, effort in ((project, "low"), (elsewhere, "low"), (elsewhere, "high")):
+        job = done(one, mira, effort=effort)
+    done(elsewhere, mira, window="8h")
+    assert waiting(elsewhere, project) == Waiting(job.cost * 3 * Decimal("0.4"), 3, 8)
+    # The price is the same; what did wait there is not taken off either.
+    Connection.objects.filter(pk=elsewhere.connection_id).update(kind=kind)
+    assert waiting(elsewhere, project) == Waiting(job.cost * Decimal("0.4"), 1, 8)
+    assert waiting(elsewhere) is None
 
 
 def test_nothing_could_have_been_saved(project: Project, mira: User) -> None:

@@ -18,16 +18,16 @@ from jobs.models import (
     Attempt,
     Basis,
     Budget,
-    BudgetPeriod,
     Chat,
-    MonthlySpend,
     Project,
     Secret,
+    Status,
     User,
 )
 from tests.factories import a_person, a_project, a_spec
+from tests.jobs.views.states import a_job
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
 ADDRESS = "https://chat.example.com/hooks/s3cret"
 
@@ -224,11 +224,13 @@ def test_without_anyone_to_mail_nothing_is_on_its_way(project: Project, person: 
     assert Alert.objects.values_list("mail", "chat", "next_try_at").get() == ("none", "none", None)
 
 
-def test_what_a_month_will_likely_come_to_is_told_once_an_hour(project: Project) -> None:
+def test_what_a_month_will_likely_come_to_is_told_once_an_hour(
+    project: Project, person: User, settings: Settings
+) -> None:
     for day in range(1, 15):
-        on = dt.date(2026, 11, day)
-        MonthlySpend.objects.create(month=on.replace(day=1), project=project, spent_on=on, cost=2)
-    BudgetPeriod.objects.update(spent=28)
+        settings.PONDER_TODAY = dt.date(2026, 11, day)
+        a_job(project, person, Status.COMPLETED, cost=Decimal(2))
+    settings.PONDER_TODAY = dt.date(2026, 11, 15)
     assert raised() == []
     tasks.sweep()
     rows = Alert.objects.order_by("threshold").values_list("measure", "threshold", "mail")
@@ -238,9 +240,11 @@ def test_what_a_month_will_likely_come_to_is_told_once_an_hour(project: Project)
     assert Alert.objects.count() == 1
 
 
-def test_while_it_is_too_early_to_tell_nothing_is_told_of_the_end(project: Project) -> None:
-    on = dt.date(2026, 11, 14)
-    MonthlySpend.objects.create(month=on.replace(day=1), project=project, spent_on=on, cost=49)
-    BudgetPeriod.objects.update(spent=49)
+def test_while_it_is_too_early_to_tell_nothing_is_told_of_the_end(
+    project: Project, person: User, settings: Settings
+) -> None:
+    settings.PONDER_TODAY = dt.date(2026, 11, 14)
+    a_job(project, person, Status.COMPLETED, cost=Decimal(49))
+    settings.PONDER_TODAY = dt.date(2026, 11, 15)
     tasks.sweep()
     assert not Alert.objects.exists()

@@ -210,6 +210,12 @@ def test_the_month_before_stands_beside_people_and_medians(real: Project, mira: 
     assert month.costs is not None
     assert month.costs.median == pricing.middle(pricing.bucket(Decimal("1.20")))
     assert month.costs.median_before == pricing.middle(pricing.bucket(Decimal("0.20")))
+    # The middle of a bucket is near the median, and no more.
+    html, drawn = client.get("/budget/").content.decode(), client.get("/budget/").context["drawn"]
+    assert f"<small>about</small> {ui.money(month.costs.median)}</p>" in html
+    assert f"<p>about {ui.money(month.costs.median_before)} in {first:%B}</p>" in html
+    assert drawn["costs"]["median"] == f"Median about {ui.money(month.costs.median)}"
+    assert drawn["costs"]["tail"].startswith("95th percentile about $")
     before = shown(client, f"?month={first:%Y-%m}")
     assert (before.spent, len(before.days)) == (Decimal("0.40"), before.length)
 

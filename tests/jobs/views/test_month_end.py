@@ -2,6 +2,7 @@
 
 import csv
 import datetime as dt
+import html as html_module
 import io
 import json
 import re
@@ -14,8 +15,22 @@ from django.test import Client
 
 from jobs import clock, lifecycle, spend
 from jobs.access import Role
-from jobs.models import BudgetPeriod, Project, Refusal, Status, User, Verdict, VerdictValue, Workspace
+from jobs.models import (
+    Budget,
+    BudgetPeriod,
+    Connection,
+    Kind,
+    Membership,
+    Project,
+    Refusal,
+    Status,
+    User,
+    Verdict,
+    VerdictValue,
+    Workspace,
+)
 from jobs.templatetags import review
+from jobs.views import month_lists, month_rows
 from jobs.views.month_end import Ending
 from jobs.views.month_export import FOCUS
 from jobs.views.month_rows import Rows
@@ -141,6 +156,7 @@ def test_no_alert_where_the_workspaces_cap_refuses_nothing(mira: User) -> None:
     client.force_login(a_person("ops@example.com", is_superuser=True))
     spend.set_cap(Decimal(1500))
     assert "<b>The workspace</b> has used" in words_of(client)
+    assert '<a class="go" href="/budget/rules/">Review cap</a>' in words_of(client)
     spend.set_cap(Decimal(1500), is_hard=False)
     assert "is not admitted then" not in words_of(client)
 
@@ -164,6 +180,38 @@ def test_no_alert_where_little_is_left_but_will_do(
     spend.set_cap(Decimal(2300), project=real)
     assert "91%" in words_of(signed_in)
     assert "Review cap" not in words_of(signed_in)
+
+
+def test_a_cap_of_a_project_that_is_not_listed_raises_the_alarm_too(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 100)
+    for number in range(12):
+        spend_days(
+            a_project(f"p{number}", cap="9000", is_practice=False, members={mira: Role.VIEWER}), mira, days
+        )
+    # Cheaper than a dozen others, and all with little room; one admits what does not fit.
+    for slug, usd, cap, is_hard in (
+        ("later", 20, "420", True),
+        ("sooner", 10, "160", True),
+        ("soft", 10, "145", False),
+        ("idle", 0, "5", True),
+        *((f"roomy{number}", 30, "700", True) for number in range(3)),
+    ):
+        project = a_project(slug, cap=cap, is_practice=False, members={mira: Role.VIEWER})
+        own = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), usd)
+        if usd:
+            spend_days(project, mira, own)
+        settled(project, own)
+        spend.set_cap(Decimal(cap), project=project, is_hard=is_hard)
+    page = page_of(signed_in)
+    assert {line.project.name for line in page.context["month"].listed} == {f"P{n}" for n in range(12)}
+    assert "<b>Sooner</b> has used 88% of its cap and reaches it around <b>Tuesday 23 June</b>" in " ".join(
+        page.content.decode().split()
+    )
+    Budget.objects.filter(project__slug="sooner").update(cap=1000)
+    BudgetPeriod.objects.filter(budget__project__slug="sooner").update(cap=1000)
+    assert "<b>Later</b> has used" in words_of(signed_in)
 
 
 def settled(project: Project, days: dict[dt.date, Decimal]) -> None:
@@ -226,7 +274,45 @@ def test_refusals_say_who_wanted_what_and_what_was_missing(
         for _ in range(6)
     )
     assert page_of(signed_in).context["rows"].refused == 7
-    assert "Refused, 7 times" in words_of(signed_in)
+    words = 'Refused, <a class="fig" href="/budget/refused/?month=2026-06">7 times</a>'
+    assert words in words_of(signed_in)
+
+
+def test_the_number_of_refusals_leads_to_all_of_them(
+    real: Project, mira: User, signed_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = a_project("secret", is_practice=False)
+    other = a_project("contracts", is_practice=False, members={mira: Role.VIEWER})
+    practice = a_project("proofs", members={mira: Role.SUBMITTER})
+    june, may = dt.date(2026, 6, 1), dt.date(2026, 5, 1)
+    told = [(real, june)] * 5 + [(other, june)] * 2 + [(real, may), (hidden, june), (practice, june)]
+    for number, (project, month) in enumerate(told):
+        Refusal.objects.create(
+            project=project, user=mira, budget=project.budget_set.get(), month=month,
+            ceiling=Decimal(number + 3), shortfall=Decimal("0.36"),
+        )  # fmt: skip
+    # Two of one moment, on two pages.
+    Refusal.objects.update(at=dt.datetime(2026, 6, 18, 12, tzinfo=dt.UTC))
+    monkeypatch.setattr(month_lists, "PAGE", 3)
+    for query, number in (("month=2026-06", 7), ("month=2026-06&project=bugs", 5), ("month=2026-05", 1)):
+        html = page_of(signed_in, f"?{query}").content.decode()
+        (link, words) = re.findall(r'href="(/budget/refused/[^"]*)">(.*?)</a>', html)[0]
+        assert words == f"{number} time{'s' if number > 1 else ''}"
+        rows, url = [], html_module.unescape(link)
+        while url:
+            page = signed_in.get(url)
+            assert f"<b>{number}</b> time{'s' if number > 1 else ''} a job" in page.content.decode()
+            listing = page.context["listing"]
+            rows += [row.ceiling for row in listing.rows]
+            url = listing.older and f"/budget/refused/?{listing.older}"
+        assert len(rows) == len(set(rows)) == number
+    assert "First page</a>" in page_of(signed_in, f"refused/?{listing.first}&after=1-1").content.decode()
+    assert "Secret" not in page.content.decode()
+    practised = signed_in.get("/budget/refused/?month=2026-06&side=practice")
+    assert [row.project_name for row in practised.context["listing"].rows] == ["Proofs"]
+    assert "Made-up money" in practised.content.decode()
+    assert signed_in.get("/budget/refused/?project=secret").status_code == 404
+    assert "No job was refused" in signed_in.get("/budget/refused/?month=2026-04").content.decode()
 
 
 def test_what_was_missing_of_anothers_cap_is_for_them_and_for_operators(real: Project, mira: User) -> None:
@@ -262,9 +348,97 @@ def test_a_right_answer_costs_what_the_wrong_ones_cost_as_well(
         Verdict.objects.create(job=job, value=value, by=mira, at=at)
     judged = page_of(signed_in).context["rows"].judged
     assert (judged.answers, judged.right, judged.cost, judged.per_right) == (2, 1, 3, 3)
-    assert "<b>$3.00</b> for each right one: 1 of 2 judged answers was right" in words_of(signed_in)
+    words = text_of(words_of(signed_in))
+    assert "$3.00 for each right one: 1 of 2 judged answers was right, and all of them cost $3.00." in words
     Verdict.objects.filter(value=VerdictValue.RIGHT).delete()
-    assert "None of 1 judged answer was right" in words_of(signed_in)
+    assert "None of 1 judged answer was right, and all of them cost $2.00." in text_of(words_of(signed_in))
+
+
+def text_of(html: str) -> str:
+    return re.sub("<[^>]*>", "", html)
+
+
+@pytest.fixture
+def judged(real: Project, mira: User) -> list[Verdict]:
+    """Four verdicts that count in June, and others: unsure, of July, of another's project, of practice."""
+    made = []
+    own = [(real, VerdictValue.RIGHT, 1), (real, VerdictValue.RIGHT, 2), (real, VerdictValue.WRONG, 4)]
+    other = a_project("contracts", is_practice=False, members={mira: Role.SUBMITTER})
+    hidden = a_project("secret", is_practice=False, members={mira: Role.SUBMITTER})
+    practice = a_project("proofs", members={mira: Role.SUBMITTER})
+    said = [
+        *own,
+        (other, VerdictValue.WRONG, 8),
+        (real, VerdictValue.UNSURE, 16),
+        (real, VerdictValue.RIGHT, 32),
+    ]
+    for project, value, cost in [*said, (hidden, VerdictValue.RIGHT, 64), (practice, VerdictValue.RIGHT, 5)]:
+        # Charged in another month than the one in which it is judged.
+        job = a_job(project, mira, Status.COMPLETED, cost=Decimal(cost), spec={"title": f"Job {cost}"})
+        at = dt.datetime(2026, 7 if cost == 32 else 6, 18, 12, tzinfo=dt.UTC)
+        made.append(Verdict.objects.create(job=job, value=value, by=mira, at=at))
+    Membership.objects.filter(project=hidden).delete()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("month=2026-06", {"": (4, 15), "right": (2, 3), "wrong": (2, 12)}),
+        ("month=2026-06&project=bugs", {"": (3, 7), "right": (2, 3), "wrong": (1, 4)}),
+    ],
+)
+def test_what_a_right_answer_costs_leads_to_the_answers(
+    judged: list[Verdict],
+    signed_in: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    told: dict[str, tuple[int, int]],
+) -> None:
+    monkeypatch.setattr(month_lists, "PAGE", 1)
+    html = page_of(signed_in, f"?{query}").content.decode()
+    links = dict(re.findall(r'href="(/budget/judged/[^"]*)">([^<]*)</a>', html))
+    found = {html_module.unescape(link) for link in links}
+    assert found == {f"/budget/judged/?{query}", f"/budget/judged/?{query}&value=right"}
+    for value, (number, cost) in told.items():
+        rows, url = [], f"/budget/judged/?{query}&value={value}"
+        while url:
+            page = signed_in.get(url)
+            words = f"<b>{number}</b> {value or 'judged'} answers, which cost <b>${cost}.00</b>"
+            assert words.replace("1</b> wrong answers", "1</b> wrong answer") in page.content.decode()
+            rows += page.context["listing"].rows
+            url = page.context["listing"].older and f"/budget/judged/?{page.context['listing'].older}"
+        assert (len(rows), sum(row.cost for row in rows)) == (number, cost)
+        assert {row.value for row in rows} <= {value or row.value for row in rows}
+
+
+def test_only_the_newest_verdicts_count_and_the_page_says_so(
+    judged: list[Verdict], signed_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "of the newest" not in words_of(signed_in)
+    for module in (month_lists, month_rows):
+        monkeypatch.setattr(module, "MOST_JUDGED", 2)
+    month_rows._judged.cache_clear()
+    # Of one moment, those of the newest jobs.
+    assert "None of the newest 2 judged answers was right, and all of them cost $12.00" in text_of(
+        words_of(signed_in)
+    )
+    page = signed_in.get("/budget/judged/")
+    assert [row.cost for row in page.context["listing"].rows] == [8, 4]
+    assert ", of the newest 2 that were judged in this month." in page.content.decode()
+    month_rows._judged.cache_clear()
+
+
+def test_nobody_has_judged_anything(real: Project, signed_in: Client) -> None:
+    page = signed_in.get("/budget/judged/?value=all").content.decode()
+    assert "Nobody has marked an answer in this month." in page
+
+
+def test_practice_is_judged_apart(judged: list[Verdict], signed_in: Client) -> None:
+    page = signed_in.get("/budget/judged/?side=practice")
+    assert [row.cost for row in page.context["listing"].rows] == [5]
+    assert "Made-up money" in page.content.decode()
+    assert signed_in.get("/budget/judged/?project=secret").status_code == 404
 
 
 def test_tags_stand_with_what_they_cost(real: Project, mira: User, signed_in: Client) -> None:
@@ -272,6 +446,17 @@ def test_tags_stand_with_what_they_cost(real: Project, mira: User, signed_in: Cl
     a_job(real, mira, Status.COMPLETED, cost=Decimal(1), spec={"tags": ("lemma",)})
     tags = page_of(signed_in).context["month"].tags
     assert [(row.tag, row.cost, row.jobs) for row in tags] == [("lemma", 3, 2), ("proof", 2, 1)]
+
+
+def test_waiting_saves_nothing_where_a_connection_has_no_windows(
+    real: Project, mira: User, signed_in: Client, settings: Any
+) -> None:
+    settings.PONDER_TODAY = dt.date(2026, 11, 20)
+    spec = {"model": "gpt-6-sol", "mode": "standard"}
+    a_job(real, mira, Status.COMPLETED, cost=Decimal(2), spec=spec)
+    assert 'Waiting would have saved up to <b class="num">$0.80</b>: 1 job was' in words_of(signed_in)
+    Connection.objects.update(kind=Kind.AZURE)
+    assert "Waiting would have saved" not in words_of(signed_in)
 
 
 def test_the_bill_for_other_tools_has_the_columns_of_focus(
