@@ -66,10 +66,16 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
         """The projects' own."""
         return self.in_sight(projects, with_workspace=False)
 
-    def in_sight(self, projects: Sequence[int] | Blank, *, with_workspace: bool) -> "BudgetQuerySet":
-        """The projects' own, and the workspace's where it may be seen."""
+    def in_sight(
+        self, projects: Sequence[int] | Blank, *, with_workspace: bool, person: Blank | None = None
+    ) -> "BudgetQuerySet":
+        """The projects' own, the workspace's where it may be seen, and a person's where one is named."""
         match = models.Q(Among("project", projects), scope=Scope.PROJECT)
-        return self.standing().filter(match | models.Q(scope=Scope.WORKSPACE) if with_workspace else match)
+        if with_workspace:
+            match |= models.Q(scope=Scope.WORKSPACE)
+        if person is not None:
+            match |= models.Q(scope=Scope.MEMBER, user=person)
+        return self.standing().filter(match)
 
     def with_period(self, month: dt.date | Blank) -> "BudgetQuerySet":
         """Each with what `period_of` makes its period of a month of, which is named by its first day."""

@@ -56,12 +56,6 @@ def month_of(wanted: Addressed, month: dt.date) -> str:
     return f"{reverse('budget')}?{wanted.address(month=f'{month:%Y-%m}')}"
 
 
-@register.simple_tag
-def missing(refusal: Any, reader: Any) -> str:  # noqa: ARG001 - whoever reads may be told less
-    """Return the USD by which a refused job (a row of `newest_of`) did not fit."""
-    return ceiling(refusal.shortfall)
-
-
 @register.filter
 def change(percent: Decimal | None) -> SafeString:
     """Return a change in whole percent with its sign, without a colour: to spend more is not wrong."""

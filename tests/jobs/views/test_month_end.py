@@ -15,6 +15,7 @@ from django.test import Client
 
 from jobs import clock, lifecycle, spend
 from jobs.access import Role
+from jobs.forecast import month_ends
 from jobs.models import (
     Budget,
     BudgetPeriod,
@@ -29,7 +30,7 @@ from jobs.models import (
     VerdictValue,
     Workspace,
 )
-from jobs.templatetags import review
+from jobs.templatetags import review, ui
 from jobs.views import month_lists, month_rows
 from jobs.views.month_end import Ending
 from jobs.views.month_export import FOCUS
@@ -313,6 +314,43 @@ def test_the_number_of_refusals_leads_to_all_of_them(
     assert "Made-up money" in practised.content.decode()
     assert signed_in.get("/budget/refused/?project=secret").status_code == 404
     assert "No job was refused" in signed_in.get("/budget/refused/?month=2026-04").content.decode()
+
+
+def test_ones_own_cap_stands_with_its_end_among_the_caps(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    other, elsewhere = a_person("jo@example.com"), a_project("else", is_practice=False)
+    spend_days(real, mira, working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 10))
+    spend_days(elsewhere, other, working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 30))
+    assert "Your own cap" not in words_of(signed_in)
+    spend.set_cap(Decimal(7), user=other)
+    own = spend.set_cap(Decimal(400), user=mira)
+    job = a_job(real, mira, Status.IN_PROGRESS)
+    BudgetPeriod.objects.filter(budget=own).update(spent=140)
+    page = page_of(signed_in)
+    end = page.context["end"]
+    periods = Budget.objects.own_of(mira.pk).periods_in(TODAY.replace(day=1))
+    assert end.own.end == month_ends(periods)[own.pk]
+    assert 200 < end.own.end.likely < 260
+    words = words_of(signed_in)
+    assert "Your own cap, in all projects" in words
+    held = f'kind=held&amp;person={mira.pk}">{ui.ceiling(job.worst_case)} held</a>, '
+    assert f"{held}{ui.money(260 - job.worst_case)} left. Forecast {ui.dollars(end.own.end.likely)}" in words
+    assert f'kind=spent&amp;person={mira.pk}">$140.00</a> <span class="of">of $400</span>' in words
+    assert end.alarm is None
+    spend.set_cap(Decimal(180), user=mira)
+    words = words_of(signed_in)
+    assert "<b>You</b> have used 78% of your own cap and reach it around <b>" in words
+    assert "reaches its cap around" in words
+    # Not of one project alone, nor of practice, nor to anyone else; of a month that is over it says no end.
+    assert "Your own cap" not in words_of(signed_in, "?project=bugs")
+    a_project("trial", members={mira: Role.SUBMITTER})
+    assert "Your own cap" not in words_of(signed_in, "?side=practice")
+    assert "Your own cap" in words_of(signed_in, "?month=2026-05")
+    spend.set_cap(Decimal(180), user=mira, is_hard=False)
+    assert "<b>You</b>" not in words_of(signed_in)
+    spend.lift_cap(own)
+    assert "Your own cap" not in words_of(signed_in)
 
 
 def test_what_was_missing_of_anothers_cap_is_for_them_and_for_operators(real: Project, mira: User) -> None:
