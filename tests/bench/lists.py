@@ -204,6 +204,8 @@ def pages(client: Any, person: Any) -> Iterator[tuple[str, str]]:
         yield f"budget drill-down, {name}", charged + query
     yield "budget drill-down, held", "/budget/ledger/?kind=held"
     yield "budget drill-down, every row", f"/budget/ledger/?month={before:%Y-%m}"
+    yield "budget, refused jobs", f"/budget/refused/?month={before:%Y-%m}"
+    yield "budget, judged answers", f"/budget/judged/?month={before:%Y-%m}"
     yield "project", last.project.get_absolute_url()
 
 

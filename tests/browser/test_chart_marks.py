@@ -37,9 +37,9 @@ def drawn(page: Page, *, width: int, median_at: int, tail_at: int) -> dict[str, 
         "spans": [""] * BARS,
         "jobs": [1] * BARS,
         "medianAt": median_at,
-        "median": "Median $1,234.56",
+        "median": "Median about $1,234.56",
         "tailAt": tail_at,
-        "tail": "95th percentile $2,345.67",
+        "tail": "95th percentile about $2,345.67",
     }
     page.set_content(
         f'<div style="position:relative;width:{width}px;height:220px"><canvas id="costs"></canvas></div>'

@@ -317,7 +317,10 @@ def assert_figures_are_the_ledgers(page: Page, facts: list[Fact]) -> None:
             assert_rows_are(html, kind, sum_of, href)
             jobs = jobs_of(facts, **asked)
             assert kind != "spent" or f" on <b>{jobs}</b> job{'s' if jobs != 1 else ''}" in html, href
+        elif path == "/budget/refused/":
+            assert answer.text().count("<tr><td>") == int(text.split()[0]) == 2
     assert sums == figures_of(facts)
+    assert "/budget/refused/" in {urlsplit(href).path for href in followed}
     assert counts == 7  # three people and tokens, two tags, two models
 
 

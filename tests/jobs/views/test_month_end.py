@@ -6,6 +6,7 @@ import html as html_module
 import io
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -470,6 +471,14 @@ def test_only_the_newest_verdicts_count_and_the_page_says_so(
 def test_nobody_has_judged_anything(real: Project, signed_in: Client) -> None:
     page = signed_in.get("/budget/judged/?value=all").content.decode()
     assert "Nobody has marked an answer in this month." in page
+
+
+def test_lists_of_a_month_need_few_queries(
+    judged: list[Verdict], signed_in: Client, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    for path in ("/budget/refused/", "/budget/judged/?value=right"):
+        with django_assert_max_num_queries(8):
+            signed_in.get(path)
 
 
 def test_practice_is_judged_apart(judged: list[Verdict], signed_in: Client) -> None:
