@@ -18,16 +18,14 @@ from jobs.models import (
     Attempt,
     Basis,
     Budget,
-    BudgetPeriod,
     Chat,
-    MonthlySpend,
     Project,
     Secret,
     User,
 )
 from tests.factories import a_person, a_project, a_spec
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
 ADDRESS = "https://chat.example.com/hooks/s3cret"
 
@@ -57,6 +55,17 @@ def held(project: Project, by: User, percent: int) -> Attempt:
     job = lifecycle.submit(a_spec(project, by, model="gpt-6-sol", mode="standard"))
     spend.set_cap(job.worst_case * 100 / percent, project=project)
     return Attempt.objects.get(job=job)
+
+
+def charged(project: Project, by: User, cost: int, *, settings: Settings, on: dt.date) -> None:
+    """Charge a job, USD, as of a day."""
+    now, settings.PONDER_TODAY = settings.PONDER_TODAY, on
+    attempt = Attempt.objects.get(
+        job=lifecycle.submit(a_spec(project, by, model="gpt-6-sol", mode="standard"))
+    )
+    with transaction.atomic():
+        spend.settle(attempt, cost=Decimal(cost), basis=Basis.ESTIMATE)
+    settings.PONDER_TODAY = now
 
 
 def raised() -> list[tuple[str, int, str]]:
@@ -224,11 +233,11 @@ def test_without_anyone_to_mail_nothing_is_on_its_way(project: Project, person: 
     assert Alert.objects.values_list("mail", "chat", "next_try_at").get() == ("none", "none", None)
 
 
-def test_what_a_month_will_likely_come_to_is_told_once_an_hour(project: Project) -> None:
+def test_what_a_month_will_likely_come_to_is_told_once_an_hour(
+    project: Project, person: User, settings: Settings
+) -> None:
     for day in range(1, 15):
-        on = dt.date(2026, 11, day)
-        MonthlySpend.objects.create(month=on.replace(day=1), project=project, spent_on=on, cost=2)
-    BudgetPeriod.objects.update(spent=28)
+        charged(project, person, 2, settings=settings, on=dt.date(2026, 11, day))
     assert raised() == []
     tasks.sweep()
     rows = Alert.objects.order_by("threshold").values_list("measure", "threshold", "mail")
@@ -238,9 +247,9 @@ def test_what_a_month_will_likely_come_to_is_told_once_an_hour(project: Project)
     assert Alert.objects.count() == 1
 
 
-def test_while_it_is_too_early_to_tell_nothing_is_told_of_the_end(project: Project) -> None:
-    on = dt.date(2026, 11, 14)
-    MonthlySpend.objects.create(month=on.replace(day=1), project=project, spent_on=on, cost=49)
-    BudgetPeriod.objects.update(spent=49)
+def test_while_it_is_too_early_to_tell_nothing_is_told_of_the_end(
+    project: Project, person: User, settings: Settings
+) -> None:
+    charged(project, person, 49, settings=settings, on=dt.date(2026, 11, 14))
     tasks.sweep()
     assert not Alert.objects.exists()

@@ -31,7 +31,7 @@ from jobs.reconcile.matching import Difference
 from tests.factories import a_project
 from tests.jobs.reconcile.conftest import Ask, Change, pump, reconciled
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
 type Bill = Callable[..., None]
 
