@@ -30,12 +30,13 @@ def watchdog() -> None:
 def sweep() -> None:
     """Forget old uploads that no job was given, old webhook deliveries, and machines that are gone.
 
-    Look where the month will likely end, and reconcile with the bill, once a day.
+    Look where the month will likely end and note it for everyone; reconcile with the bill, once a day.
     """
     lifecycle.forget_unused()
     lifecycle.forget_deliveries()
     lifecycle.forget_silent()
     lifecycle.mind_forecasts()
+    lifecycle.foretell()
     reconcile.ask_daily()
 
 

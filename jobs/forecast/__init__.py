@@ -1,6 +1,6 @@
 """Says what will likely come: what a job costs, whether less would do, and where a month ends."""
 
-from jobs.forecast.ends import charged_of_held, month_ends, shares_in
+from jobs.forecast.ends import charged_of_held, ends_together, month_ends, shares_in
 from jobs.forecast.likely import (
     ENOUGH,
     RAN_OUT,
@@ -31,6 +31,7 @@ __all__ = [
     "Waited",
     "Waiting",
     "charged_of_held",
+    "ends_together",
     "experience",
     "guess_carried",
     "guess_input_tokens",

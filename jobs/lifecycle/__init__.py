@@ -3,12 +3,15 @@
 from jobs.lifecycle.alerting import deliver_alert, mind_alerts, mind_forecasts
 from jobs.lifecycle.answering import (
     Card,
+    Draft,
     NotWaiting,
     answer,
+    ask_to_answer,
     cards,
     finish_without_answering,
     reply_spec,
     save_replies,
+    saved_draft,
 )
 from jobs.lifecycle.approval import NotAwaiting, approve, ask, reject, run_cheaper
 from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
@@ -30,8 +33,10 @@ from jobs.lifecycle.connections import (
 from jobs.lifecycle.deliveries import Announcement, forget_deliveries, handle_again, receive, refuse
 from jobs.lifecycle.doorbell import install_watchdog, last_watch, ring, ring_for
 from jobs.lifecycle.ending import used_by
+from jobs.lifecycle.foretelling import foretell
 from jobs.lifecycle.hastening import NothingToRender, NotPolled, poll_now, render_again
 from jobs.lifecycle.installations import forget_silent, note_beat
+from jobs.lifecycle.instead import instead, settled
 from jobs.lifecycle.journal import replay, replay_copied
 from jobs.lifecycle.more_budget import (
     AlreadyDecided,
@@ -70,6 +75,7 @@ __all__ = [
     "Call",
     "Card",
     "Decision",
+    "Draft",
     "JobSpec",
     "NotAdoptable",
     "NotAwaiting",
@@ -90,6 +96,7 @@ __all__ = [
     "ask",
     "ask_for_budget",
     "ask_for_test",
+    "ask_to_answer",
     "asked",
     "can_be_followed",
     "cancel",
@@ -100,6 +107,7 @@ __all__ = [
     "drop_previous_webhook_secret",
     "finish_without_answering",
     "follow_up",
+    "foretell",
     "forget_deliveries",
     "forget_silent",
     "forget_unused",
@@ -109,6 +117,7 @@ __all__ = [
     "handle_again",
     "hold_restored",
     "install_watchdog",
+    "instead",
     "judge",
     "keep_file",
     "last_watch",
@@ -144,7 +153,9 @@ __all__ = [
     "run_cheaper",
     "run_pump",
     "save_replies",
+    "saved_draft",
     "set_webhook_secret",
+    "settled",
     "submit",
     "successor_spec",
     "takes_files",

@@ -10,7 +10,8 @@ from django.db import transaction
 from django.db.models import F
 
 from jobs import schemas
-from jobs.lifecycle import attaching, calls, tools
+from jobs.lifecycle import attaching, calls, replying, tools
+from jobs.lifecycle.approval import ask
 from jobs.lifecycle.calls import Call, Reply
 from jobs.lifecycle.spec import JobSpec, SpecError
 from jobs.lifecycle.submission import follow_up, submit, submitted_before
@@ -64,11 +65,23 @@ class Card:
         return "Needs a decision" if self.is_approval else "Needs an output"
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Replies that were saved for later, and why they are worth their price, should that be asked.
+
+    `asked_in` is the job that waits for approval with such, if one does.
+    """
+
+    replies: tuple[Reply, ...] = ()
+    why: str = ""
+    asked_in: Job | None = None
+
+
 def cards(job: Job, replies: Iterable[Reply] | None = None) -> list[Card]:
     """Return the calls of a job with the replies given, or else those that were saved; two queries."""
     waiting = calls.calls_of(job)
     if replies is None:
-        replies = saved_replies(job) if job.status == Status.REQUIRES_ACTION else ()
+        replies = saved_draft(job).replies
     by_key = {reply.key: reply for reply in replies}
     given = job.prompt.tools if hasattr(job, "prompt") else None
     return [
@@ -102,23 +115,34 @@ def answer(job: Job, replies: Iterable[Reply], *, by: User, submission_key: str 
     wanted = reply_spec(job, replies, by=by, submission_key=submission_key)
     if twin := submitted_before(wanted):
         return twin
-    if job.status != Status.REQUIRES_ACTION:
-        raise NotWaiting
-    if not wanted.replies:
-        raise SpecError(calls.problems(calls.calls_of(job), ()))
+    _check(job, wanted)
 
-    def complete(following: Job) -> None:
-        if not move(job.pk, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED):
+    def be_first(_: Job) -> None:
+        if not _is_waiting(job.pk):
             raise NotWaiting
-        SavedReplies.objects.filter(job=job).delete()
-        tell(job.pk, "answered", actor=by, note=following.short_id)
 
-    return submit(wanted, along=complete)
+    return submit(wanted, along=be_first)
 
 
-def save_replies(job: Job, replies: Iterable[Reply], *, by: User) -> None:
-    """Keep replies for later, whole or not, with their files. Raises NotWaiting, or SpecError for what cannot
-    be stored.
+def ask_to_answer(
+    job: Job, replies: Iterable[Reply], *, by: User, why: str = "", submission_key: str = ""
+) -> Job:
+    """Answer a job's calls, or have the answer wait for an approver where a limit or a budget is in its way.
+
+    The job then goes on waiting, with the replies saved, and is completed when the answer is approved; if it
+    is not, its calls can be answered again. Raises as `answer` does.
+    """
+    wanted = reply_spec(job, replies, by=by, submission_key=submission_key)
+    if twin := submitted_before(wanted):
+        return twin
+    _check(job, wanted)
+    return ask(wanted, why=why, along=lambda _: save_replies(job, wanted.replies, by=by, why=why))
+
+
+def save_replies(job: Job, replies: Iterable[Reply], *, by: User, why: str = "") -> None:
+    """Keep replies for later, whole or not, with their files and why they are worth their price.
+
+    Raises NotWaiting, or SpecError for what cannot be stored.
     """
     given = [reply for reply in replies if not reply.is_empty]
     if reason := calls.unusable(calls.calls_of(job), given):
@@ -132,29 +156,49 @@ def save_replies(job: Job, replies: Iterable[Reply], *, by: User) -> None:
         if files is None:
             raise SpecError({"attachments": attaching.GONE})
         saved, _ = SavedReplies.objects.update_or_create(
-            job=job, defaults={"by": by, "replies": [_stored(reply) for reply in given]}
+            job=job, defaults={"by": by, "replies": [_stored(reply) for reply in given], "why": why}
         )
         saved.files.set(files.values())
         Job.objects.filter(pk=job.pk).update(version=F("version") + 1)
 
 
-def saved_replies(job: Job) -> tuple[Reply, ...]:
-    """Return the replies that were saved for a job; one query, and one for files where there are any."""
-    saved = SavedReplies.objects.filter(job=job).first()
-    stored = saved.replies if saved else ()
-    named = saved is not None and any(reply.get("files") for reply in stored)
-    files = {one.digest: one for one in saved.files.kept()} if saved and named else {}
-    return tuple(Reply(**{**reply, "files": _given(reply.get("files", ()), files)}) for reply in stored)
+def saved_draft(job: Job) -> Draft:
+    """Return what was saved for a job that waits; one query, and one for files where there are any."""
+    kept = SavedReplies.objects.filter(job=job).select_related("asked_in")
+    saved = kept.first() if job.status == Status.REQUIRES_ACTION else None
+    if saved is None:
+        return Draft()
+    named = any(reply.get("files") for reply in saved.replies)
+    files = {one.digest: one for one in saved.files.kept()} if named else {}
+    replies = (Reply(**{**reply, "files": _given(reply.get("files", ()), files)}) for reply in saved.replies)
+    return Draft(tuple(replies), saved.why, saved.asked_in)
 
 
 def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:
-    """End a job that waits for answers to its calls as completed; True if this call did it."""
+    """End a job that waits for answers to its calls as completed; True if this call did it.
+
+    Not while an answer waits for approval: that is withdrawn first.
+    """
     with transaction.atomic():
-        done = move(job_id, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED)
-        if done:
-            SavedReplies.objects.filter(job=job_id).delete()
-            tell(job_id, "finished_without_answering", actor=by)
-    return done
+        if not _is_waiting(job_id) or replying.is_reserved(job=job_id):
+            return False
+        SavedReplies.objects.filter(job=job_id).delete()
+        tell(job_id, "finished_without_answering", actor=by)
+        return move(job_id, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED)
+
+
+def _check(job: Job, wanted: JobSpec) -> None:
+    """Raise NotWaiting where a job does not wait for replies, SpecError where there are none."""
+    if job.status != Status.REQUIRES_ACTION:
+        raise NotWaiting
+    if not wanted.replies:
+        raise SpecError(calls.problems(calls.calls_of(job), ()))
+
+
+def _is_waiting(job_id: int) -> bool:
+    """Tell whether a job waits for replies, and lock it: of two who answer it, one is too late."""
+    locked = Job.objects.select_for_update(no_key=True)
+    return locked.filter(pk=job_id, status=Status.REQUIRES_ACTION).exists()
 
 
 def _stored(reply: Reply) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from jobs import spend
 from jobs.access import Act
-from jobs.lifecycle import threads
+from jobs.lifecycle import replying, threads
 from jobs.lifecycle.doorbell import ring, ring_for
 from jobs.lifecycle.spec import JobSpec, SpecError, check, not_used
 from jobs.lifecycle.submission import (
@@ -46,14 +46,16 @@ def ask(wanted: JobSpec, *, why: str = "", along: Callable[[Job], object] | None
     if earlier is not None:
         return earlier
     ceiling = check(wanted, may_ask=True)
-    limit, budget = wanted.project.job_limit, None
+    limit = wanted.project.job_limit
+    job = new_job(wanted, ceiling, status=Status.AWAITING_APPROVAL)
     if limit is None or ceiling.worst_case <= limit:
+        reason = AskedBecause.BUDGET
         try:
             return submit(wanted, along=along)
         except spend.BudgetRefused as refused:
-            budget = refused.budget
-    reason = AskedBecause.LIMIT if budget is None else AskedBecause.BUDGET
-    job = new_job(wanted, ceiling, status=Status.AWAITING_APPROVAL)
+            budget: Budget | None = refused.budget
+    else:
+        reason, budget = AskedBecause.LIMIT, _without_room(job)
     try:
         with transaction.atomic():
             insert(job, wanted, along=along)
@@ -124,6 +126,7 @@ def reject(job_id: int, *, by: User, note: str) -> Job:
             error_code="not_approved",
         )
         tell(job.pk, "not_approved", actor=by, note=note)
+        replying.give_back(job, by=by)
     job.refresh_from_db()
     return job
 
@@ -143,10 +146,20 @@ def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
     return submit(wanted, along=note)
 
 
+def _without_room(job: Job) -> Budget | None:
+    """Return the hard cap that most lacks room for a job above its limit, and record the refusal."""
+    periods = spend.periods_now(job.project, job.submitted_by_id, job.token_id)
+    short = [one for one in periods if one.budget.refuses and one.missing(job.worst_case)]
+    tightest = min(short, key=lambda period: period.left, default=None)
+    if tightest is None:
+        return None
+    spend.record_refusal(spend.BudgetRefused(tightest, ceiling=job.worst_case), job)
+    return tightest.budget
+
+
 def _wait_for_room_in(budget: Budget, job_id: int) -> None:
-    """Have a job that waits for room wait for a grant of the budget that is in its way by now."""
-    waiting = Approval.objects.undecided().filter(pk=job_id, reason=AskedBecause.BUDGET)
-    waiting.exclude(budget=budget).update(budget=budget)
+    """Note of a job that waits which budget is in its way by now."""
+    Approval.objects.undecided().filter(pk=job_id).exclude(budget=budget).update(budget=budget)
 
 
 def _awaiting(job_id: int) -> Job:
@@ -172,6 +185,7 @@ def _admit(job: Job, *, by: User | None, note: str, is_covered: bool) -> Decimal
         raise PromptGone
     if job.previous is not None and (reason := threads.obstacle(job.previous, more=0)):
         raise SpecError({"previous": reason})
+    replying.complete_reserved(job)
     worst = worst_case(job, price)
     _decide(job, Ruling.APPROVED, by=by, note=note, ceiling=worst if is_covered else None)
     move(

@@ -4,6 +4,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from jobs.lifecycle import replying
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.sending import end_unsent
 from jobs.lifecycle.transition import ASKED_NEXT, move, tell
@@ -41,6 +42,7 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
                 next_action_at=None,
             )
             tell(job_id, "cancelled", actor=by)
+            replying.give_back(job, by=by)
         elif job.status in IN_FLIGHT:
             Job.objects.filter(pk=job_id).update(**ASKED_NEXT)
             ring("poll")

@@ -359,7 +359,10 @@ def _try_again(job: Job, attempt: Attempt) -> bool:
     except (spend.BudgetRefused, spend.NoCap, OverJobLimit) as error:
         refused = error
     if refused is not None:
-        tell(job.pk, "no_budget", attempt_id=attempt.pk, note=f"No budget for another attempt: {refused}")
+        why = str(refused) or "the project has no cap"
+        tell(job.pk, "no_budget", attempt_id=attempt.pk, note=f"No budget for another attempt: {why}")
+        if isinstance(refused, spend.BudgetRefused):
+            spend.record_refusal(refused, job)
         return False
     return True
 

@@ -217,6 +217,11 @@ def over_limit(limit: Decimal) -> dict[str, str]:
     }
 
 
+def is_offered(wanted: JobSpec, price: Price, today: dt.date) -> bool:
+    """Tell whether the price's model takes a spec on a day, its output limit and all it needs."""
+    return not _model_problems(wanted, _Choice(today, price.model, price))
+
+
 def _project_problems(wanted: JobSpec) -> dict[str, str]:
     if wanted.project.archived_at is not None:
         return {"project": "This project is archived."}

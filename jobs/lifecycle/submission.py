@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from jobs import pricing, spend
-from jobs.lifecycle import attaching, threads, tools
+from jobs.lifecycle import attaching, replying, threads, tools
 from jobs.lifecycle.calls import replies_in
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check, over_limit
@@ -90,6 +90,10 @@ def insert(job: Job, wanted: JobSpec, *, along: Callable[[Job], object] | None) 
     record(job, wanted)
     if along is not None:
         along(job)
+    if wanted.replies and job.status == Status.AWAITING_APPROVAL:
+        replying.reserve(job)
+    elif wanted.replies:
+        replying.complete(job)
     tell(job.pk, "submitted", actor=wanted.by)
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from genai_prices import data
-from genai_prices.types import ModelInfo, StartDateConstraint, TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices
 
 from jobs.models import ModelSpec, Price
 
@@ -22,6 +22,11 @@ _RATES = {
 _TOOLS = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
 _LONG = ("long_context_over", "long_context_input", "long_context_output")
 _THOUSAND = Decimal(1_000)
+# Service tiers that both know; theirs has the alias of one of them as well.
+_TIERS = ("flex", "priority")
+_TIMES = Decimal("1E-10")  # to which a tier's multiplier is kept
+# Fields with a value for each of several names, of which a successor changes only some.
+BY_NAME = ("tool_fees", "tiers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ class Successor:
     def price(self) -> Price:
         """Return the row that succeeds; what they do not record is taken over from the one before."""
         columns = {field.attname: getattr(self.row, field.attname) for field in Price._meta.concrete_fields}
-        fees = {**self.row.tool_fees, **self.changes.get("tool_fees", {})}
-        told = {**columns, **self.changes, "tool_fees": fees, "valid_from": self.valid_from, "id": None}
+        whole = {name: getattr(self.row, name) | self.changes.get(name, {}) for name in BY_NAME}
+        told = {**columns, **self.changes, **whole, "valid_from": self.valid_from, "id": None}
         return Price(**told | {"source": f"OpenAI pricing page as recorded by {SOURCE}"})
 
 
@@ -73,7 +78,8 @@ def _starts_after(theirs: ModelInfo, day: dt.date) -> list[dt.date]:
 
 def _changes(row: Price, theirs: ModelInfo, day: dt.date) -> Iterator[tuple[str, Any]]:
     """Yield the fields that theirs has and says otherwise; a rate that it does not record is no change."""
-    prices = theirs.get_prices(dt.datetime.combine(day, dt.time(12), dt.UTC))
+    noon = dt.datetime.combine(day, dt.time(12), dt.UTC)
+    prices = theirs.get_prices(noon)
     for ours, name in _RATES.items():
         found = getattr(prices, name)
         if found is not None and _base(found) != getattr(row, ours):
@@ -87,6 +93,20 @@ def _changes(row: Price, theirs: ModelInfo, day: dt.date) -> Iterator[tuple[str,
     charged = {tool: Decimal(str(fee)) for tool, fee in row.tool_fees.items()}
     if other := {tool: str(fee.normalize()) for tool, fee in told.items() if fee != charged.get(tool)}:
         yield "tool_fees", other
+    times = {tier: _times(prices, theirs.get_prices(noon, {"service_tier": tier})) for tier in _TIERS}
+    own = {tier: Decimal(str(factor)) for tier, factor in row.tiers.items()}
+    if other := {tier: str(found) for tier, found in times.items() if found not in (None, own.get(tier))}:
+        yield "tiers", other
+
+
+def _times(prices: ModelPrice, at_tier: ModelPrice) -> Decimal | None:
+    """Return how many times the default's rates those of a tier are, at most; None where none is recorded.
+
+    A rate that they do not record of a tier is the default's.
+    """
+    pairs = [(getattr(at_tier, name), getattr(prices, name)) for name in _RATES.values()]
+    factors = [_base(tier) / _base(base) for tier, base in pairs if base is not None and tier != base]
+    return max(factors).quantize(_TIMES).normalize() if factors else None
 
 
 def _base(price: Decimal | TieredPrices) -> Decimal:

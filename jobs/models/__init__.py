@@ -20,7 +20,7 @@ from jobs.models.money import (
     Scope,
 )
 from jobs.models.payloads import Answer, Prompt
-from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignInLink, User
+from jobs.models.people import Invitation, InvitationGone, SignInFailure, SignInLink, User, month_end_of
 from jobs.models.projects import ApiToken, LastManager, Membership, Project, UnconfirmedRule, Workspace
 from jobs.models.pump import PumpLease
 from jobs.models.reading import JobNote, Verdict, VerdictValue
@@ -106,4 +106,5 @@ __all__ = [
     "VerdictValue",
     "WebhookDelivery",
     "Workspace",
+    "month_end_of",
 ]

@@ -41,7 +41,10 @@ class Approval(models.Model):
     job = models.OneToOneField(Job, on_delete=models.PROTECT, primary_key=True)
     reason = models.CharField(max_length=8, choices=AskedBecause)
     budget = models.ForeignKey(
-        Budget, on_delete=models.PROTECT, null=True, help_text="The one that had no room, if that is why."
+        Budget,
+        on_delete=models.PROTECT,
+        null=True,
+        help_text="The one that had no room, if that is why.",
     )
     why = models.CharField(max_length=1000, blank=True, help_text="Why it is worth it, by whoever asks.")
     asked_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from jobs.models.list_indexes import AMONG_TAGS, TagsAndProject
 from jobs.models.people import name_of
@@ -58,20 +58,36 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
         """The standing caps of people, by address."""
         return self.standing().filter(scope=Scope.MEMBER).select_related("user").order_by("user__email")
 
+    def own_of(self, person: int) -> "BudgetQuerySet":
+        """The standing cap of one person, named by their id, if there is one."""
+        return self.standing().filter(scope=Scope.MEMBER, user=person).select_related("user")
+
     def of_projects(self, projects: Sequence[int]) -> "BudgetQuerySet":
         """The projects' own."""
         return self.in_sight(projects, with_workspace=False)
 
-    def in_sight(self, projects: Sequence[int] | Blank, *, with_workspace: bool) -> "BudgetQuerySet":
-        """The projects' own, and the workspace's where it may be seen."""
+    def in_sight(
+        self, projects: Sequence[int] | Blank, *, with_workspace: bool, person: Blank | None = None
+    ) -> "BudgetQuerySet":
+        """The projects' own, the workspace's where it may be seen, and a person's where one is named."""
         match = models.Q(Among("project", projects), scope=Scope.PROJECT)
-        return self.standing().filter(match | models.Q(scope=Scope.WORKSPACE) if with_workspace else match)
+        if with_workspace:
+            match |= models.Q(scope=Scope.WORKSPACE)
+        if person is not None:
+            match |= models.Q(scope=Scope.MEMBER, user=person)
+        return self.standing().filter(match)
 
     def with_period(self, month: dt.date | Blank) -> "BudgetQuerySet":
         """Each with what `period_of` makes its period of a month of, which is named by its first day."""
         there = models.FilteredRelation("budgetperiod", condition=models.Q(budgetperiod__month=month))
         columns = {f"its_{name}": models.F(f"period__{name}") for name in ("id", *_PERIOD)}
         return self.annotate(period=there).annotate(**columns)
+
+    def room_in(self, month: dt.date | Blank) -> "models.QuerySet[Budget, Any]":
+        """USD that each allows in a month; one without rows stands at its cap."""
+        room = Coalesce(models.F("its_cap") + models.F("its_granted"), "cap")
+        rows: models.QuerySet[Budget, Any] = self.with_period(month)
+        return rows.annotate(room=room).values("room")
 
     def periods_in(self, month: dt.date) -> "list[BudgetPeriod]":
         """Return each one's period of a month, named by its first day; one without rows stands at its cap."""

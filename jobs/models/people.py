@@ -21,6 +21,11 @@ LINK_LIFETIME = dt.timedelta(minutes=15)
 INVITATION_LIFETIME = dt.timedelta(days=7)
 
 
+def month_end_of(day: dt.date, projects: Iterable[int]) -> str:
+    """Return what tells of which day and projects, by their ids, `User.month_end` is."""
+    return hashlib.sha256(f"{day} {sorted(projects)}".encode()).hexdigest()[:32]
+
+
 def name_of(person: str = "") -> Coalesce:
     """Return what `str` says of the user that a field names, or of each user, as an expression."""
     own = f"{person}__" if person else ""
@@ -62,6 +67,17 @@ class User(AbstractUser):
         default=False,
         db_default=False,
         help_text="For one's own jobs that took longer than two minutes.",
+    )
+    # Beside every page, which reads this row anyway.
+    month_end = models.DecimalField(
+        max_digits=20,
+        decimal_places=2,
+        null=True,
+        editable=False,
+        help_text="USD that this month of the real projects they see likely comes to; told anew every hour.",
+    )
+    month_end_of = models.CharField(
+        max_length=32, blank=True, db_default="", editable=False, help_text="The day and projects it is of."
     )
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]

@@ -13,6 +13,19 @@ class SavedReplies(models.Model):
     files = models.ManyToManyField(
         "jobs.Attachment", related_name="+", help_text="What the replies name, kept for as long as these are."
     )
+    why = models.CharField(
+        max_length=1000,
+        blank=True,
+        db_default="",
+        help_text="Why they are worth it, if it is asked.",
+    )
+    asked_in = models.OneToOneField(
+        Job,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="The job that answers with such, while it waits for approval.",
+    )
     by = models.ForeignKey("jobs.User", on_delete=models.PROTECT, related_name="+")
     saved_at = models.DateTimeField(auto_now=True)
 

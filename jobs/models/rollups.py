@@ -82,7 +82,7 @@ class DailySpendQuerySet(models.QuerySet["DailySpend"]):
         sums = self.values("spent_on").annotate(total=models.Sum("cost"), charged=models.Sum("jobs"))
         return sums.values_list("spent_on", "total", "charged")
 
-    def days_of(self, scope: Scope, since: dt.date) -> "models.QuerySet[DailySpend, Any]":
+    def days_of(self, scope: Scope, since: dt.date | Blank) -> "models.QuerySet[DailySpend, Any]":
         """Person's or token's id, day and USD since a day, of real money."""
         target = _TARGET[scope]
         rows: models.QuerySet[DailySpend, Any] = self.real().filter(spent_on__gte=since)

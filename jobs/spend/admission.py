@@ -22,7 +22,8 @@ class BudgetRefused(Exception):
         self.budget, self.month, self.left = period.budget, period.month, period.left
         self.ceiling = ceiling
         self.shortfall = period.missing(ceiling)
-        super().__init__(f"{self.budget}: {self.left:f} USD left, {ceiling:f} needed")
+        # What is left of it, not everybody who reads of this may know.
+        super().__init__(f"the {self.budget} has no room for a ceiling of {ceiling:f} USD")
 
 
 class NoCap(Exception):

@@ -10,7 +10,8 @@ from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.templatetags.ui import ceiling, dollars
+from jobs.models import Scope, User
+from jobs.templatetags.ui import NONE, ceiling, dollars
 
 register = template.Library()
 
@@ -37,15 +38,20 @@ def rows_before(wanted: Addressed, **filters: object) -> str:
     return wanted.rows_before + _narrowed(filters)
 
 
+@register.simple_tag
+def missing(refusal: Any, reader: User) -> str:
+    """Return the USD by which a refused job (a row of `newest_of`) did not fit, – where that is not told.
+
+    With what the job wanted it tells what was left, also of a person's own cap or of the workspace's: those
+    are for who was refused, and for operators.
+    """
+    is_told = refusal.scope == Scope.PROJECT or refusal.user_id == reader.pk or reader.is_superuser
+    return ceiling(refusal.shortfall) if is_told else NONE
+
+
 def month_of(wanted: Addressed, month: dt.date) -> str:
     """Return the address of the same in another month."""
     return f"{reverse('budget')}?{wanted.address(month=f'{month:%Y-%m}')}"
-
-
-@register.simple_tag
-def missing(refusal: Any, reader: Any) -> str:  # noqa: ARG001 - whoever reads may be told less
-    """Return the USD by which a refused job (a row of `newest_of`) did not fit."""
-    return ceiling(refusal.shortfall)
 
 
 @register.filter

@@ -32,6 +32,26 @@ def project_lines(wanted: Addressed, month: Any, end: Any) -> SafeString:
 
 
 @register.simple_tag
+def own_line(wanted: Addressed, end: Any) -> SafeString:
+    """Return an item for the reader's own cap; nothing without one."""
+    if end.own is None:
+        return SafeString("")
+    period = end.own.period
+    rows = {kind: rows_of(wanted, kind=kind, person=period.budget.user_id) for kind in ("spent", "held")}
+    said = _how_it_stands(end.own)
+    if period.held:
+        said = f"{_figure(f'{ceiling(period.held)} held', rows['held'])}, {said}"
+    warned = " warn" if end.own.reached_on or period.is_over else ""
+    bar = meter(period.spent_percent, period.held_percent, "fwarn" if warned else "")
+    return SafeString(
+        '<li class="own"><div class="l"><span class="n">Your own cap, in all projects</span>'
+        f'<span class="v">{_figure(money(period.spent), rows["spent"])}'
+        f' <span class="of">of {dollars(period.room)}</span></span></div>'
+        f'{bar}<div class="s{warned}">{said}</div></li>'
+    )
+
+
+@register.simple_tag
 def other_lines(wanted: Addressed, month: Any) -> SafeString:
     """Return an item for each project that is not listed and cost something, with its USD."""
     # There may be many of them: the address is written once.
@@ -182,7 +202,7 @@ def _project_line(wanted: Addressed, one: Any, before: str) -> str:
 
 def _how_it_stands(one: Any) -> str:
     """Return in words what is left of a project's cap, and how its month ends."""
-    period = one.line.period
+    period = one.period
     if period.is_over:
         after = ": nothing more is admitted until it fits" if period.is_closed else ", a soft cap"
         return f"over by {escape(money(period.over))}{after}"

@@ -44,7 +44,8 @@ def job_approve(request: HttpRequest, short_id: str) -> HttpResponse:
     except lifecycle.PromptGone:
         messages.error(request, "What it asked is no longer stored. Nothing was sent.")
     except REFUSALS as refusal:
-        messages.error(request, f"{in_words(refusal)} Nothing was sent.")
+        is_own = found.submitted_by_id == person_of(request).pk
+        messages.error(request, f"{in_words(refusal, is_own=is_own)} Nothing was sent.")
     else:
         messages.success(request, f"Approved, up to {ui.ceiling(job.worst_case)}. It is sent now.")
     return redirect(found)

@@ -25,9 +25,15 @@ def budget(request: HttpRequest) -> HttpResponseBase:
     if write is not None:
         return write(request, wanted)
     frame, user = frame_of(request), person_of(request)
-    sees_all = user.is_superuser and not wanted.project and not wanted.is_practice
+    is_whole = not wanted.project and not wanted.is_practice
     zone = frame.workspace.zone
-    month = Month(wanted.month, frame.today, wanted.projects, with_workspace=sees_all)
+    month = Month(
+        wanted.month,
+        frame.today,
+        wanted.projects,
+        with_workspace=is_whole and user.is_superuser,
+        person=user.pk if is_whole else None,
+    )
     context: dict[str, Any] = {"wanted": wanted, "month": month, "zone": zone.key}
     if wanted.visible:
         end, rows = Ending(month, clock.gone(zone)), Rows(month, zone)

@@ -9,12 +9,13 @@ from functools import cached_property, lru_cache, wraps
 from typing import Any, NamedTuple, cast
 
 from django.contrib.auth.decorators import login_not_required
-from django.db.models import FilteredRelation, Q
+from django.db.models import DecimalField, FilteredRelation, Q, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from jobs import VERSION, clock
-from jobs.models import Connection, Job, Project, User, Workspace
+from jobs.models import Budget, Connection, Job, Project, Scope, User, Workspace, month_end_of
 from jobs.models.projects import ProjectQuerySet, Someone
 from jobs.models.questions import AS_JOINED, Anyone, Asked, Asking, Blank, Question, Statement
 from jobs.views import news
@@ -33,7 +34,8 @@ type View = Callable[..., HttpResponse]
 class SeenProject(NamedTuple):
     """What pages show of a project a person can see: read for every page, so no row is made of it.
 
-    `spent` and `cap` are USD of this month's period, None where it has none.
+    `spent`, `cap` and `granted` are USD of this month's period, None where it has none; `whole` is what the
+    workspace's cap allows, for operators.
     """
 
     pk: int
@@ -53,6 +55,8 @@ class SeenProject(NamedTuple):
     successor: str | None
     spent: Decimal | None
     cap: Decimal | None
+    granted: Decimal | None
+    whole: Decimal | None
 
     @property
     def swatch(self) -> int:
@@ -72,15 +76,25 @@ class Retiring(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """This month's meter: USD spent of the caps, practice or real but never both."""
+    """This month's meter: USD spent of the caps with their grants, practice or real but never both.
+
+    `cap` is the workspace's for operators, where it has one; `forecast` is what real money likely comes to,
+    as it was told within the hour.
+    """
 
     label: str
     spent: Decimal
     cap: Decimal | None
+    forecast: Decimal | None = None
 
     @property
     def percent(self) -> Decimal | None:
         return self.spent / self.cap * 100 if self.cap else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it likely comes to more than the caps allow."""
+        return self.forecast is not None and self.cap is not None and self.forecast > self.cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +167,24 @@ class Frame:
         counted = [project for project in self._seen if self.practice or not project.is_practice]
         if not counted:
             return None
-        caps = [project.cap for project in counted if project.cap is not None]
+        caps = [project.cap + (project.granted or ZERO) for project in counted if project.cap is not None]
+        spent = sum((project.spent or ZERO for project in counted), ZERO)
+        forecast, whole = self._forecast, None if self.practice else counted[0].whole
         return Month(
             label=f"{self.today:%b}",
-            spent=sum((project.spent or ZERO for project in counted), ZERO),
-            cap=sum(caps, ZERO) if caps else None,
+            spent=spent,
+            cap=whole if whole is not None else sum(caps, ZERO) if caps else None,
+            # What has been charged since may have overtaken it.
+            forecast=forecast if forecast is not None and forecast >= spent else None,
         )
+
+    @property
+    def _forecast(self) -> Decimal | None:
+        """What the real projects likely come to, if told of today and of those the person sees now."""
+        if self.practice or self.user.month_end is None:
+            return None
+        real = [project.pk for project in self.visible if not project.is_practice]
+        return self.user.month_end if self.user.month_end_of == month_end_of(self.today, real) else None
 
     @cached_property
     def paused(self) -> list[Paused]:
@@ -318,6 +344,8 @@ def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
     # The period of a project's own budget, which is one at most, is this month's sum, kept at settlement.
     of_month = Q(budget__budgetperiod__month=Blank("month"))
     period = FilteredRelation("budget__budgetperiod", condition=of_month)
+    # One row, read once.
+    whole = Budget.objects.standing().filter(scope=Scope.WORKSPACE).room_in(Blank("month"))
     found = (
         Project.objects.visible_to(Anyone(is_superuser))
         .annotate(period=period)
@@ -338,7 +366,10 @@ def _visible(*, is_superuser: bool) -> Question[tuple[Any, ...]]:
             "default_model__shutdown_date",
             "default_model__successor__name",
             "period__spent",
-            "period__cap",
+            # A period without rows stands at its cap.
+            Coalesce("period__cap", "budget__cap"),
+            "period__granted",
+            Subquery(whole) if is_superuser else Value(None, DecimalField()),
         )
     )
     return Question(found, hint=AS_JOINED)

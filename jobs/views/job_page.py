@@ -218,7 +218,8 @@ def body(job: Job, request: HttpRequest, form: ResolveForm | None = None) -> dic
     found |= remarks_on(job, answer, by=person, acts=found["acts"], has_notes=noted)
     if answer is not None:
         found["calls"] = [{**call, "arguments": pretty(call.get("arguments", ""))} for call in answer.calls]
-    return found | states.told(story, form)
+    found |= states.told(story, form)
+    return found | {"may_answer": found["may_resolve"] and found.get("asked_in") is None}
 
 
 def thread_of(job: Job, user: Any) -> Sequence[lifecycle.Turn]:

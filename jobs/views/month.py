@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from jobs import clock
-from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project
+from jobs.models import Budget, BudgetPeriod, MonthlySpend, MonthlyTagSpend, Project, Scope
 from jobs.models.money import period_of
 from jobs.models.questions import Asked, Asking, Blank, Question, Statement, array_of
 from jobs.models.rollups import ModelSum, Spender, TagSum
@@ -104,11 +104,20 @@ class Month:
     """
 
     def __init__(
-        self, first: dt.date, today: dt.date, projects: Sequence[SeenProject], *, with_workspace: bool
+        self,
+        first: dt.date,
+        today: dt.date,
+        projects: Sequence[SeenProject],
+        *,
+        with_workspace: bool,
+        person: int | None = None,
     ) -> None:
-        """Look at the month that begins on `first`; the workspace's cap shows what all projects spend."""
+        """Look at the month that begins on `first`; the workspace's cap shows what all projects spend.
+
+        With it comes the cap of a `person`, by their id, if they have one.
+        """
         self.first, self.today, self.projects = first, today, projects
-        self.with_workspace = with_workspace
+        self.with_workspace, self._person = with_workspace, person
         self.before = clock.month_of(first - dt.timedelta(days=1))
         self.length = monthrange(first.year, first.month)[1]
         self.is_now = first == clock.month_of(today)
@@ -124,7 +133,8 @@ class Month:
         """Read what the month was spent on."""
         months = [self.first, self.before]
         values = {"projects": self.ids, "month": self.first, "before": self.before, "months": months}
-        questions = _questions(with_workspace=self.with_workspace)
+        values |= {"person": self._person}
+        questions = _questions(with_workspace=self.with_workspace, with_person=self._person is not None)
         self.by_day, self._budgets, models, tags, spenders = yield [Asked(one, values) for one in questions]
         self._sums = [ModelSum._make(row) for row in models]
         self.tags = [one for one in map(TagSum._make, tags) if one.cost or one.jobs]
@@ -149,7 +159,14 @@ class Month:
 
     @cached_property
     def _periods(self) -> dict[int | None, BudgetPeriod]:
-        return {budget.project_id: period_of(budget, self.first) for budget in self._budgets}
+        shared = (budget for budget in self._budgets if budget.scope != Scope.MEMBER)
+        return {budget.project_id: period_of(budget, self.first) for budget in shared}
+
+    @cached_property
+    def own(self) -> BudgetPeriod | None:
+        """The person's own cap, in all projects together."""
+        own = (budget for budget in self._budgets if budget.scope == Scope.MEMBER)
+        return next((period_of(budget, self.first) for budget in own), None)
 
     @cached_property
     def _by_model(self) -> list[ModelSum]:
@@ -186,14 +203,13 @@ class Month:
         """The most to spend, USD: the workspace's cap or the projects' together; None where there is none."""
         if self.workspace is not None:
             return self.workspace.room
-        rooms = [period.room for period in self._periods.values()]
-        return sum(rooms, ZERO) if rooms else None
+        return sum((period.room for period in self._shown), ZERO) if self._shown else None
 
     @property
     def cap_name(self) -> str:
         if self.workspace is not None:
             return "Budget"
-        return "Cap" if len(self._periods) == 1 else "All caps"
+        return "Cap" if len(self._shown) == 1 else "All caps"
 
     @property
     def cap_percent(self) -> Decimal:
@@ -219,6 +235,11 @@ class Month:
         return [
             line for line in found if line.project.pk in self._spent_of or line.project.archived_at is None
         ]
+
+    @cached_property
+    def _shown(self) -> list[BudgetPeriod]:
+        """The projects' caps that the page is about: of one in the archive only if it cost something."""
+        return [line.period for line in self.lines if line.period is not None]
 
     @property
     def listed(self) -> list[Line]:
@@ -335,10 +356,11 @@ def months_back(month: dt.date, number: int) -> dt.date:
 
 
 @lru_cache
-def _questions(*, with_workspace: bool) -> list[Statement | Question[Any]]:
+def _questions(*, with_workspace: bool, with_person: bool) -> list[Statement | Question[Any]]:
     """Ask for days, budgets, models, tags and people."""
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
-    budgets = Budget.objects.in_sight(Blank("projects"), with_workspace=with_workspace)
+    person = Blank("person") if with_person else None
+    budgets = Budget.objects.in_sight(Blank("projects"), with_workspace=with_workspace, person=person)
     tags = MonthlyTagSpend.objects.by_tag(Blank("projects"), Blank("month"), Blank("before"))
     people = sums.by_person(Blank("month"), Blank("before"))
     # Thousands of rows, which the ORM would look at one by one.

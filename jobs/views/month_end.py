@@ -8,11 +8,12 @@ from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any
 
+from django.urls import reverse
+
 from jobs import clock
 from jobs.forecast import WINDOW, Kept, Outlook, charged_of_held, kept, outlook, shares_in
-from jobs.models import BudgetPeriod, MonthlySpend
+from jobs.models import BudgetPeriod, DailySpend, MonthlySpend, Scope
 from jobs.models.questions import BY_INDEX, Asked, Asking, Blank, Statement, array_of
-from jobs.views.frame import SeenProject
 from jobs.views.month import MONTHS, Line, Month, months_back
 
 NEAREST = 3  # projects whose end is told though they are not listed, for their caps may be reached first
@@ -31,32 +32,40 @@ class Ended:
 
 @dataclass(frozen=True)
 class Projected:
-    """A line with how its month will likely end, None while it is too early to tell."""
+    """A cap's period with how its month will likely end, None while it is too early to tell."""
 
-    line: Line
+    period: BudgetPeriod | None
     end: Outlook | None
-    before: Decimal  # USD of the month before
 
     @cached_property
     def reached_on(self) -> dt.date | None:
         """The day on which a cap that was not overrun yet is likely used up."""
-        period = self.line.period
+        period = self.period
         return self.end.reaches(period.room) if self.end and period and not period.is_over else None
 
     @cached_property
     def spare_percent(self) -> Decimal | None:
         """What is likely left of the cap at the end, in percent of it."""
-        period = self.line.period
+        period = self.period
         if self.end is None or period is None or not period.room:
             return None
         return (period.room - self.end.likely) * 100 / period.room
+
+
+@dataclass(frozen=True)
+class ProjectedLine(Projected):
+    """The same of a project that is shown, with USD of the month before."""
+
+    line: Line
+    before: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """A cap that is likely reached in this month: whose it is, its period, and the day."""
 
-    project: SeenProject | None  # None: the workspace
+    name: str  # '' for the reader's own
+    url: str
     period: BudgetPeriod
     on: dt.date
 
@@ -73,6 +82,7 @@ class Ending:
         self._days: dict[int, dict[dt.date, Decimal]] = defaultdict(dict)
         self._before: dict[int, Decimal] = defaultdict(Decimal)  # USD of the month before by project
         self._shares: Mapping[int | None, Decimal] = {}
+        self._own_days: Mapping[dt.date, Decimal] = {}  # USD by day of the person with a cap of their own
 
     def asking(self) -> Asking:
         """Read what was spent before; the month itself is read in the same step."""
@@ -85,7 +95,10 @@ class Ending:
         looked_at = {line.project.pk for line in (*month.listed, *self._nearest)}
         holding = [line.project.pk for line in month.lines if line.period and line.period.held]
         asked = [Asked(_days(), {"projects": array_of(looked_at), "first": since, "last": month.before})]
-        days, *charged = yield asked + [charged_of_held(holding)] * (month.is_now and bool(holding))
+        own = [Asked(_own_days(), {"person": month.own.budget.user_id, "first": since})] if month.own else []
+        charged = [charged_of_held(holding)] if month.is_now and holding else []
+        days, *more = yield asked + own + charged
+        self._own_days = {day: cost for _, day, cost in more.pop(0)} if own else {}
         for on, project, cost, _ in month.by_day:
             if project in looked_at:
                 self._days[project][on] = cost
@@ -93,7 +106,7 @@ class Ending:
             self._days[project][on] = cost
             if on >= month.before:
                 self._before[project] += cost
-        self._shares = shares_in(charged[0] if charged else [])
+        self._shares = shares_in(more.pop(0) if charged else [])
 
     @cached_property
     def all(self) -> Outlook | None:
@@ -102,28 +115,37 @@ class Ending:
         return self._outlook({**self._totals, **this}, self.month.held, None)
 
     @cached_property
-    def listed(self) -> list[Projected]:
+    def listed(self) -> list[ProjectedLine]:
         """The projects that are listed, each with its own end."""
         return [self._projected(line) for line in self.month.listed]
 
     @cached_property
-    def _looked_at(self) -> list[Projected]:
+    def own(self) -> Projected | None:
+        """The person's own cap, where they have one."""
+        period = self.month.own
+        return Projected(period, self._outlook(self._own_days, period.held, None)) if period else None
+
+    @cached_property
+    def _looked_at(self) -> list[ProjectedLine]:
         """Those, and the few others whose caps may be reached first."""
         return [*self.listed, *map(self._projected, self._nearest)]
 
     @cached_property
     def alarm(self) -> Alarm | None:
         """What is reached first; a cap that is overrun already is named elsewhere."""
-        found = [
-            Alarm(one.line.project, one.line.period, one.reached_on)
-            for one in self._looked_at
-            if one.reached_on and one.line.period and one.line.period.budget.is_hard
+        named: list[tuple[str, str, Projected]] = [
+            (one.line.project.name, one.line.project.get_absolute_url(), one) for one in self._looked_at
         ]
-        whole = self.month.workspace
-        can_be_reached = whole is not None and whole.budget.is_hard and not whole.is_over
-        on = self.all.reaches(whole.room) if self.all and whole and can_be_reached else None
-        if whole and on:
-            found.append(Alarm(None, whole, on))
+        rules = reverse("rules")
+        if self.month.workspace:
+            named.append(("The workspace", rules, Projected(self.month.workspace, self.all)))
+        if self.own:
+            named.append(("", rules, self.own))
+        found = [
+            Alarm(name, url, one.period, one.reached_on)
+            for name, url, one in named
+            if one.period and one.reached_on and one.period.budget.is_hard
+        ]
         return min(found, key=lambda alarm: alarm.on, default=None)
 
     @property
@@ -180,10 +202,10 @@ class Ending:
                 near.append((period.left / line.spent, line))
         return [line for _, line in sorted(near, key=lambda one: one[0])[:NEAREST]]
 
-    def _projected(self, line: Line) -> Projected:
+    def _projected(self, line: Line) -> ProjectedLine:
         pk, period = line.project.pk, line.period
         end = self._outlook(self._days[pk], period.held, pk) if period else None
-        return Projected(line, end, self._before[pk])
+        return ProjectedLine(period, end, line, self._before[pk])
 
     def _outlook(self, spent: Mapping[dt.date, Decimal], held: Decimal, pk: int | None) -> Outlook | None:
         if not self.month.is_now:
@@ -201,6 +223,12 @@ def _totals() -> Statement:
     sums = MonthlySpend.objects.of_projects(Blank("projects"))
     # In its first year these months are most of the table, and are quicker read by index all the same.
     return Statement("{}", sums.total_by_day(Blank("first"), Blank("last")), hint=BY_INDEX)
+
+
+@lru_cache
+def _own_days() -> Statement:
+    rows = DailySpend.objects.filter(user=Blank("person"))
+    return Statement("{}", rows.days_of(Scope.MEMBER, Blank("first")))
 
 
 @lru_cache

@@ -1,6 +1,5 @@
 """Works out the new-job page's panel: models, likely cost, ceiling, and what is left of the caps."""
 
-import dataclasses
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
@@ -303,20 +302,14 @@ class Panel:
             )
         if self.tightest is None or not self._has_cap:
             return Obstacle(NO_CAP)
-        if self.tightest.budget.is_hard and self.tightest.missing(self.ceiling):
-            return Obstacle(
-                too_little(self.ceiling, self.tightest.left, self.tightest.budget),
-                self._fitting(self.left),
-                AskedBecause.BUDGET,
-            )
         limit = self.wanted.project.job_limit
+        over = ""
         if limit is not None and self.ceiling > limit:
-            return Obstacle(
-                f"Over the {ui.money(limit)} limit per job of this project.",
-                self._fitting(limit),
-                AskedBecause.LIMIT,
-            )
-        return None
+            over = f"Over the {ui.money(limit)} limit per job of this project."
+        if self.tightest.budget.is_hard and self.tightest.missing(self.ceiling):
+            missing = too_little(self.ceiling, self.tightest.left, self.tightest.budget)
+            return Obstacle(f"{missing} {over}".strip(), self._fitting(), AskedBecause.BUDGET)
+        return Obstacle(over, self._fitting(), AskedBecause.LIMIT) if over else None
 
     @cached_property
     def approvers(self) -> str:
@@ -324,20 +317,27 @@ class Panel:
         return approvers_of(self.wanted.project.pk)
 
     @cached_property
-    def instead(self) -> Card | None:
-        """The next smaller model on which the job would fit as it is; None where none would."""
+    def instead(self) -> JobSpec | None:
+        """The job in standard mode or on the next smaller model, where it would fit so; None else."""
         if self.obstacle is None or self.obstacle.asks is None or self.spec is None:
             return None
-        rooms = [self.wanted.project.job_limit, *(p.left for p in self._periods if p.budget.is_hard)]
-        room = min(one for one in rooms if one is not None)
-        smaller = [card for card in self.cards if card.spec.rung < self.spec.rung]
-        for card in sorted(smaller, key=lambda card: -card.spec.rung):
-            spec, price = card.spec, self.offer.prices[card.spec.pk]
-            wanted = settled(dataclasses.replace(self.wanted, model=spec.pk), self.offer)
-            ceiling = lifecycle.ceiling_at(wanted, spec, price)
-            if ceiling and ceiling.worst_case <= room and wanted.max_output_tokens <= spec.max_output_tokens:
-                return card
-        return None
+        used = self.offer.models_of(self.wanted.project)
+        return lifecycle.instead(self.wanted, used, self._room, self.offer.today)
+
+    @property
+    def instead_said(self) -> str:
+        """Where that runs: on o3, or in standard mode; empty where there is none."""
+        if self.instead is None:
+            return ""
+        return "in standard mode" if self.instead.model == self.wanted.model else f"on {self.instead.model}"
+
+    @cached_property
+    def _room(self) -> Decimal:
+        """USD that the job may cost: the limit per job, or what the hard caps leave."""
+        limits = [period.left for period in self._periods if period.budget.is_hard]
+        if self.wanted.project.job_limit is not None:
+            limits.append(self.wanted.project.job_limit)
+        return max(min(limits, default=ZERO), ZERO)
 
     @property
     def meter(self) -> dict[str, Decimal]:
@@ -369,12 +369,12 @@ class Panel:
     def _has_cap(self) -> bool:
         return any(period.budget.scope == Scope.PROJECT for period in self._periods)
 
-    def _fitting(self, room: Decimal) -> int | None:
+    def _fitting(self) -> int | None:
         if self.price is None:
             return None
         return pricing.fitting_output(
             self.price.rates,
-            room=room,
+            room=self._room,
             input_tokens=self.input_bound,
             maximum=self.wanted.max_output_tokens,
             window=self.wanted.window,
@@ -416,26 +416,14 @@ class Panel:
 def settled(wanted: JobSpec, offer: Offer) -> JobSpec:
     """Return `wanted` with an effort, a mode and a completion window that its model has."""
     price = offer.prices.get(wanted.model)
-    if price is None:
-        return wanted
-    spec = price.model
-    allowed = wanted.project.allowed_efforts or spec.efforts_offered()
-    efforts = [effort for effort in spec.efforts_offered() if effort in allowed]
-    effort, mode, window = wanted.effort, wanted.mode, wanted.window
-    if window not in lifecycle.windows_of(price, wanted.project.connection):
-        window = SOONEST
-    if effort not in efforts:
-        effort = spec.default_effort if spec.default_effort in efforts or not efforts else efforts[-1]
-    if mode not in spec.modes:
-        mode = spec.modes[0]
-    return dataclasses.replace(wanted, effort=effort, mode=mode, window=window)
+    return lifecycle.settled(wanted, price) if price else wanted
 
 
-def too_little(ceiling: Decimal, left: Decimal, budget: Budget) -> str:
-    """Say what a ceiling lacks, USD, and whose cap is in the way."""
+def too_little(ceiling: Decimal, left: Decimal, budget: Budget, *, is_own: bool = True) -> str:
+    """Say what a ceiling lacks, USD, and whose cap is in the way; a member's is the reader's if `is_own`."""
     whose = {
         Scope.PROJECT: f"in {budget.project}",
-        Scope.MEMBER: "of your own cap",
+        Scope.MEMBER: "of your own cap" if is_own else f"of the {budget}",
         Scope.TOKEN: "of this token’s cap",
     }.get(Scope(budget.scope), "in the whole workspace")
     rest = f"{ui.money(left)} is left" if left > 0 else "nothing is left"

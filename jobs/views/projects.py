@@ -15,7 +15,7 @@ from jobs import access, clock
 from jobs.access import Act, Role
 from jobs.forms import CapForm, ChatForm, NewProjectForm, ProjectForm
 from jobs.forms.caps import initial_of
-from jobs.models import Chat, Job, Membership, ModelSpec, Project, Refusal
+from jobs.models import Alert, Chat, Job, Membership, ModelSpec, Project, Refusal
 from jobs.models.trail import trail_of
 from jobs.templatetags import ui
 from jobs.views.frame import frame_of, operators_only, person_of
@@ -101,6 +101,7 @@ def project_settings(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("project_settings", slug)
     context = {"project": found, "may_change": True, "form": form, "trail": trail_of(found)[:NEWEST]}
     context |= {"chat": Chat.objects.of(found), "chat_form": ChatForm()}
+    context["alerts"] = Alert.objects.with_budget().filter(budget__project=found)[:NEWEST]
     context["chat_url"] = reverse("project_chat", args=[slug])
     return render(request, "project_settings.html", context, status=422 if form.is_bound else 200)
 
@@ -140,9 +141,7 @@ def _page(request: HttpRequest, found: Project, form: CapForm | None = None) -> 
         Membership.objects.filter(project=found).select_related("user").order_by("-role", "user__name")
     )
     role = next((Role(member.role) for member in members if member.user_id == user.pk), None)
-    refusals = Refusal.objects.filter(project=found, month=month).select_related(
-        "user", "budget__project", "budget__user", "budget__token"
-    )
+    refusals = Refusal.objects.newest_of([found.pk], month)
 
     def may(act: Act) -> bool:
         return access.allowed(act, role=role, is_operator=user.is_superuser)

@@ -20,8 +20,8 @@ class Quote:
     """What a job would likely cost and can cost at most (USD), and what is in its way.
 
     `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
-    way. `asks` is what `approvers`, people's names, can get out of the way. `models` and `efforts` are what
-    may be chosen instead, each with what is chosen now.
+    way; `instead` says where it would fit as it is: on o3. `asks` is what `approvers`, people's names, can
+    get out of the way. `models` and `efforts` are what may be chosen instead, each with what is chosen now.
     """
 
     wanted: JobSpec
@@ -31,6 +31,7 @@ class Quote:
     efforts: Sequence[str]
     problem: str = ""
     fitting: int | None = None
+    instead: str = ""
     asks: AskedBecause | None = None
     approvers: str = ""
 
@@ -51,7 +52,12 @@ def quote_of(
     if (block := panel.obstacle) is not None:
         approvers = panel.approvers if block.asks == AskedBecause.LIMIT else ""
         return dataclasses.replace(
-            found, problem=block.message, fitting=block.fitting, asks=block.asks, approvers=approvers
+            found,
+            problem=block.message,
+            fitting=block.fitting,
+            instead=panel.instead_said,
+            asks=block.asks,
+            approvers=approvers,
         )
     problems = lifecycle.problems_of(wanted)
     told = [message for name, message in problems.items() if name not in unwritten]
@@ -64,10 +70,13 @@ def as_offered(wanted: JobSpec, job: Job, offer: Callable[[], Offer]) -> JobSpec
     return wanted if is_as_before else settled(wanted, offer())
 
 
-def in_words(refusal: Exception, *, told: Collection[str] = ()) -> str:
-    """Say why a job was refused (one of `REFUSALS`); errors of the fields in `told` stand at their fields."""
+def in_words(refusal: Exception, *, told: Collection[str] = (), is_own: bool = True) -> str:
+    """Say why a job was refused (one of `REFUSALS`); errors of the fields in `told` stand at their fields.
+
+    The job is the reader's if `is_own`.
+    """
     if isinstance(refusal, SpecError):
         return " ".join(message for name, message in refusal.errors.items() if name not in told)
     if isinstance(refusal, spend.BudgetRefused):
-        return too_little(refusal.ceiling, refusal.left, refusal.budget)
+        return too_little(refusal.ceiling, refusal.left, refusal.budget, is_own=is_own)
     return NO_CAP

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobs import access, clock
+from jobs import access, clock, forecast
 from jobs.access import Act, Role
 from jobs.forms import CapForm, ChatForm, MemberCapForm
 from jobs.forms.caps import initial_of, lift
@@ -77,9 +77,10 @@ def member_caps(request: HttpRequest) -> HttpResponse:
     after = request.GET.get("after", "").replace("\0", "")
     rows = Budget.objects.of_members().filter(user__email__gt=after)[: PAGE + 1]
     periods = rows.periods_in(clock.month_of(frame_of(request).today))
+    ends = forecast.month_ends(periods[:PAGE])
     context = {
         "form": form,
-        "periods": periods[:PAGE],
+        "periods": [(period, ends[period.budget_id]) for period in periods[:PAGE]],
         "after": _email(periods[PAGE - 1].budget.user) if len(periods) > PAGE else "",
     }
     return render(request, "rules_members.html", context, status=422 if form.is_bound else 200)
@@ -109,6 +110,9 @@ def _page(
         "after": found[PAGE - 1].slug if len(found) > PAGE else "",
         "month": month,
     }
+    own = next(iter(Budget.objects.own_of(user.pk).periods_in(month)), None)
+    if own is not None:
+        context |= {"own": own, "own_end": forecast.month_ends([own])[own.budget_id]}
     if user.is_superuser:
         budgets = Budget.objects.in_sight([], with_workspace=True)
         workspace = next(iter(budgets.periods_in(month)), None)

@@ -74,7 +74,9 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
     if job.status == Status.UNCONFIRMED and story.attempt:
         return _unconfirmed(story, story.attempt, form)
     if job.status == Status.REQUIRES_ACTION:
-        return asked(job, lifecycle.cards(job), {})
+        draft = lifecycle.saved_draft(job)
+        cards = lifecycle.cards(job, draft.replies)
+        return {**asked(job, cards, {}, why=draft.why), "asked_in": draft.asked_in}
     if job.status == Status.COMPLETED:
         answered = story.happened("answered")
         return {"answered_by": answered.note if answered else ""}
@@ -91,7 +93,13 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
     if job.status == Status.CANCELLED:
         by_deadline = story.happened("deadline") is not None
         refused = story.happened("not_approved")
-        return {"refused": refused, "by_deadline": by_deadline, "ran": job.seconds_taken(story.now)}
+        before = story.previous
+        return {
+            "refused": refused,
+            "by_deadline": by_deadline,
+            "ran": job.seconds_taken(story.now),
+            "still_asks": before if before and before.status == Status.REQUIRES_ACTION else None,
+        }
     return {}
 
 
@@ -101,11 +109,14 @@ def _at_once(story: Story) -> ways.Way | None:
     return ways.way_at_once(story.job, story.frame.today) if is_open else None
 
 
-def asked(job: Job, cards: Sequence[lifecycle.Card], errors: Mapping[str, str]) -> dict[str, Any]:
-    """Return the calls a job stopped for, each with what is wrong with its reply and with its files, and how
-    many have one.
+def asked(
+    job: Job, cards: Sequence[lifecycle.Card], errors: Mapping[str, str], *, why: str
+) -> dict[str, Any]:
+    """Return the calls a job stopped for, each with what is wrong with its reply and with its files, how many
+    have one, and why they are worth their price.
     """
     return {
+        "reply_why": why,
         "cards": [
             (card, errors.get(card.field, ""), chips_of(card.reply.files, job.model)) for card in cards
         ],

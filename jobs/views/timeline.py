@@ -49,6 +49,8 @@ WORDS = {
     "stuck": "Given up: it never ended",
     "finished_without_answering": "Ended without answering",
     "answered": "Answered: the thread goes on",
+    "answer_asked": "Answered, once that is approved",
+    "answer_given_back": "Its answer was not approved or was withdrawn",
     "noted": "Note added",
     "note_removed": "Note removed",
     "tagged": "Tags changed",
@@ -73,7 +75,12 @@ STILL = {
     Status.REQUIRES_ACTION: "Waiting for you",
 }
 BEGINNINGS = {"accepted", "adopted", "queued", "in_progress"}
-ASKS = {"approval_asked", "unconfirmed", "disowned", "completed"}
+# What becomes of an answer that needs approval, of a job that waits for it.
+ASKED_FOR = {
+    "answer_asked": STILL[Status.AWAITING_APPROVAL],
+    "answer_given_back": STILL[Status.REQUIRES_ACTION],
+}
+ASKS = {"approval_asked", "unconfirmed", "disowned", "completed", *ASKED_FOR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,9 @@ def lines_of(job: Job, events: Sequence[Event], api: str, now: dt.datetime) -> l
             began = event.at
     last, still = events[-1], STILL.get(Status(job.status))
     if still is not None:
-        since = next((event.at for event in reversed(events) if event.kind in ASKS), last.at)
-        lines.append(Line(None, still, "now", (now - since).total_seconds()))
+        since = next((event for event in reversed(events) if event.kind in ASKS), last)
+        still = ASKED_FOR.get(since.kind, still)
+        lines.append(Line(None, still, "now", (now - since.at).total_seconds()))
     elif last.kind == "in_progress" and job.is_in_flight:
         lines[-1] = Line(last, "Thinking", "now", (now - last.at).total_seconds())
     elif not job.is_final and lines[-1].look == "done":

@@ -1,13 +1,14 @@
 """Answering what a job stopped for in a browser: counted, priced, saved, and carried on by one click."""
 
 import re
+from decimal import Decimal
 
 import pytest
 from django.db.models import F
 from playwright.sync_api import Page, expect
 
 from jobs.access import Role
-from jobs.models import Job, JobAttachment, Prompt, Status, User
+from jobs.models import Job, JobAttachment, Project, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged
@@ -155,4 +156,8 @@ def test_calls_of_any_shape_fit_every_width_and_are_readable(
         page = browse(mira)
         page.goto(job.get_absolute_url())
         expect(page.locator(".gobar")).to_contain_text("never more than")
-        assert list(complaints({"calls": page})) == []
+        over = browse(mira)
+        Project.objects.update(job_limit=Decimal("0.01"))
+        over.goto(job.get_absolute_url())
+        over.get_by_label("Why is it worth it?").fill(LONG)
+        assert list(complaints({"calls": page, "over the limit": over})) == []

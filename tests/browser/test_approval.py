@@ -8,6 +8,7 @@ from jobs.access import Role
 from jobs.models import Job, Project, Status, User
 from tests.browser.conftest import Browse
 from tests.browser.installation import Installation, charged, period_of
+from tests.browser.test_action import SUM
 from tests.factories import a_person
 
 PROMPT = "Is lemma 4.7 true? [[sandbox: seconds=0.2 reasoning=64 answer_tokens=200]]"
@@ -74,3 +75,55 @@ def test_follow_up_above_the_limit_is_asked_for_and_found_on_its_card(
     expect(other.get_by_role("button", name="Approve, up to $")).to_be_in_viewport()
     other.get_by_role("button", name="Approve, up to $").click()
     assert charged(ponder.wait_for(second, Status.COMPLETED)) > 0
+
+
+def test_answers_above_the_limit_are_asked_for_refused_and_asked_for_again(
+    ponder: Installation, browse: Browse, mira: User
+) -> None:
+    ana = a_person("ana@example.com")
+    project = ponder.project(members={mira: Role.SUBMITTER, ana: Role.APPROVER})
+    spec = {"model": "gpt-6-sol", "mode": "standard", "tools": (SUM,)}
+    first = ponder.submit(project, mira, "Add. [[sandbox: seconds=0.2 outcome=function_call]]", **spec)
+    first = ponder.wait_for(first, Status.REQUIRES_ACTION)
+    Project.objects.update(job_limit=Decimal("0.01"))
+    page, watching = browse(mira), browse(mira)
+    for one in (page, watching):
+        one.goto(first.get_absolute_url())
+    page.get_by_label("Output").fill("42")
+    bar = page.locator(".gobar")
+    expect(bar).to_contain_text("Ana must approve; nothing is sent until then.")
+    why = page.get_by_label("Why is it worth it?")
+    with page.expect_response("**/replies/price/"):
+        why.press_sequentially("It is the last sum.")
+    expect(why).to_have_value("It is the last sum.")
+    expect(why).to_be_focused()
+    # Enter looks at the price, and keeps all.
+    why.press("Enter")
+    expect(page.get_by_label("Output")).to_have_value("42")
+    expect(why).to_have_value("It is the last sum.")
+    page.get_by_role("button", name="Ask for approval").click()
+    badge = page.locator(".d-head .badge")
+    expect(badge).to_have_text("Needs approval")
+    second = Job.objects.get(previous=first)
+    # Whoever has the calls before them sees that they are answered, as far as that goes.
+    said = watching.get_by_role("main")
+    expect(said).to_contain_text("It was answered, and that waits for approval.", timeout=30_000)
+    expect(watching.get_by_label("Output")).to_have_count(0)
+
+    other = browse(ana)
+    other.goto(second.get_absolute_url())
+    expect(other.get_by_text("It is the last sum.")).to_be_visible()
+    other.locator("#decision-note").fill("Not today.")
+    other.get_by_role("button", name="Reject").click()
+    expect(badge).to_have_text("Cancelled", timeout=30_000)
+    expect(watching.get_by_label("Output")).to_have_value("42", timeout=30_000)
+    page.get_by_role("link", name="Answer again").click()
+    expect(page.get_by_label("Output")).to_have_value("42")
+    page.get_by_label("Output").fill("43")
+    page.get_by_role("button", name="Ask for approval").click()
+    expect(badge).to_have_text("Needs approval")
+    other.goto(page.url)
+    other.get_by_role("button", name="Approve, up to $").click()
+    third = Job.objects.filter(previous=first).latest("pk")
+    assert charged(ponder.wait_for(third, Status.COMPLETED)) > 0
+    expect(said).to_contain_text("It stopped to ask, and was answered.", timeout=30_000)

@@ -125,7 +125,7 @@ def test_what_does_not_fit_a_budget_is_not_sent_again(do: Do, operator: User, pr
     spend.set_cap(Decimal("0.01"), project=project)
     html = do("resolve", job, decision="resend", reason="try")
     assert "0 of 1 done" in html
-    assert "needed" in html
+    assert "has no room for a ceiling of" in html
     assert Job.objects.get().status == Status.UNCONFIRMED
 
 

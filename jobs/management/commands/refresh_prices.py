@@ -7,7 +7,7 @@ from typing import Any, override
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from jobs.management.published import SOURCE, Successor, known, successors
+from jobs.management.published import BY_NAME, SOURCE, Successor, known, successors
 from jobs.models import ModelSpec, Price, Workspace
 
 
@@ -51,8 +51,8 @@ class Command(BaseCommand):
     def _show(self, one: Successor) -> None:
         for field, theirs in one.changes.items():
             ours = getattr(one.row, field)
-            if field == "tool_fees":
-                ours, theirs = _fees(ours, theirs), _fees(theirs, theirs)
+            if field in BY_NAME:
+                ours, theirs = _by_name(ours, theirs), _by_name(theirs, theirs)
             self.stdout.write(
                 f"{one.row.model_id:16} from {one.valid_from}  {field.replace('_', ' '):20} "
                 f"{_shown(ours):>14} → {_shown(theirs)}"
@@ -79,8 +79,8 @@ def _wanted(names: list[str]) -> list[ModelSpec]:
     return found
 
 
-def _fees(fees: dict[str, Any], named: Iterable[str]) -> str:
-    return ", ".join(f"{tool} {fees.get(tool, 'none')}" for tool in sorted(named))
+def _by_name(values: dict[str, Any], named: Iterable[str]) -> str:
+    return ", ".join(f"{name} {values.get(name, 'none')}" for name in sorted(named))
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,19 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs import attachments, lifecycle, pricing, schemas, spend
 from jobs.access import Act
 from jobs.lifecycle import JobSpec, SpecError
-from jobs.models import FINAL, Answer, Attempt, Given, Job, ModelSpec, Project, Status, User, Workspace
+from jobs.models import (
+    FINAL,
+    Answer,
+    Attempt,
+    Given,
+    Job,
+    ModelSpec,
+    Price,
+    Project,
+    Status,
+    User,
+    Workspace,
+)
 from jobs.models.catalogue import SOONEST, WINDOWS
 
 ENDED_OTHERWISE, REFUSED, INTERRUPTED = 2, 3, 130  # and 1 for wrong use, as CommandError has it
@@ -292,6 +304,8 @@ def _what_fits(wanted: JobSpec) -> str:
     rooms = [period.left for period in periods if period.budget.refuses]
     if not rooms:
         return "It would fit by now."
+    if wanted.project.job_limit is not None:
+        rooms.append(wanted.project.job_limit)
     fits = pricing.fitting_output(
         ceiling.price.rates,
         room=min(rooms),
@@ -301,7 +315,13 @@ def _what_fits(wanted: JobSpec) -> str:
         mode_factor=ceiling.spec.mode_factor(wanted.mode),
         tool_calls=ceiling.tool_calls,
     )
-    return f"--max-output-tokens {fits} would fit." if fits else "No output limit would fit."
+    said = f"--max-output-tokens {fits} would fit." if fits else "No output limit would fit."
+    today = Workspace.objects.the().today()
+    used = set(wanted.project.allowed_models.values_list("pk", flat=True))
+    prices = {price.model_id: price for price in Price.objects.in_force(today)}
+    prices = {name: price for name, price in prices.items() if not used or name in used}
+    other = lifecycle.instead(wanted, prices, min(rooms), today)
+    return f"{said} --model {other.model} --mode {other.mode} would, too." if other else said
 
 
 def _state(job: Job) -> str:

@@ -21,11 +21,9 @@ from jobs.models import (
     Chat,
     Project,
     Secret,
-    Status,
     User,
 )
 from tests.factories import a_person, a_project, a_spec
-from tests.jobs.views.states import a_job
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
 
@@ -57,6 +55,17 @@ def held(project: Project, by: User, percent: int) -> Attempt:
     job = lifecycle.submit(a_spec(project, by, model="gpt-6-sol", mode="standard"))
     spend.set_cap(job.worst_case * 100 / percent, project=project)
     return Attempt.objects.get(job=job)
+
+
+def charged(project: Project, by: User, cost: int, *, settings: Settings, on: dt.date) -> None:
+    """Charge a job, USD, as of a day."""
+    now, settings.PONDER_TODAY = settings.PONDER_TODAY, on
+    attempt = Attempt.objects.get(
+        job=lifecycle.submit(a_spec(project, by, model="gpt-6-sol", mode="standard"))
+    )
+    with transaction.atomic():
+        spend.settle(attempt, cost=Decimal(cost), basis=Basis.ESTIMATE)
+    settings.PONDER_TODAY = now
 
 
 def raised() -> list[tuple[str, int, str]]:
@@ -228,9 +237,7 @@ def test_what_a_month_will_likely_come_to_is_told_once_an_hour(
     project: Project, person: User, settings: Settings
 ) -> None:
     for day in range(1, 15):
-        settings.PONDER_TODAY = dt.date(2026, 11, day)
-        a_job(project, person, Status.COMPLETED, cost=Decimal(2))
-    settings.PONDER_TODAY = dt.date(2026, 11, 15)
+        charged(project, person, 2, settings=settings, on=dt.date(2026, 11, day))
     assert raised() == []
     tasks.sweep()
     rows = Alert.objects.order_by("threshold").values_list("measure", "threshold", "mail")
@@ -243,8 +250,6 @@ def test_what_a_month_will_likely_come_to_is_told_once_an_hour(
 def test_while_it_is_too_early_to_tell_nothing_is_told_of_the_end(
     project: Project, person: User, settings: Settings
 ) -> None:
-    settings.PONDER_TODAY = dt.date(2026, 11, 14)
-    a_job(project, person, Status.COMPLETED, cost=Decimal(49))
-    settings.PONDER_TODAY = dt.date(2026, 11, 15)
+    charged(project, person, 49, settings=settings, on=dt.date(2026, 11, 14))
     tasks.sweep()
     assert not Alert.objects.exists()

@@ -254,7 +254,7 @@ def test_what_is_saved_for_later_is_there_again(waiting: Job) -> None:
     waiting.refresh_from_db()
     assert waiting.version > before, "others see it"
     lifecycle.save_replies(waiting, [], by=waiting.submitted_by)
-    assert answering.saved_replies(waiting) == ()
+    assert lifecycle.saved_draft(waiting).replies == ()
 
 
 def test_what_is_typed_goes_before_what_was_saved(waiting: Job) -> None:

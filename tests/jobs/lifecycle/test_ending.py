@@ -23,6 +23,7 @@ from jobs.models import (
     ModelSpec,
     Notice,
     RawResponse,
+    Refusal,
     Status,
     User,
     Verdict,
@@ -172,7 +173,10 @@ def test_without_a_budget_for_another_attempt_it_fails_and_says_so(api: FakeApi,
     api.put(job, "failed", **FAILED_UPSTREAM)
     api.run("poll")
     assert (job_status(job), job.error_code) == (Status.FAILED, "server_error")
-    assert "No budget for another attempt" in Event.objects.get(kind="no_budget").note
+    said = Event.objects.get(kind="no_budget").note
+    assert said.startswith("No budget for another attempt: the cap of ")
+    assert "has no room" in said
+    assert Refusal.objects.get().ceiling == job.worst_case
     assert not Event.objects.filter(kind="tried_again").exists()
     assert Attempt.objects.count() == 1
     assert BudgetPeriod.objects.get().held == 0

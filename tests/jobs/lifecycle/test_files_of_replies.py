@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs import lifecycle, spend
-from jobs.lifecycle import Reply, SpecError, answering
+from jobs.lifecycle import Reply, SpecError
 from jobs.models import (
     AttachmentContent,
     Connection,
@@ -138,7 +138,7 @@ def test_files_are_kept_for_as_long_as_the_replies_that_name_them_are_saved(
     lifecycle.save_replies(waiting, replies(project, person), by=person)
     make_old()
     assert lifecycle.forget_unused() == 0
-    first, second = answering.saved_replies(waiting)
+    first, second = lifecycle.saved_draft(waiting).replies
     assert [file.name for file in first.files + second.files] == ["plot.png", "norms.pdf"]
     lifecycle.save_replies(waiting, [Reply(key="call_1", output="[1]")], by=person)
     make_old()
@@ -151,14 +151,14 @@ def test_files_are_kept_for_as_long_as_the_replies_that_name_them_are_saved(
 def test_what_was_saved_before_there_were_files_is_read_as_it_is(waiting: Job, person: User) -> None:
     old = {"key": "call_1", "output": "[1]", "error": "", "approve": None}
     SavedReplies.objects.create(job=waiting, by=person, replies=[old])
-    assert answering.saved_replies(waiting) == (Reply(key="call_1", output="[1]"),)
+    assert lifecycle.saved_draft(waiting).replies == (Reply(key="call_1", output="[1]"),)
 
 
 def test_a_file_that_has_gone_is_neither_saved_nor_sent(waiting: Job, project: Project, person: User) -> None:
     wanted = replies(project, person)
     lifecycle.save_replies(waiting, wanted, by=person)
     AttachmentContent.objects.all().delete()
-    assert [reply.files for reply in answering.saved_replies(waiting)] == [(), ()]
+    assert [reply.files for reply in lifecycle.saved_draft(waiting).replies] == [(), ()]
     for act in (lifecycle.save_replies, lifecycle.answer):
         with pytest.raises(SpecError) as refused:
             act(waiting, wanted, by=person)

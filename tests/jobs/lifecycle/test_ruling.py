@@ -371,7 +371,7 @@ def no_prompt(job: Job) -> None:
 @pytest.mark.parametrize(
     ("hinder", "why"),
     [
-        (no_room, "USD left"),
+        (no_room, "has no room for a ceiling of"),
         (no_cap, "the project has no cap"),
         (a_low_limit, "limit per job"),
         (no_prompt, "What it asks is no longer stored."),

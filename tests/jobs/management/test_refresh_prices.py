@@ -12,6 +12,7 @@ from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
     ModelPrice,
+    PriceVariant,
     StartDateConstraint,
     Tier,
     TieredPrices,
@@ -44,8 +45,15 @@ def run(*words: str) -> tuple[str, str]:
     return out.getvalue(), ""
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, prices: ModelPrice | list[ConditionalPrice]) -> None:
-    model = ModelInfo(id="gpt-6-sol", match=ClauseEquals(equals="gpt-6-sol"), prices=prices)
+def publish(
+    monkeypatch: pytest.MonkeyPatch, prices: ModelPrice | list[ConditionalPrice], *variants: PriceVariant
+) -> None:
+    model = ModelInfo(
+        id="gpt-6-sol",
+        match=ClauseEquals(equals="gpt-6-sol"),
+        prices=prices,
+        price_variants=list(variants) or None,
+    )
     monkeypatch.setattr(refresh_prices, "known", lambda: {"gpt-6-sol": model})
 
 
@@ -105,6 +113,24 @@ def test_a_successor_takes_over_what_is_not_published(monkeypatch: pytest.Monkey
     assert after.source == f"OpenAI pricing page as recorded by {published.SOURCE}"
     before.refresh_from_db()
     assert before.input == 2
+    assert run("gpt-6-sol")[1] == ""
+
+
+def at_tier(tier: str, begins: dt.date, **rates: int) -> PriceVariant:
+    prices = ModelPrice(**{f"{name}_mtok": Decimal(rate) for name, rate in rates.items()})
+    constraint = StartDateConstraint(start_date=begins)
+    return PriceVariant(when={"service_tier": tier}, prices=prices, constraint=constraint)
+
+
+def test_a_tier_costs_what_its_dearest_rate_is_times_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Price.objects.filter(model="gpt-6-sol").latest("valid_from")
+    flex = at_tier("flex", TODAY, input=1, output=6)
+    soon = at_tier("priority", TODAY + dt.timedelta(days=1), input=9, output=45)
+    publish(monkeypatch, a_price(), flex, soon)
+    said, _ = run("--write", "gpt-6-sol")
+    assert said.split("\n")[0].split()[3:] == ["tiers", "flex", "0.5", "→", "flex", "0.6"]
+    after = Price.objects.filter(model="gpt-6-sol").latest("valid_from")
+    assert after.tiers == {**before.tiers, "flex": "0.6"}
     assert run("gpt-6-sol")[1] == ""
 
 

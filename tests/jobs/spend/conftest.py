@@ -42,8 +42,10 @@ class Factory:
         token: ApiToken | None = None,
         tags: tuple[str, ...] = (),
         job: Job | None = None,
+        model: str = "gpt-6-sol",
+        effort: str = "low",
     ) -> Attempt:
-        spec = ModelSpec.objects.get(pk="gpt-6-sol")
+        spec = job.model if job else ModelSpec.objects.get(pk=model)
         price = spec.price_on(Workspace.objects.the().today())
         assert price is not None
         made = job or Job.objects.create(
@@ -51,7 +53,7 @@ class Factory:
             submitted_by=by or self.person,
             token=token,
             model=spec,
-            effort="low",
+            effort=effort,
             max_output_tokens=1_000,
             input_bound=1_000,
             worst_case=Decimal(worst_case),

@@ -87,7 +87,7 @@ def test_the_last_cent_is_admitted_and_the_next_is_not(project: Project, admitte
     with pytest.raises(spend.BudgetRefused) as refused:
         admitted(project, "0.0000000001")
     assert (refused.value.left, refused.value.shortfall) == (0, Decimal("0.0000000001"))
-    assert str(refused.value) == "cap of Real: 0.0000000000 USD left, 0.0000000001 needed"
+    assert str(refused.value) == "the cap of Real has no room for a ceiling of 0.0000000001 USD"
     assert LedgerEntry.objects.count() == 2
     assert findings() == []
 

@@ -8,10 +8,11 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from jobs import lifecycle, spend
+from jobs import lifecycle, pricing, spend
 from jobs.access import Role
-from jobs.models import Approval, Event, Job, Project, Status, User
-from tests.factories import a_person, a_spec
+from jobs.models import Approval, Event, Job, Project, Refusal, Status, User, Workspace
+from jobs.models.requests import last_day
+from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
 from tests.markup import faults
 
@@ -84,6 +85,76 @@ def test_without_budget_it_can_wait_for_room_and_send_stays_disabled(
     answer = signed_in.post("/jobs/new/", typed(project, mira, ask="budget"))
     assert answer["Location"] == f"/budget/more/?job={Job.objects.get().short_id}"
     assert Approval.objects.get().reason == "budget"
+
+
+def test_over_the_limit_and_without_room_it_says_both_and_can_get_both(
+    signed_in: Client, project: Project, mira: User, ana: Client
+) -> None:
+    Project.objects.update(job_limit=Decimal("0.50"))
+    spend.set_cap(Decimal("0.55"), project=project)
+    page = text(signed_in.post("/jobs/estimate/", typed(project, mira)))
+    assert "too little. Over the $0.50 limit per job of this project." in page
+    fitting = re.search(r'name="use_tokens" value="(\d+)"', page)
+    assert fitting
+    # What is offered fits under both.
+    again = text(signed_in.post("/jobs/estimate/", typed(project, mira, max_output_tokens=fitting[1])))
+    assert "Send job" in again
+    assert "too little" not in again
+    answer = signed_in.post("/jobs/new/", typed(project, mira, ask="budget"))
+    job, asked = Job.objects.get(), Approval.objects.get()
+    assert (asked.reason, asked.budget, Refusal.objects.get().budget) == (
+        "limit",
+        *[project.budget_set.get()] * 2,
+    )
+    form = text(signed_in.get(answer["Location"]))
+    assert f'name="amount" value="{pricing.ceil_cent(job.worst_case - Decimal("0.55"))}"' in form
+    page = text(signed_in.get(job.get_absolute_url()))
+    assert "$0.50, and the cap of Proofs had no room for it." in page
+    assert "It can be approved once there is room" in page
+    decision = text(ana.get(job.get_absolute_url()))
+    assert "too little." in decision
+    made = lifecycle.ask_for_budget(
+        project.budget_set.get(),
+        amount=Decimal(5),
+        until=last_day(Workspace.objects.the().today()),
+        why="Both.",
+        by=mira,
+        job=job,
+    )
+    lifecycle.grant_budget(made.pk, amount=Decimal(5), until=made.until, by=mira)
+    lifecycle.hand_on(made.pk)
+    job.refresh_from_db()
+    assert job.status == Status.AWAITING_APPROVAL
+    ana.post(f"{job.get_absolute_url()}approve/", {"ceiling": job.worst_case})
+    job.refresh_from_db()
+    assert job.status == Status.WAITING
+
+
+def test_an_approver_reads_whose_cap_has_no_room(signed_in: Client, mira: User, ana: Client) -> None:
+    real = a_project("real", is_practice=False, members={mira: Role.SUBMITTER})
+    real.membership_set.create(user=User.objects.get(email="ana@example.com"), role=Role.APPROVER)
+    Project.objects.update(job_limit=Decimal("0.50"))
+    real.refresh_from_db()
+    job = lifecycle.ask(a_spec(real, mira))
+    spend.set_cap(Decimal("0.01"), user=mira)
+    answer = ana.post(f"{job.get_absolute_url()}approve/", {"ceiling": job.worst_case}, follow=True)
+    assert "$0.01 is left this month of the cap of Mira: " in text(answer)
+
+
+def test_what_is_offered_instead_can_be_sent(signed_in: Client, project: Project, mira: User) -> None:
+    def offered(**more: Any) -> str:
+        page = text(signed_in.post("/jobs/estimate/", typed(project, mira, **more)))
+        found = re.search(r'name="use_model" value="([^"]+)"[^>]*>(Run [^<]+)<', page)
+        return " / ".join(found.groups()) if found else ""
+
+    pro = {"model": "gpt-6-sol", "mode": "pro", "max_output_tokens": "2000"}
+    spend.set_cap(Decimal("0.1"), project=project)
+    assert offered(**pro) == "gpt-6-sol standard / Run in standard mode"
+    choice = {"use_model": "gpt-6-sol standard"}
+    page = text(signed_in.post("/jobs/new/", typed(project, mira, **pro, **choice)))
+    assert '<button type="submit" class="btn primary lg">' in page
+    sent = signed_in.post("/jobs/new/", typed(project, mira, **pro | {"mode": "standard"}))
+    assert (sent.status_code, Job.objects.get().mode) == (302, "standard")
 
 
 def test_an_asked_job_that_cannot_be_sent_says_why_and_nothing_of_the_limit(

@@ -14,7 +14,18 @@ from django.test import Client
 
 from jobs import clock, pricing, spend
 from jobs.access import Role
-from jobs.models import ApiToken, Basis, BudgetPeriod, DailySpend, Job, Project, Status, User, Workspace
+from jobs.models import (
+    ApiToken,
+    Basis,
+    BudgetPeriod,
+    DailySpend,
+    Job,
+    MonthlySpend,
+    Project,
+    Status,
+    User,
+    Workspace,
+)
 from jobs.models.questions import ask_in_step
 from jobs.templatetags import ui
 from jobs.views.month import Line, Month
@@ -49,6 +60,20 @@ def shown(client: Client, query: str = "") -> Month:
     month = client.get(f"/budget/{query}").context["month"]
     assert isinstance(month, Month)
     return month
+
+
+def test_the_cap_of_a_project_in_the_archive_counts_only_where_it_cost_something(
+    real: Project, mira: User
+) -> None:
+    old = a_project("old", cap="900", is_practice=False, members={mira: Role.SUBMITTER})
+    job = a_job(old, mira, Status.COMPLETED)
+    old.archive(by=mira)
+    month = shown(signed_in(mira))
+    assert (month.cap, month.cap_name, len(month.lines)) == (1_000, "All caps", 2)
+    BudgetPeriod.objects.filter(budget__project=old).update(spent=0)
+    MonthlySpend.objects.filter(project=old).delete()
+    month = shown(signed_in(mira))
+    assert (job.cost > 0, month.cap, month.cap_name, len(month.lines)) == (True, 100, "Cap", 1)
 
 
 def test_totals_are_the_sums_of_their_rows_and_of_the_ledger(real: Project, mira: User) -> None:

@@ -1,5 +1,6 @@
 """The frame: few questions, nothing of projects one is not in, practice money apart from real money."""
 
+import datetime as dt
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs import lifecycle, spend
 from jobs.access import Role
-from jobs.models import Connection, ModelSpec, Project, User, Workspace
+from jobs.models import Budget, BudgetPeriod, Connection, ModelSpec, Project, User, Workspace, month_end_of
 from jobs.views.frame import Frame, frame
 from tests.factories import a_person, a_project, a_spec
 from tests.jobs.views.states import a_job
@@ -148,3 +149,98 @@ def test_a_project_without_a_cap_has_a_meter_without_one() -> None:
     month = Frame(ana).month
     assert month is not None
     assert month.percent is None
+
+
+# --- How the month ends ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foretold() -> User:
+    """Someone who was told of their one real project that it likely comes to 30 USD, of 40."""
+    mira = a_person()
+    real = a_project("real", is_practice=False, cap="40", members={mira: Role.SUBMITTER})
+    a_project("play", members={mira: Role.SUBMITTER})
+    mira.month_end = Decimal(30)
+    mira.month_end_of = month_end_of(Workspace.objects.the().today(), [real.pk])
+    mira.save()
+    return mira
+
+
+def side_bar(person: User) -> str:
+    client = Client()
+    client.force_login(person)
+    page = client.get("/projects/").content.decode()
+    return " ".join(page[page.index('class="mini"') : page.index("</a>", page.index('class="mini"'))].split())
+
+
+def test_the_side_bar_says_how_the_month_likely_ends(foretold: User) -> None:
+    assert '<span class="sub">Forecast $30, within budget</span>' in side_bar(foretold)
+    spend.set_cap(Decimal(29), project=Project.objects.get(slug="real"))
+    assert "Forecast $30, over budget" in side_bar(foretold)
+
+
+def test_a_grant_counts_in_the_meter_and_in_what_is_within_budget(foretold: User) -> None:
+    real = Project.objects.get(slug="real")
+    spend.set_cap(Decimal(20), project=real)
+    a_job(real, foretold, "completed", cost=Decimal(3))
+    BudgetPeriod.objects.filter(budget__project=real).update(granted=10)
+    assert "<b>$3</b> of $30" in side_bar(foretold)
+    assert "Forecast $30, within budget" in side_bar(foretold)
+
+
+def test_a_month_without_a_charge_yet_stands_at_its_cap(foretold: User) -> None:
+    BudgetPeriod.objects.all().delete()
+    assert "<b>$0</b> of $40" in side_bar(foretold)
+    assert "within budget" in side_bar(foretold)
+
+
+def test_the_meter_of_operators_stands_at_the_workspaces_cap(foretold: User) -> None:
+    whole = spend.set_cap(Decimal(29))
+    assert "<b>$0</b> of $40" in side_bar(foretold)
+    foretold.is_superuser = True
+    foretold.save()
+    assert "<b>$0</b> of $29" in side_bar(foretold)
+    assert "Forecast $30, over budget" in side_bar(foretold)
+    BudgetPeriod.objects.filter(budget=whole).update(granted=5)
+    assert "<b>$0</b> of $34" in side_bar(foretold)
+    assert "within budget" in side_bar(foretold)
+    client = Client()
+    client.force_login(foretold)
+    assert client.get("/budget/").context["month"].cap == 34
+    BudgetPeriod.objects.filter(budget=whole).delete()
+    assert "<b>$0</b> of $29" in side_bar(foretold)
+    spend.lift_cap(whole)
+    assert "<b>$0</b> of $40" in side_bar(foretold)
+
+
+def test_without_a_cap_the_forecast_stands_alone(foretold: User) -> None:
+    BudgetPeriod.objects.all().delete()
+    Budget.objects.all().delete()
+    assert '<span class="sub">Forecast $30</span>' in side_bar(foretold)
+
+
+def test_what_was_told_of_another_day_or_other_projects_is_not_said(foretold: User, settings: Any) -> None:
+    settings.PONDER_TODAY = Workspace.objects.the().today() + dt.timedelta(days=1)
+    assert "Forecast" not in side_bar(foretold)
+    settings.PONDER_TODAY = None
+    assert "Forecast" in side_bar(foretold)
+    foretold.membership_set.filter(project__slug="real").delete()
+    assert "Forecast" not in side_bar(foretold)
+    other = a_project("other", is_practice=False, members={foretold: Role.VIEWER})
+    assert "Forecast" not in side_bar(foretold)
+    other.membership_set.all().delete()
+    Project.objects.get(slug="real").membership_set.create(user=foretold, role=Role.VIEWER)
+    assert "Forecast" in side_bar(foretold)
+
+
+def test_a_forecast_that_was_overtaken_is_not_said(foretold: User) -> None:
+    a_job(Project.objects.get(slug="real"), foretold, "completed", cost=Decimal(31))
+    assert "Forecast" not in side_bar(foretold)
+
+
+def test_practice_money_has_no_forecast(foretold: User) -> None:
+    play = Project.objects.get(slug="play")
+    Project.objects.get(slug="real").membership_set.all().delete()
+    User.objects.update(month_end_of=month_end_of(Workspace.objects.the().today(), [play.pk]))
+    assert "Practice money only" in side_bar(foretold)
+    assert "Forecast" not in side_bar(foretold)

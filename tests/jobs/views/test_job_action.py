@@ -182,6 +182,113 @@ def test_over_the_cap_the_bar_says_so_and_nothing_is_sent(
     assert asking.status == Status.REQUIRES_ACTION
 
 
+@pytest.fixture
+def ana(project: Project) -> User:
+    """An approver."""
+    ana = a_person("ana@example.com", name="Ana Ortiz")
+    project.membership_set.create(user=ana, role=Role.APPROVER)
+    return ana
+
+
+def test_answers_over_the_limit_per_job_are_asked_for_and_approved(
+    signed_in: Client, asking: Job, ana: User
+) -> None:
+    Project.objects.update(job_limit=Decimal("0.01"))
+    shown = price(signed_in, asking, {**ALL, "why": "The <i>proof</i> rests on it."}).content.decode()
+    assert "Ana Ortiz must approve; nothing is sent until then." in shown
+    assert 'name="why" maxlength="1000" autocomplete="off" value="The &lt;i&gt;proof&lt;/i&gt; rests' in shown
+    assert re.search(r'btn primary" name="ask" value="1">.*Ask for approval', shown)
+    assert "Continue job" not in shown
+    half = price(signed_in, asking, {"call1-text": "[1]"}).content.decode()
+    assert re.search(r'btn primary" name="ask" value="1" disabled', half)
+    places = {
+        reply(signed_in, asking, {**ALL, "ask": "1", "why": "It is due.\x00"})["Location"] for _ in range(2)
+    }
+    new = Job.objects.get(previous=asking)
+    assert places == {new.get_absolute_url()}
+    assert (new.status, new.approval.why) == (Status.AWAITING_APPROVAL, "It is due.")
+    assert not new.attempt_set.exists(), "nothing is held"
+    page = signed_in.get(asking.get_absolute_url()).content.decode()
+    assert "It was answered, and that waits for approval." in page
+    assert f'href="{new.get_absolute_url()}">See the answer' in page
+    assert "Waiting for an approver" in page
+    for gone in ("call1-text", "Continue job", "Ask for approval", "Finish without answering"):
+        assert gone not in page, gone
+    assert lifecycle.approve(new.pk, by=ana).status == Status.WAITING
+    page = signed_in.get(asking.get_absolute_url()).content.decode()
+    assert "It stopped to ask, and was answered." in page
+
+
+def test_answers_that_are_not_approved_are_there_to_be_given_again(
+    signed_in: Client, asking: Job, ana: User
+) -> None:
+    Project.objects.update(job_limit=Decimal("0.01"))
+    reply(signed_in, asking, {**ALL, "ask": "1", "why": "It is due."})
+    new = Job.objects.get(previous=asking)
+    lifecycle.reject(new.pk, by=ana, note="Too dear.")
+    page = signed_in.get(new.get_absolute_url()).content.decode()
+    assert "Its answers were not sent." in page
+    assert f'href="{asking.get_absolute_url()}">Answer again' in page
+    page = signed_in.get(asking.get_absolute_url()).content.decode()
+    assert "It was answered" not in page
+    assert "Waiting for you" in page
+    for kept in ("[1]</textarea>", "No such theorem</textarea>", 'name="why" value="It is due."'):
+        assert kept in page, kept
+    Project.objects.update(job_limit=None)
+    assert reply(signed_in, asking, {**ALL, "submission_key": ""}).status_code == 302
+    page = signed_in.get(new.get_absolute_url()).content.decode()
+    assert "Its answers were not sent." not in page
+
+
+def test_answers_without_budget_wait_and_lead_to_asking_for_more(
+    signed_in: Client, asking: Job, project: Project
+) -> None:
+    spend.set_cap(asking.cost + Decimal("0.20"), project=project)
+    shown = price(signed_in, asking, ALL).content.decode()
+    assert 'name="ask" value="budget">Ask for more budget</button>' in shown
+    answer = reply(signed_in, asking, {**ALL, "ask": "budget"})
+    new = Job.objects.get(previous=asking)
+    assert answer["Location"] == f"/budget/more/?job={new.short_id}"
+    assert new.status == Status.AWAITING_APPROVAL
+
+
+def test_a_refusal_offers_to_ask_and_keeps_the_reason(signed_in: Client, asking: Job, ana: User) -> None:
+    Project.objects.update(job_limit=Decimal("0.01"))
+    refused = reply(signed_in, asking, {**ALL, "why": "It is due."})
+    page = refused.content.decode()
+    assert refused.status_code == 422
+    assert "Over the $0.01 limit per job" in page
+    assert re.search(r'btn primary" name="ask" value="1">.*Ask for approval', page)
+    for kept in ("[1]</textarea>", "No such theorem</textarea>", 'value="It is due."', KEY):
+        assert kept in page, kept
+    half = reply(signed_in, asking, {"call1-text": "[1]", "ask": "1", "why": "It is due."})
+    assert (half.status_code, half.context["reply_why"]) == (422, "It is due.")
+    assert "1 of 3 answered. Still missing: look_up, download_paper." in half.content.decode()
+    looked = reply(signed_in, asking, {**ALL, "price": "1", "why": "It is due."})
+    assert (looked.status_code, looked.context["reply_why"]) == (200, "It is due.")
+    assert not Job.objects.filter(previous=asking).exists()
+    page = signed_in.post(
+        f"{asking.get_absolute_url()}replies/", {**ALL, "save": "1", "why": "It is due."}, follow=True
+    ).content.decode()
+    assert 'name="why" value="It is due."' in page
+
+
+def test_what_is_typed_while_other_answers_are_asked_for_is_not_lost(
+    signed_in: Client, asking: Job, ana: User
+) -> None:
+    Project.objects.update(job_limit=Decimal("0.01"))
+    reply(signed_in, asking, {**ALL, "ask": "1"})
+    late = {**ALL, "call1-text": "[2]", "ask": "1"}
+    answer = reply(signed_in, asking, late)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Answers to these calls wait for approval already." in page
+    assert "[2]</textarea>" in page
+    page = signed_in.post(f"{asking.get_absolute_url()}finish/", follow=True).content.decode()
+    assert "It was not waiting any more" in page
+    assert Job.objects.filter(previous=asking).count() == 1
+
+
 def test_a_file_is_an_output_and_goes_along_with_the_job_that_goes_on(
     signed_in: Client, asking: Job, project: Project, mira: User
 ) -> None:

@@ -14,8 +14,9 @@ import pytest
 from django.http import StreamingHttpResponse
 from django.test import Client
 
-from jobs import clock, spend
+from jobs import clock, lifecycle, spend
 from jobs.access import Role
+from jobs.forecast import month_ends
 from jobs.models import (
     Budget,
     BudgetPeriod,
@@ -30,7 +31,7 @@ from jobs.models import (
     VerdictValue,
     Workspace,
 )
-from jobs.templatetags import review
+from jobs.templatetags import review, ui
 from jobs.views import month_lists, month_rows
 from jobs.views.month_end import Ending
 from jobs.views.month_export import FOCUS
@@ -88,6 +89,36 @@ def test_the_sentence_tells_what_is_spent_held_and_likely(
     assert drawn["cumulative"][-1] == [float(end.low), float(end.likely), float(end.high)]
     assert f"${end.likely:,.0f} likely" in drawn["labels"]
     assert "20 Jun, likely" in html
+
+
+def test_the_side_bar_says_what_the_page_says_as_of_the_last_hour(
+    real: Project, mira: User, signed_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, eve = a_person("ana@example.com", is_superuser=True), a_person("eve@example.com")
+    proofs = a_project("proofs", cap="700", is_practice=False, members={mira: Role.VIEWER, eve: Role.VIEWER})
+    foreign = a_project("foreign", cap="90", is_practice=False, members={eve: Role.VIEWER})
+    for project, usd in ((real, 100), (proofs, 30), (foreign, 3)):
+        days = working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), usd)
+        spend_days(project, mira, days)
+        settled(project, days)
+    a_job(real, mira, Status.IN_PROGRESS)
+    lifecycle.foretell()
+    seen = {}
+    for person in (mira, eve, ana):
+        client = Client()
+        client.force_login(person)
+        page = page_of(client)
+        seen[person] = page.context["end"].all.likely
+        assert f"Forecast ${seen[person]:,.0f}, within budget" in page.content.decode()
+    assert len(set(seen.values())) == 3
+    # Six hours later nothing more was spent: the page knows, the side bar within the hour.
+    monkeypatch.setattr(clock, "gone", lambda _: 0.75)
+    page = page_of(signed_in)
+    later = page.context["end"].all.likely
+    assert seen[mira] - 45 < later < seen[mira]
+    assert f"Forecast ${seen[mira]:,.0f}, " in page.content.decode()
+    lifecycle.foretell()
+    assert f"Forecast ${later:,.0f}, " in page_of(signed_in).content.decode()
 
 
 def test_below_five_active_days_nothing_is_told(real: Project, mira: User, signed_in: Client) -> None:
@@ -284,6 +315,66 @@ def test_the_number_of_refusals_leads_to_all_of_them(
     assert "Made-up money" in practised.content.decode()
     assert signed_in.get("/budget/refused/?project=secret").status_code == 404
     assert "No job was refused" in signed_in.get("/budget/refused/?month=2026-04").content.decode()
+
+
+def test_ones_own_cap_stands_with_its_end_among_the_caps(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    other, elsewhere = a_person("jo@example.com"), a_project("else", is_practice=False)
+    spend_days(real, mira, working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 10))
+    spend_days(elsewhere, other, working_days(dt.date(2026, 4, 13), dt.date(2026, 6, 18), 30))
+    assert "Your own cap" not in words_of(signed_in)
+    spend.set_cap(Decimal(7), user=other)
+    own = spend.set_cap(Decimal(400), user=mira)
+    job = a_job(real, mira, Status.IN_PROGRESS)
+    BudgetPeriod.objects.filter(budget=own).update(spent=140)
+    page = page_of(signed_in)
+    end = page.context["end"]
+    periods = Budget.objects.own_of(mira.pk).periods_in(TODAY.replace(day=1))
+    assert end.own.end == month_ends(periods)[own.pk]
+    assert 200 < end.own.end.likely < 260
+    words = words_of(signed_in)
+    assert "Your own cap, in all projects" in words
+    held = f'kind=held&amp;person={mira.pk}">{ui.ceiling(job.worst_case)} held</a>, '
+    assert f"{held}{ui.money(260 - job.worst_case)} left. Forecast {ui.dollars(end.own.end.likely)}" in words
+    assert f'kind=spent&amp;person={mira.pk}">$140.00</a> <span class="of">of $400</span>' in words
+    assert end.alarm is None
+    spend.set_cap(Decimal(180), user=mira)
+    words = words_of(signed_in)
+    assert "<b>You</b> have used 78% of your own cap and reach it around <b>" in words
+    assert "reaches its cap around" in words
+    # Not of one project alone, nor of practice, nor to anyone else; of a month that is over it says no end.
+    assert "Your own cap" not in words_of(signed_in, "?project=bugs")
+    a_project("trial", members={mira: Role.SUBMITTER})
+    assert "Your own cap" not in words_of(signed_in, "?side=practice")
+    assert "Your own cap" in words_of(signed_in, "?month=2026-05")
+    spend.set_cap(Decimal(180), user=mira, is_hard=False)
+    assert "<b>You</b>" not in words_of(signed_in)
+    spend.lift_cap(own)
+    assert "Your own cap" not in words_of(signed_in)
+
+
+def test_what_was_missing_of_anothers_cap_is_for_them_and_for_operators(real: Project, mira: User) -> None:
+    jo, operator = a_person("jo@example.com"), a_person("op@example.com", is_superuser=True)
+    real.members.add(jo, through_defaults={"role": Role.MANAGER})
+    whole, own = spend.set_cap(Decimal(10)), spend.set_cap(Decimal(1), user=jo)
+    Refusal.objects.bulk_create(
+        Refusal(project=real, user=jo, budget=budget, month=dt.date(2026, 6, 1), ceiling=7, shortfall=missing)
+        for budget, missing in ((real.budget_set.get(), 1), (whole, 2), (own, 3))
+    )
+
+    def told(person: User) -> list[list[str]]:
+        client = Client()
+        client.force_login(person)
+        pages = ("/budget/", real.get_absolute_url())
+        return [
+            re.findall(r'<td class="r">\$7.00</td><td class="r">([^<]+)</td>', client.get(page).text)
+            for page in pages
+        ]
+
+    # Newest first: of the person's own cap, of the workspace, of the project.
+    assert told(mira) == [["–", "–", "$1.00"]] * 2
+    assert told(jo) == told(operator) == [["$3.00", "$2.00", "$1.00"]] * 2
 
 
 def test_a_right_answer_costs_what_the_wrong_ones_cost_as_well(

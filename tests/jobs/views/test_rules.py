@@ -1,16 +1,21 @@
 """The pages of caps and limits: everyone reads those of their projects, operators set the others."""
 
+import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from jobs import spend
+from jobs import forecast, spend
 from jobs.access import Role
-from jobs.models import Alert, Budget, Chat, Project, Scope, User
+from jobs.models import Alert, Budget, BudgetPeriod, Chat, Project, Scope, Status, User
+from jobs.templatetags import ui
 from jobs.views import rules
 from tests.factories import a_person, a_project
+from tests.jobs.views.rollups import spend_days
+from tests.jobs.views.states import a_job
 from tests.markup import faults
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +92,34 @@ def test_an_operator_caps_people_by_address(operator: Client, project: Project, 
     assert "Nobody has a cap of their own." in text(operator, MEMBERS)
 
 
+def test_people_read_their_own_cap_and_how_its_month_ends(
+    signed_in: Client, operator: Client, mira: User, settings: Any
+) -> None:
+    settings.PONDER_TODAY = dt.date(2026, 11, 20)
+    real = a_project("real", cap="500", is_practice=False, members={mira: Role.SUBMITTER})
+    spend.set_cap(Decimal(3), user=a_person("jo@example.com"))
+    assert "Your own cap" not in text(signed_in, RULES)
+    budget = spend.set_cap(Decimal(80), user=mira)
+    job = a_job(real, mira, Status.IN_PROGRESS)
+    page = text(signed_in, RULES)
+    held = ui.ceiling(job.worst_case)
+    assert f"$0.00 spent and {held} held of $80.00, {ui.money(80 - job.worst_case)} left." in page
+    assert "Likely" not in page
+    assert text(operator, MEMBERS).count("too early to tell") == 2
+    days = {dt.date(2026, 11, day): Decimal(2) for day in range(2, 19)}
+    spend_days(real, mira, days)
+    BudgetPeriod.objects.filter(budget=budget).update(spent=sum(days.values()))
+    end = forecast.month_ends(Budget.objects.own_of(mira.pk).periods_in(dt.date(2026, 11, 1)))[budget.pk]
+    assert end is not None
+    assert 50 < end.likely < 65
+    assert f"Likely {ui.dollars(end.likely)} by the end of November." in text(signed_in, RULES)
+    assert f"<td>{ui.dollars(end.likely)}</td>" in text(operator, MEMBERS)
+    spend.set_cap(Decimal(40), user=mira)
+    assert f'<td class="badtx">{ui.dollars(end.likely)}</td>' in text(operator, MEMBERS)
+    spend.lift_cap(budget)
+    assert "Your own cap" not in text(signed_in, RULES)
+
+
 def test_the_cap_of_a_project_cannot_be_lifted(operator: Client, project: Project) -> None:
     assert operator.post(f"{RULES}caps/{Budget.objects.get().pk}/lift/").status_code == 404
 
@@ -111,9 +144,9 @@ def test_the_lists_ask_as_much_for_one_row_as_for_many(
         a_project(f"quarry-{number}")
         spend.set_cap(Decimal(5), user=a_person(f"eve{number}@example.com"))
     text(operator, RULES)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         text(operator, RULES)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(9):
         text(operator, MEMBERS)
 
 
@@ -153,9 +186,9 @@ def test_a_manager_sets_the_chat_of_their_project(signed_in: Client, mira: User)
     assert "s3cret" not in page
 
 
-def test_operators_see_what_was_told_and_whether_it_arrived(operator: Client, project: Project) -> None:
+def an_alert(of: Project) -> None:
     Alert.objects.create(
-        budget=Budget.objects.get(),
+        budget=of.budget_set.get(),
         month="2026-11-01",
         threshold=80,
         measure="spent",
@@ -165,6 +198,21 @@ def test_operators_see_what_was_told_and_whether_it_arrived(operator: Client, pr
         chat="failed",
         chat_error="http_404",
     )
+
+
+TOLD = ("80% spent", "$80.00 of $100.00", "Sent", "Failed", "http_404")
+
+
+def test_operators_see_what_was_told_and_whether_it_arrived(operator: Client, project: Project) -> None:
+    an_alert(project)
     page = text(operator, RULES)
-    for words in ("80% spent", "$80.00 of $100.00", "Sent", "Failed", "http_404"):
-        assert words in page
+    assert [words for words in TOLD if words not in page] == []
+
+
+def test_managers_see_whether_their_projects_alerts_arrived(signed_in: Client, mira: User) -> None:
+    real = a_project("real", is_practice=False, members={mira: Role.MANAGER})
+    an_alert(a_project("other", is_practice=False))
+    assert "None yet." in text(signed_in, f"{real.get_absolute_url()}settings/")
+    an_alert(real)
+    page = text(signed_in, f"{real.get_absolute_url()}settings/")
+    assert [words for words in TOLD if words not in page] == []
