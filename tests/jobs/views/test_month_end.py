@@ -377,6 +377,26 @@ def test_what_was_missing_of_anothers_cap_is_for_them_and_for_operators(real: Pr
     assert told(jo) == told(operator) == [["$3.00", "$2.00", "$1.00"]] * 2
 
 
+def test_the_list_of_refusals_tells_nobody_what_is_left_of_anothers_cap(
+    real: Project, mira: User, signed_in: Client
+) -> None:
+    jo = a_person("jo@example.com")
+    real.members.add(jo, through_defaults={"role": Role.SUBMITTER})
+    own = spend.set_cap(Decimal(5), user=jo)
+    Refusal.objects.create(
+        project=real,
+        user=jo,
+        budget=own,
+        month=dt.date(2026, 6, 1),
+        ceiling=Decimal("3.26"),
+        shortfall=Decimal(1),
+    )
+    cells = '<td class="r">$3.26</td><td class="r">{}</td>'
+    assert cells.format("–") in page_of(signed_in, "refused/").content.decode()
+    signed_in.force_login(jo)
+    assert cells.format("$1.00") in page_of(signed_in, "refused/").content.decode()
+
+
 def test_a_right_answer_costs_what_the_wrong_ones_cost_as_well(
     real: Project, mira: User, signed_in: Client
 ) -> None:
