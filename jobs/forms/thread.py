@@ -19,10 +19,10 @@ _DECISIONS = {"yes": True, "no": False}
 
 
 def follow_up_in(data: QueryDict, job: Job, *, by: User) -> tuple[JobSpec, dict[str, str]]:
-    """Return the follow-up of a job that someone wrote, on the model and effort chosen for it, if any were,
-    and what of it is gone: field name → a sentence.
+    """Return the follow-up of a job that someone wrote, on the model, effort and mode chosen for it, if any
+    were, and what of it is gone: field name → a sentence.
     """
-    changes: dict[str, Any] = {name: data[name] for name in ("model", "effort") if data.get(name)}
+    changes: dict[str, Any] = {name: data[name] for name in ("model", "effort", "mode") if data.get(name)}
     if limit := limit_in(data):
         changes["max_output_tokens"] = int(limit)
     given, gone = files_in(data.getlist("attachments"), project=job.project, by=by)

@@ -52,14 +52,17 @@ def ask(wanted: JobSpec, *, why: str = "", along: Callable[[Job], object] | None
         reason = AskedBecause.BUDGET
         try:
             return submit(wanted, along=along)
-        except spend.BudgetRefused as refused:
-            budget: Budget | None = refused.budget
+        except spend.BudgetRefused as recorded:
+            refusal: spend.BudgetRefused | None = recorded
     else:
-        reason, budget = AskedBecause.LIMIT, _without_room(job)
+        reason, refusal = AskedBecause.LIMIT, _refusal_of(job)
+    budget = refusal.budget if refusal else None
     try:
         with transaction.atomic():
             insert(job, wanted, along=along)
             Approval.objects.create(job=job, reason=reason, budget=budget, why=why)
+            if refusal is not None and reason == AskedBecause.LIMIT:
+                spend.record_refusal(refusal, job)
             tell(job.pk, "approval_asked", actor=wanted.by, note=str(reason.label))
             _mail("mail_approvers", job)
     except IntegrityError:
@@ -146,15 +149,12 @@ def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
     return submit(wanted, along=note)
 
 
-def _without_room(job: Job) -> Budget | None:
-    """Return the hard cap that most lacks room for a job above its limit, and record the refusal."""
+def _refusal_of(job: Job) -> spend.BudgetRefused | None:
+    """Return what the hard cap that most lacks room for a job above its limit says to it."""
     periods = spend.periods_now(job.project, job.submitted_by_id, job.token_id)
     short = [one for one in periods if one.budget.refuses and one.missing(job.worst_case)]
     tightest = min(short, key=lambda period: period.left, default=None)
-    if tightest is None:
-        return None
-    spend.record_refusal(spend.BudgetRefused(tightest, ceiling=job.worst_case), job)
-    return tightest.budget
+    return spend.BudgetRefused(tightest, ceiling=job.worst_case) if tightest else None
 
 
 def _wait_for_room_in(budget: Budget, job_id: int) -> None:

@@ -164,8 +164,10 @@ class Frame:
     @cached_property
     def month(self) -> Month | None:
         """The month of the real projects; of the practice ones only where there is nothing else."""
-        counted = [project for project in self._seen if self.practice or not project.is_practice]
-        if not counted:
+        # As on the budget page, one in the archive counts if it cost something.
+        side = [project for project in self.visible if project.is_practice == self.practice]
+        counted = [project for project in side if project.archived_at is None or project.spent]
+        if not self._seen or not counted:
             return None
         caps = [project.cap + (project.granted or ZERO) for project in counted if project.cap is not None]
         spent = sum((project.spent or ZERO for project in counted), ZERO)

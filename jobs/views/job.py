@@ -168,8 +168,8 @@ def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
     except spend.BudgetRefused as refused:
         messages.error(
             request,
-            f"Sending again needs {ui.ceiling(refused.ceiling)} more; {ui.money(refused.left)} is left in "
-            f"the {refused.budget}. Nothing was sent.",
+            f"Sending again needs {ui.ceiling(refused.ceiling)} more, and the {refused.budget} has no room "
+            "for it. Nothing was sent.",
         )
     except lifecycle.OverJobLimit as refused:
         messages.error(

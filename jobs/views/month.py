@@ -194,6 +194,11 @@ class Month:
     def held(self) -> Decimal:
         return sum((period.held for pk, period in self._periods.items() if pk is not None), ZERO)
 
+    @property
+    def holding(self) -> list[int]:
+        """The projects that hold money of the month, those in the archive too."""
+        return [pk for pk, period in self._periods.items() if pk is not None and period.held]
+
     @cached_property
     def workspace(self) -> BudgetPeriod | None:
         return self._periods.get(None)

@@ -93,7 +93,7 @@ class Ending:
         self._totals = dict(totals)
         since = clock.month_of(month.today - WINDOW) if month.is_now else month.before
         looked_at = {line.project.pk for line in (*month.listed, *self._nearest)}
-        holding = [line.project.pk for line in month.lines if line.period and line.period.held]
+        holding = month.holding
         asked = [Asked(_days(), {"projects": array_of(looked_at), "first": since, "last": month.before})]
         own = [Asked(_own_days(), {"person": month.own.budget.user_id, "first": since})] if month.own else []
         charged = [charged_of_held(holding)] if month.is_now and holding else []

@@ -326,10 +326,13 @@ class Panel:
 
     @property
     def instead_said(self) -> str:
-        """Where that runs: on o3, or in standard mode; empty where there is none."""
-        if self.instead is None:
+        """Where that runs: on o3, in standard mode, or both; empty where there is none."""
+        other = self.instead
+        if other is None:
             return ""
-        return "in standard mode" if self.instead.model == self.wanted.model else f"on {self.instead.model}"
+        on = f"on {other.model}" if other.model != self.wanted.model else ""
+        mode = f"in {other.mode} mode" if other.mode != self.wanted.mode else ""
+        return f"{on} {mode}".strip()
 
     @cached_property
     def _room(self) -> Decimal:

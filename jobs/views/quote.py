@@ -21,7 +21,8 @@ class Quote:
 
     `fitting` is an output limit (tokens) with which it would fit, None if there is none or nothing is in the
     way; `instead` says where it would fit as it is: on o3. `asks` is what `approvers`, people's names, can
-    get out of the way. `models` and `efforts` are what may be chosen instead, each with what is chosen now.
+    get out of the way. `models`, `efforts` and `modes` are what may be chosen instead, each with what is
+    chosen now.
     """
 
     wanted: JobSpec
@@ -29,6 +30,7 @@ class Quote:
     ceiling: Decimal | None
     models: Sequence[str]
     efforts: Sequence[str]
+    modes: Sequence[str]
     problem: str = ""
     fitting: int | None = None
     instead: str = ""
@@ -48,7 +50,8 @@ def quote_of(
     )
     models = dict.fromkeys([*offer.models_of(panel.wanted.project), wanted.model])
     efforts = dict.fromkeys([*panel.efforts, wanted.effort])
-    found = Quote(wanted, panel.likely, panel.ceiling, list(models), list(efforts))
+    modes = dict.fromkeys([*panel.modes, wanted.mode])
+    found = Quote(wanted, panel.likely, panel.ceiling, list(models), list(efforts), list(modes))
     if (block := panel.obstacle) is not None:
         approvers = panel.approvers if block.asks == AskedBecause.LIMIT else ""
         return dataclasses.replace(

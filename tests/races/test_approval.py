@@ -1,5 +1,6 @@
 """A job that waits for approval is decided about once, whoever decides at the same moment."""
 
+import uuid
 from decimal import Decimal
 
 import pytest
@@ -15,6 +16,7 @@ from jobs.models import (
     Job,
     LedgerEntry,
     Project,
+    Refusal,
     Status,
     User,
     Workspace,
@@ -30,6 +32,16 @@ def job(person: User, project: Project) -> Job:
     project.job_limit = Decimal("0.01")
     project.save()
     return lifecycle.ask(a_spec(project, person))
+
+
+def test_of_two_sends_of_one_wish_one_is_a_job_and_a_refusal(person: User, project: Project) -> None:
+    project.job_limit = Decimal("0.01")
+    project.save()
+    spend.set_cap(Decimal("0.01"), project=project)
+    wanted = a_spec(project, person, submission_key=str(uuid.uuid4()))
+    found = at_once([lambda: lifecycle.ask(wanted)] * 3)
+    assert {job.pk for job in found} == {Job.objects.get().pk}
+    assert Refusal.objects.get().budget == Approval.objects.get().budget == project.budget_set.get()
 
 
 def test_of_two_approvers_at_once_one_admits_it(job: Job, person: User, project: Project) -> None:

@@ -39,6 +39,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # What an option names of a job that goes on from another one.
 NAMED = {
     "model": ("model", "mode", "effort", "max_output_tokens"),
+    "mode": ("mode",),
     "effort": ("effort",),
     "window": ("window",),
     "max_output_tokens": ("max_output_tokens",),
@@ -72,6 +73,7 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--model", metavar="M", help="default: the project's")
         parser.add_argument("--effort", metavar="E", help="default: the project's, else the model's")
+        parser.add_argument("--mode", metavar="M", help="default: the project's; standard of a named model")
         parser.add_argument(
             "--window",
             choices=list(WINDOWS),
@@ -174,7 +176,7 @@ def _wanted(options: dict[str, Any]) -> JobSpec:
         by=by,
         prompt=_text("prompt", _standard_input() if options["prompt"] == "-" else options["prompt"]),
         model=spec.pk,
-        mode=mode,
+        mode=options["mode"] or mode,
         effort=options["effort"] or effort,
         window=options["window"] or SOONEST,
         max_output_tokens=limit if options["max_output_tokens"] is None else options["max_output_tokens"],
@@ -321,7 +323,14 @@ def _what_fits(wanted: JobSpec) -> str:
     prices = {price.model_id: price for price in Price.objects.in_force(today)}
     prices = {name: price for name, price in prices.items() if not used or name in used}
     other = lifecycle.instead(wanted, prices, min(rooms), today)
-    return f"{said} --model {other.model} --mode {other.mode} would, too." if other else said
+    if other is None:
+        return said
+    # All that a model's own defaults could change: to be added as it stands.
+    words = (
+        f"--model {other.model} --mode {other.mode} --effort {other.effort} --window {other.window}"
+        f" --max-output-tokens {other.max_output_tokens}"
+    )
+    return f"{said} So would {words}."
 
 
 def _state(job: Job) -> str:

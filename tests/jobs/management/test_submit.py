@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,26 @@ def test_a_refusal_says_what_is_missing_and_what_would_fit(project: Project) -> 
     assert "leaves $0.75" in refused.err
     fits = refused.err.split("--max-output-tokens ")[1].split(" would fit")[0]
     assert run(*words, "--max-output-tokens", fits, "Hello").code == 0
+
+
+@pytest.mark.parametrize("cap", ["0.30", "0.60", "1.20"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--model o3-pro --max-output-tokens 20000",
+        "--model gpt-6-astra --effort max --window 8h --max-output-tokens 100000",
+        "--model gpt-6-sol --mode pro --max-output-tokens 9000",
+        "",
+    ],
+)
+def test_what_is_offered_instead_is_accepted_when_it_is_added(project: Project, words: str, cap: str) -> None:
+    spend.set_cap(Decimal(cap), project=project)
+    first = run(*words.split(), "Hello")
+    offered = re.search(r"So would (--model .+)\.$", first.err)
+    if first.code == 0:
+        return
+    assert offered, first.err
+    assert run(*words.split(), *offered[1].split(), "Hello").code == 0
 
 
 def test_the_shortfall_is_exact(project: Project) -> None:

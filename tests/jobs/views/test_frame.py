@@ -9,11 +9,12 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from jobs import lifecycle, spend
+from jobs import clock, lifecycle, spend
 from jobs.access import Role
 from jobs.models import Budget, BudgetPeriod, Connection, ModelSpec, Project, User, Workspace, month_end_of
 from jobs.views.frame import Frame, frame
 from tests.factories import a_person, a_project, a_spec
+from tests.jobs.views.rollups import spend_days
 from tests.jobs.views.states import a_job
 
 pytestmark = pytest.mark.django_db
@@ -211,6 +212,33 @@ def test_the_meter_of_operators_stands_at_the_workspaces_cap(foretold: User) -> 
     assert "<b>$0</b> of $29" in side_bar(foretold)
     spend.lift_cap(whole)
     assert "<b>$0</b> of $40" in side_bar(foretold)
+
+
+@pytest.mark.parametrize("was_spent", [True, False])
+def test_a_project_that_goes_to_the_archive_counts_as_on_the_budget_page(
+    foretold: User, was_spent: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PONDER_TODAY = dt.date(2026, 11, 20)
+    monkeypatch.setattr(clock, "gone", lambda _: 0.5)
+    days = (dt.date(2026, 10, 1) + dt.timedelta(days=number) for number in range(50))
+    spend_days(Project.objects.get(slug="real"), foretold, dict.fromkeys(days, Decimal(3)))
+    old = a_project("old", cap="1000", is_practice=False, members={foretold: Role.SUBMITTER})
+    settings.PONDER_TODAY = dt.date(2026, 10, 5)
+    a_job(old, foretold, "completed", cost=Decimal("0.01"))  # much less than was held
+    settings.PONDER_TODAY = dt.date(2026, 11, 20)
+    if was_spent:
+        a_job(old, foretold, "completed", cost=Decimal(50))
+    for _ in range(4):
+        a_job(old, foretold, "in_progress")
+    old.archive(by=foretold)
+    lifecycle.foretell()
+    client = Client()
+    client.force_login(foretold)
+    page = client.get("/budget/").context
+    month, frame = page["month"], page["frame"].month
+    assert frame.spent + 57 == month.spent  # of rollups alone
+    assert (frame.cap, frame.forecast) == (month.cap, page["end"].all.likely)
+    assert month.cap == (1_040 if was_spent else 40)
 
 
 def test_without_a_cap_the_forecast_stands_alone(foretold: User) -> None:

@@ -362,3 +362,21 @@ def test_a_viewer_reads_the_thread_and_sends_nothing(project: Project, mira: Use
 
 def test_a_price_asked_for_after_the_session_has_ended_reloads_the_page(done: Job) -> None:
     assert price(Client(), done)["HX-Refresh"] == "true"
+
+
+@pytest.mark.parametrize("cap", ["0.05", "0.10", "0.30"])
+def test_what_a_follow_up_would_fit_as_can_be_chosen(
+    signed_in: Client, mira: User, project: Project, cap: str
+) -> None:
+    spec = {"model": "gpt-6-sol", "mode": "pro", "max_output_tokens": 6_000}
+    done = a_job(project, mira, "completed", answer={"text": "x"}, spec=spec)
+    spend.set_cap(done.cost + Decimal(cap), project=project)
+    quote = price(signed_in, done).context["quote"]
+    assert 'name="mode"' in price(signed_in, done).content.decode()
+    on, mode = re.match(r"(?:on (\S+))? ?(?:in (\S+) mode)?", quote.instead).groups()  # type: ignore[union-attr]
+    assert on or mode, quote
+    chosen = {"model": on or "gpt-6-sol", "mode": mode or "pro"}
+    assert price(signed_in, done, **chosen).context["quote"].problem == ""
+    send(signed_in, done, **chosen)
+    new = Job.objects.latest("pk")
+    assert (new.previous, new.model_id, new.mode) == (done, chosen["model"], chosen["mode"])
