@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 
 from jobs import clock
 from jobs.models import Job, MonthlySpend, Price
-from jobs.models.catalogue import SOONEST, WINDOWS
+from jobs.models.catalogue import SOONEST, WINDOWS, offered
 from jobs.models.questions import Asked, Asking, Blank, Question, Statement
 
 ZERO = Decimal(0)
@@ -30,7 +31,8 @@ class Waited:
     def __init__(self, projects: str, month: dt.date, day: dt.date) -> None:
         """Look at a month (its first day) of some projects, an array of ids, by the price rows of a day."""
         self._projects, self._month, self._day = projects, month, day
-        self._prices: Sequence[Price] = []
+        # Of each model: the windows that it takes, and the factors of those with a price.
+        self._windows: Sequence[tuple[str, list[str], dict[str, Any]]] = []
         # USD and jobs by model that waited, or could not have: some connections take no windows.
         self._settled: Mapping[str, tuple[Decimal, int]] = {}
 
@@ -47,8 +49,8 @@ class Waited:
             "since": begin - A_DAY,
             "until": end + A_DAY,
         }
-        self._prices, waited, unable = yield [
-            Asked(_prices(), {"day": self._day}),
+        self._windows, waited, unable = yield [
+            Asked(_windows(), {"day": self._day}),
             Asked(_waited(), about),
             Asked(_unable(), about),
         ]
@@ -66,9 +68,9 @@ class Waited:
         `spent` is what the projects spent in the month by model: USD and charges.
         """
         rates = {
-            price.model_id: (1 - price.rates.multiplier(None, longest), WINDOWS[longest])
-            for price in self._prices
-            if price.model_id in spent and (longest := price.windows_offered[-1]) != SOONEST
+            model: (1 - Decimal(str(priced[longest])), WINDOWS[longest])
+            for model, taken, priced in self._windows
+            if model in spent and (longest := offered(taken, priced)[-1]) != SOONEST
         }
         saved, counted, hours = ZERO, 0, 0
         for name, (part, length) in rates.items():
@@ -82,8 +84,8 @@ class Waited:
 
 
 @lru_cache
-def _prices() -> Question[Price]:
-    return Question(Price.objects.in_force(Blank("day")))
+def _windows() -> Question[Any]:
+    return Question(Price.objects.windows_on(Blank("day")))
 
 
 @lru_cache

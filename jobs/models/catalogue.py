@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -174,6 +174,11 @@ def _multipliers(stored: Mapping[str, Any]) -> dict[str, Decimal]:
     return {name: Decimal(str(factor)) for name, factor in stored.items()}
 
 
+def offered(taken: Collection[str], priced: Collection[str]) -> list[str]:
+    """Return the completion windows that a model takes and that have a price, the soonest first."""
+    return [SOONEST, *(name for name in WINDOWS if name in taken and name in priced and name != SOONEST)]
+
+
 class PriceQuerySet(models.QuerySet["Price"]):
     """Price rows, read as phrases."""
 
@@ -182,6 +187,10 @@ class PriceQuerySet(models.QuerySet["Price"]):
         alive = models.Q(model__shutdown_date=None) | models.Q(model__shutdown_date__gt=day)
         rows = self.filter(alive, valid_from__lte=day).select_related("model")
         return rows.order_by("model_id", "-valid_from").distinct("model_id")
+
+    def windows_on(self, day: dt.date | Blank) -> "models.QuerySet[Price, Any]":
+        """Model, the completion windows it takes and those with a price, of each model that lives on a day."""
+        return self.in_force(day).values_list("model", "model__completion_windows", "windows")
 
 
 class Price(models.Model):
@@ -214,8 +223,7 @@ class Price(models.Model):
     @property
     def windows_offered(self) -> list[str]:
         """The completion windows that its model takes and that have a price here, the soonest first."""
-        taken = (name for name in WINDOWS if name in self.model.completion_windows and name in self.windows)
-        return [SOONEST, *(name for name in taken if name != SOONEST)]
+        return offered(self.model.completion_windows, self.windows)
 
     @property
     def rates(self) -> Rates:
