@@ -189,7 +189,7 @@ class PriceQuerySet(models.QuerySet["Price"]):
         return rows.order_by("model_id", "-valid_from").distinct("model_id")
 
     def windows_on(self, day: dt.date | Blank) -> "models.QuerySet[Price, Any]":
-        """Model, the completion windows it takes and those with a price, of each model that lives on a day."""
+        """Of each model that lives on a day: id, the completion windows it takes, and those with a price."""
         return self.in_force(day).values_list("model", "model__completion_windows", "windows")
 
 
