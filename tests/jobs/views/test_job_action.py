@@ -238,6 +238,13 @@ def test_answers_that_are_not_approved_are_there_to_be_given_again(
     assert reply(signed_in, asking, {**ALL, "submission_key": ""}).status_code == 302
     page = signed_in.get(new.get_absolute_url()).content.decode()
     assert "Its answers were not sent." not in page
+    form = {"from": new.short_id, "project": "proofs", "model": new.model_id, "mode": new.mode}
+    form |= {"effort": "low", "max_output_tokens": "20,000", "tool": "mcp", "max_tool_calls": "1"}
+    form |= {"mcp_label": "arxiv", "mcp_url": ARXIV["server_url"]}
+    refused = signed_in.post("/jobs/new/", form)
+    assert refused.status_code == 422
+    assert "These calls have been answered or given up meanwhile" in refused.content.decode()
+    assert Job.objects.filter(previous=asking, status=Status.WAITING).count() == 1
 
 
 def test_answers_without_budget_wait_and_lead_to_asking_for_more(
