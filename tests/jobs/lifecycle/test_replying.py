@@ -125,7 +125,10 @@ def test_while_it_waits_the_calls_are_neither_answered_again_nor_given_up(
         lifecycle.answer(again(waiting), OTHER, by=waiting.submitted_by)
     with pytest.raises(SpecError, match=replying.ASKED_ALREADY):
         lifecycle.submit(lifecycle.asked(again(asked), by=asked.submitted_by))
-    assert not lifecycle.finish_without_answering(waiting.pk)
+    with pytest.raises(SpecError, match=replying.ASKED_ALREADY):
+        lifecycle.save_replies(again(waiting), OTHER[:1], by=waiting.submitted_by)
+    with pytest.raises(SpecError, match=replying.ASKED_ALREADY):
+        lifecycle.finish_without_answering(waiting.pk)
     assert status_of(waiting) == Status.REQUIRES_ACTION
     assert list(Job.objects.exclude(pk=waiting.pk)) == [asked]
     assert lifecycle.saved_draft(again(waiting)).replies == BOTH, "what is asked for is not overwritten"

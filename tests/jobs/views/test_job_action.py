@@ -291,9 +291,23 @@ def test_what_is_typed_while_other_answers_are_asked_for_is_not_lost(
     assert answer.status_code == 422
     assert "Answers to these calls wait for approval already." in page
     assert "[2]</textarea>" in page
+    saved = reply(signed_in, asking, {**late, "save": "1"})
+    assert saved.status_code == 422
+    for told in ("Answers to these calls wait for approval already.", "[2]</textarea>"):
+        assert told in saved.content.decode(), told
+    assert lifecycle.saved_draft(Job.objects.get(pk=asking.pk)).replies[0].output == "[1]"
     page = signed_in.post(f"{asking.get_absolute_url()}finish/", follow=True).content.decode()
-    assert "It was not waiting any more" in page
+    assert "It was not waiting any more" not in page
+    assert "Answers to these calls wait for approval already." in page
     assert Job.objects.filter(previous=asking).count() == 1
+
+
+def test_a_cancelled_follow_up_says_nothing_of_answers(signed_in: Client, asking: Job, mira: User) -> None:
+    new = lifecycle.submit(lifecycle.follow_up(asking, by=mira, prompt="And lemma 4.8?"))
+    lifecycle.cancel(new.pk, by=mira)
+    page = signed_in.get(new.get_absolute_url()).content.decode()
+    assert "Cancelled by Mira" in page
+    assert "Its answers were not sent." not in page
 
 
 def test_a_file_is_an_output_and_goes_along_with_the_job_that_goes_on(
