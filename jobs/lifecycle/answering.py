@@ -148,14 +148,15 @@ def save_replies(job: Job, replies: Iterable[Reply], *, by: User, why: str = "")
     if reason := calls.unusable(calls.calls_of(job), given):
         raise SpecError({"replies": reason})
     with transaction.atomic():
+        # Before the job, as a new one takes its attachments before it ends the wait of the one before it.
+        files = attaching.locked(one for reply in given for one in reply.files)
         # Under the job's lock: what is saved late must not outlive the answer.
-        current = Job.objects.select_for_update().get(pk=job.pk)
+        current = Job.objects.select_for_update(no_key=True).get(pk=job.pk)
         if current.status != Status.REQUIRES_ACTION:
             raise NotWaiting
         # An answer that is just being asked for is stored here first, and has the calls kept for it then.
         if replying.is_reserved(job=job.pk):
             raise SpecError({"replies": replying.ASKED_ALREADY})
-        files = attaching.locked(one for reply in given for one in reply.files)
         if files is None:
             raise SpecError({"attachments": attaching.GONE})
         saved, _ = SavedReplies.objects.update_or_create(
