@@ -267,6 +267,7 @@ def test_calls_that_were_all_refused_are_answers_too(api: FakeApi, submit: Submi
     Project.objects.update(job_limit=Decimal("0.01"))
     asked = ask(job, [Reply(key=DOWNLOAD["id"], approve=False)])
     assert lifecycle.is_answer(again(asked))
+    assert not lifecycle.is_answer(again(job)), "it began the thread"
     lifecycle.reject(asked.pk, by=person, note="No.")
     Project.objects.update(job_limit=None)
     lifecycle.submit(rerun(asked, by=person))
@@ -280,6 +281,18 @@ def test_an_answer_whose_thread_is_no_longer_stored_is_not_approved(waiting: Job
         lifecycle.approve(asked.pk, by=person)
     assert refused.value.errors.keys() == {"previous"}
     assert (status_of(asked), status_of(waiting)) == (Status.AWAITING_APPROVAL, Status.REQUIRES_ACTION)
+
+
+def test_once_what_it_asked_is_not_stored_nobody_knows_whether_it_was_an_answer(waiting: Job) -> None:
+    asked = ask(waiting)
+    asked.prompt.delete()
+    assert not lifecycle.is_answer(again(asked))
+
+
+def test_calls_are_given_up_once(waiting: Job) -> None:
+    assert lifecycle.finish_without_answering(waiting.pk)
+    assert not lifecycle.finish_without_answering(waiting.pk)
+    assert kinds_of(waiting).count("finished_without_answering") == 1
 
 
 def test_the_same_form_sent_twice_asks_once(waiting: Job) -> None:
