@@ -184,7 +184,7 @@ class NewJobForm(forms.Form):
             # Only the tools of the API are limited, and the field is there without any.
             max_tool_calls=found["max_tool_calls"] if built_in(tools) else None,
             previous=again.previous if again else None,
-            replies=lifecycle.replies_of(again) if again else (),
+            replies=lifecycle.replies_of(again) if again and lifecycle.is_answer(again) else (),
         )
 
 

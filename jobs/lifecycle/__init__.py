@@ -15,7 +15,7 @@ from jobs.lifecycle.answering import (
 )
 from jobs.lifecycle.approval import NotAwaiting, approve, ask, reject, run_cheaper
 from jobs.lifecycle.attaching import GONE, forget_unused, given_as, keep_file
-from jobs.lifecycle.calls import Call, Reply, replies_of, takes_files
+from jobs.lifecycle.calls import Call, Reply, is_answer, replies_of, takes_files
 from jobs.lifecycle.cancelling import NotCancellable, cancel
 from jobs.lifecycle.connections import (
     TEST_PATIENCE,
@@ -118,6 +118,7 @@ __all__ = [
     "hold_restored",
     "install_watchdog",
     "instead",
+    "is_answer",
     "judge",
     "keep_file",
     "last_watch",

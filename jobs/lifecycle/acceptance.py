@@ -60,7 +60,7 @@ def accept(outcomes: "Sequence[Outcome[Send]]") -> "list[Outcome[Send]]":
 @lru_cache
 def _locked() -> tuple[Question[Job], Question[Attempt]]:
     """Jobs, locked in the order of their ids, and attempts."""
-    jobs = Job.objects.select_for_update(of=("self",)).select_related("model")
+    jobs = Job.objects.select_for_update(no_key=True, of=("self",)).select_related("model")
     attempts = Attempt.objects.select_related("price").filter(Among("pk", Blank("attempts")))
     return Question(jobs.filter(Among("pk", Blank("jobs"))).order_by("pk")), Question(attempts)
 

@@ -31,7 +31,7 @@ def adopt(
     needs no proof; an unproven one is given up again unless the response under it names the attempt.
     """
     job_id = Attempt.objects.values_list("job", flat=True).get(pk=attempt_id)
-    job = Job.objects.select_for_update().get(pk=job_id)
+    job = Job.objects.select_for_update(no_key=True).get(pk=job_id)
     attempt = Attempt.objects.get(pk=attempt_id)
     states = [AttemptState.SENDING, AttemptState.UNCONFIRMED]
     if attempt.error_code in DECLARED:

@@ -142,17 +142,21 @@ def ask_to_answer(
 def save_replies(job: Job, replies: Iterable[Reply], *, by: User, why: str = "") -> None:
     """Keep replies for later, whole or not, with their files and why they are worth their price.
 
-    Raises NotWaiting, or SpecError for what cannot be stored.
+    Raises NotWaiting, or SpecError for what cannot be stored and while an answer waits for approval.
     """
     given = [reply for reply in replies if not reply.is_empty]
     if reason := calls.unusable(calls.calls_of(job), given):
         raise SpecError({"replies": reason})
     with transaction.atomic():
+        # Before the job, as a new one takes its attachments before it ends the wait of the one before it.
+        files = attaching.locked(one for reply in given for one in reply.files)
         # Under the job's lock: what is saved late must not outlive the answer.
-        current = Job.objects.select_for_update().get(pk=job.pk)
+        current = Job.objects.select_for_update(no_key=True).get(pk=job.pk)
         if current.status != Status.REQUIRES_ACTION:
             raise NotWaiting
-        files = attaching.locked(one for reply in given for one in reply.files)
+        # An answer that is just being asked for is stored here first, and has the calls kept for it then.
+        if replying.is_reserved(job=job.pk):
+            raise SpecError({"replies": replying.ASKED_ALREADY})
         if files is None:
             raise SpecError({"attachments": attaching.GONE})
         saved, _ = SavedReplies.objects.update_or_create(
@@ -177,11 +181,13 @@ def saved_draft(job: Job) -> Draft:
 def finish_without_answering(job_id: int, *, by: User | None = None) -> bool:
     """End a job that waits for answers to its calls as completed; True if this call did it.
 
-    Not while an answer waits for approval: that is withdrawn first.
+    Raises SpecError while an answer waits for approval: that is withdrawn first.
     """
     with transaction.atomic():
-        if not _is_waiting(job_id) or replying.is_reserved(job=job_id):
+        if not _is_waiting(job_id):
             return False
+        if replying.is_reserved(job=job_id):
+            raise SpecError({"replies": replying.ASKED_ALREADY})
         SavedReplies.objects.filter(job=job_id).delete()
         tell(job_id, "finished_without_answering", actor=by)
         return move(job_id, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED)

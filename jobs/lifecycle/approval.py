@@ -141,9 +141,10 @@ def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
     """
 
     def note(made: Job) -> None:
+        # The job first, as whoever decides about it does.
+        Job.objects.filter(pk=job_id).update(version=F("version") + 1)
         if not Approval.objects.undecided().filter(pk=job_id, cheaper=None).update(cheaper=made):
             raise NotAwaiting
-        Job.objects.filter(pk=job_id).update(version=F("version") + 1)
         tell(job_id, "cheaper_first", actor=wanted.by, note=f"{made.short_id} on {made.model_id}")
 
     return submit(wanted, along=note)
@@ -164,7 +165,9 @@ def _wait_for_room_in(budget: Budget, job_id: int) -> None:
 
 def _awaiting(job_id: int) -> Job:
     """Lock a job that waits for approval. Raises NotAwaiting."""
-    locked = Job.objects.select_for_update(of=("self",)).select_related("project__connection", "model")
+    locked = Job.objects.select_for_update(no_key=True, of=("self",)).select_related(
+        "project__connection", "model"
+    )
     job = locked.get(pk=job_id)
     if job.status != Status.AWAITING_APPROVAL:
         raise NotAwaiting

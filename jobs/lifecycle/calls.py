@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.lifecycle import attaching
-from jobs.models import Answer, Connection, Given, Job, Kind, Status
+from jobs.models import Answer, Attempt, Connection, Given, Job, Kind, Status
 from jobs.schemas.reading import UNSTORABLE
 
 KEY_LIMIT = 256  # characters of a call's id; the API's own have at most 64
 OUTPUT_LIMIT = 2_000_000  # characters of all outputs together; the API takes 10 MB each
 NOT_ANSWERED = "Not answered."
+ANSWERED_MEANWHILE = (
+    "These calls have been answered or given up meanwhile, so these answers to them cannot be sent."
+)
 
 _KINDS: dict[str, tuple[Literal["function", "approval"], str]] = {
     "function_call": ("function", "call_id"),
@@ -178,9 +181,39 @@ def replies_in(
     )
 
 
+def is_answer(job: Job) -> bool:
+    """Tell whether a job answers the calls of the one before it; False once what it asked is not stored.
+
+    A follow-up tells the model of each call that nobody answered it, and unlike answers has a prompt.
+    """
+    prompt = getattr(job, "prompt", None)
+    if prompt is None:
+        return False
+    items = [item for item in prompt.input_items or () if item.get("type") in _ANSWERS]
+    return bool(items) and (not prompt.text.strip() or not all(map(_is_left_open, items)))
+
+
+def were_sent(job: Job | None) -> bool:
+    """Tell whether a job, or one that it ran again, was admitted: what it answers was then answered."""
+    while job is not None:
+        if Attempt.objects.filter(job=job).exists():
+            return True
+        job = job.rerun_of
+    return False
+
+
 def keys_answered(items: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the keys of the calls that items answer."""
     return {str(item.get(_ANSWERS[item["type"]])) for item in items if item.get("type") in _ANSWERS}
+
+
+def _is_left_open(item: Mapping[str, Any]) -> bool:
+    return item.get("approve") is False or item.get("output") == _error(NOT_ANSWERED)
+
+
+def _error(text: str) -> str:
+    """Write an error as an output: the API has no field for it."""
+    return json.dumps({"error": text}, ensure_ascii=False)
 
 
 def _item(call: Call, reply: Reply | None) -> dict[str, Any]:
@@ -192,6 +225,5 @@ def _item(call: Call, reply: Reply | None) -> dict[str, Any]:
         }
     output, error = (reply.output, reply.error.strip()) if reply is not None else ("", "")
     if not output.strip() and (error or reply is None or not reply.files):
-        # The API has no field for it: an error is an output that says so.
-        output = json.dumps({"error": error or NOT_ANSWERED}, ensure_ascii=False)
+        output = _error(error or NOT_ANSWERED)
     return {"type": "function_call_output", "call_id": call.key, "output": output}

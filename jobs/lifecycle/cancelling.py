@@ -22,7 +22,7 @@ def cancel(job_id: int, *, by: User | None = None) -> Job:
     its response id is known.
     """
     with transaction.atomic():
-        job = Job.objects.select_for_update().get(pk=job_id)
+        job = Job.objects.select_for_update(no_key=True).get(pk=job_id)
         if not job.can_be_cancelled:
             raise NotCancellable
         Job.objects.filter(pk=job_id).update(

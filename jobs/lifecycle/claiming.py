@@ -150,7 +150,7 @@ def _waiting() -> Question[Job]:
     """Those of some jobs that still wait, locked."""
     waiting = Job.objects.filter(status=Status.WAITING, cancel_requested_at=None)
     rows = waiting.filter(Among("pk", Blank("jobs")), project__connection=Blank("connection"))
-    return Question(rows.only("pk", "root").select_for_update(skip_locked=True, of=("self",)))
+    return Question(rows.only("pk", "root").select_for_update(no_key=True, skip_locked=True, of=("self",)))
 
 
 def _note_names(bodies: Sequence[tuple[Attempt, dict[str, Any]]]) -> None:

@@ -184,7 +184,9 @@ def locked(attempt_id: int) -> tuple[Job, Attempt, dt.datetime]:
 
 @lru_cache
 def _locked() -> Question[Job]:
-    jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection", "model")
+    jobs = Job.objects.select_for_update(no_key=True, of=("self",)).select_related(
+        "project__connection", "model"
+    )
     return Question(jobs.filter(attempt=Blank("attempt")))
 
 

@@ -81,7 +81,11 @@ def _due(here: tuple[str, ...], *, is_full: bool) -> Statement:  # noqa: ARG001 
     if is_full:
         theirs = Attempt.objects.filter(Among("connection", Blank("full")), job=OuterRef("pk"))
         asked = asked.exclude(Exists(theirs.filter(state=AttemptState.KNOWN)))
-    due = asked.order_by("next_action_at").select_for_update(skip_locked=True, of=("self",)).values("pk")
+    due = (
+        asked.order_by("next_action_at")
+        .select_for_update(no_key=True, skip_locked=True, of=("self",))
+        .values("pk")
+    )
     most = Blank("most")
     # Read only as far as its rows are wanted: nothing of the rest is locked in vain.
     return Statement(

@@ -99,7 +99,7 @@ def _tighten(connection_id: int) -> None:
                   WHERE j.status = ANY (%s) AND j.claim_token IS NULL AND j.next_action_at IS NOT NULL
                     AND EXISTS (SELECT FROM jobs_attempt a WHERE a.job_id = j.id AND a.connection_id = %s
                                 AND a.state = %s AND a.end_seen_at IS NULL)
-                  FOR UPDATE OF j SKIP LOCKED
+                  FOR NO KEY UPDATE OF j SKIP LOCKED
                 )
                 UPDATE jobs_job j SET next_action_at = usual.at + random() * usual.wait * interval '1 second'
                 FROM usual

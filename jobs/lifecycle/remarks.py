@@ -25,7 +25,7 @@ def judge(job_id: int, value: VerdictValue | None, *, by: User) -> None:
     The last word stands, whoever said it; all of them are on the timeline.
     """
     with transaction.atomic():
-        Job.objects.select_for_update().get(pk=job_id)
+        Job.objects.select_for_update(no_key=True).get(pk=job_id)
         if not Answer.objects.filter(job=job_id).exclude(text="").exists():
             raise NothingToJudge
         standing = Verdict.objects.filter(job=job_id)

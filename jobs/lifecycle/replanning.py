@@ -54,7 +54,7 @@ def replan(job_id: int) -> bool:
     """
     with transaction.atomic():
         job = (
-            Job.objects.select_for_update(of=("self",))
+            Job.objects.select_for_update(no_key=True, of=("self",))
             .select_related("project__connection", "model")
             .get(pk=job_id)
         )

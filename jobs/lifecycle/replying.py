@@ -2,6 +2,7 @@
 
 from django.db.models import F
 
+from jobs.lifecycle import calls
 from jobs.lifecycle.spec import SpecError
 from jobs.lifecycle.transition import move, tell
 from jobs.models import Job, SavedReplies, Status, User
@@ -14,11 +15,11 @@ ASKED_ALREADY = (
 def complete(following: Job) -> None:
     """Complete the job whose calls a new job answers, in the transaction that admits that one.
 
-    Raises SpecError where another answer waits for approval. A job that waits no more stays as it is.
+    One that waits no more stays as it is where these very answers were sent before. Raises SpecError where
+    they were not, and where another answer waits for approval.
     """
-    previous = _locked(following)
+    previous = _free(following)
     if previous is not None:
-        _check_free(following, previous)
         move(previous, of=[Status.REQUIRES_ACTION], to=Status.COMPLETED)
         SavedReplies.objects.filter(job=previous).delete()
         tell(previous, "answered", actor=following.submitted_by, note=following.short_id)
@@ -27,11 +28,10 @@ def complete(following: Job) -> None:
 def reserve(following: Job) -> None:
     """Keep a job's calls for an answer that is asked for, in the transaction that stores that one.
 
-    The job goes on waiting. Raises SpecError where another answer waits for approval.
+    The job goes on waiting. Raises as `complete` does.
     """
-    previous = _locked(following)
+    previous = _free(following)
     if previous is not None:
-        _check_free(following, previous)
         by = following.submitted_by
         SavedReplies.objects.update_or_create(
             job_id=previous,
@@ -42,8 +42,11 @@ def reserve(following: Job) -> None:
 
 
 def complete_reserved(following: Job) -> None:
-    """Complete the job whose calls were kept for an answer, in the transaction that approves that one."""
-    if is_reserved(asked_in=following.pk):
+    """Complete the job whose calls were kept for an answer, in the transaction that approves that one.
+
+    They may be kept no more: code of the version before answers them without asking. Raises as `complete`.
+    """
+    if is_reserved(asked_in=following.pk) or calls.is_answer(following):
         complete(following)
 
 
@@ -69,7 +72,14 @@ def _locked(following: Job) -> int | None:
     return previous
 
 
-def _check_free(following: Job, previous: int) -> None:
+def _free(following: Job) -> int | None:
+    """Return the id of the job before, locked; None where the answers to it were sent. Raises SpecError."""
+    previous = _locked(following)
+    if previous is None:
+        if calls.were_sent(following.rerun_of):
+            return None
+        raise SpecError({"replies": calls.ANSWERED_MEANWHILE})
     others = SavedReplies.objects.filter(job=previous, asked_in__isnull=False).exclude(asked_in=following)
     if others.exists():
         raise SpecError({"replies": ASKED_ALREADY})
+    return previous

@@ -29,7 +29,9 @@ def hold_restored(made_at: str) -> tuple[int, int]:
     held = Connection.objects.update(
         paused_at=Now(), paused_reason=reason, paused_by=None, is_paused_with_all=False
     )
-    waiting = Job.objects.select_for_update(of=("self",)).filter(status=Status.WAITING).order_by("pk")
+    waiting = (
+        Job.objects.select_for_update(no_key=True, of=("self",)).filter(status=Status.WAITING).order_by("pk")
+    )
     doubtful = 0
     for job in waiting.select_related("model"):
         for attempt in Attempt.objects.filter(job=job, state=AttemptState.PLANNED):

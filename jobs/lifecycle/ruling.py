@@ -62,7 +62,7 @@ def _due() -> AttemptQuerySet:
 def _decide(attempt_id: int) -> bool:
     with transaction.atomic():
         # Who has it locked decides about it, or has heard of it.
-        locked = Job.objects.select_for_update(skip_locked=True, of=("self",))
+        locked = Job.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
         job = locked.select_related("project", "model").filter(attempt=attempt_id).first()
         if job is None or not _due().filter(pk=attempt_id).exists():
             return False

@@ -184,7 +184,7 @@ def locked_job(job_id: int) -> Job:
 
 @lru_cache
 def _locked() -> Question[Job]:
-    jobs = Job.objects.select_for_update(of=("self",)).select_related("model")
+    jobs = Job.objects.select_for_update(no_key=True, of=("self",)).select_related("model")
     return Question(jobs.filter(pk=Blank("job")))
 
 

@@ -12,7 +12,7 @@ from jobs import pricing, schemas
 from jobs.access import Act
 from jobs.lifecycle import attaching, calls, threads, tools
 from jobs.lifecycle.calls import Reply
-from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, User, Workspace
+from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, Status, User, Workspace
 from jobs.models.catalogue import SOONEST
 from jobs.schemas.reading import UNSTORABLE
 
@@ -248,7 +248,11 @@ def _thread_problems(wanted: JobSpec) -> dict[str, str]:
             "previous": "A call of this thread was answered with a file, and in the output of a call "
             f"{connection.name} is not known to take one. Ask in a new job."
         }
-    return calls.problems(calls.calls_of(previous), wanted.replies) if wanted.replies else {}
+    if not wanted.replies:
+        return {}
+    if previous.status != Status.REQUIRES_ACTION and not calls.were_sent(wanted.rerun_of):
+        return {"replies": calls.ANSWERED_MEANWHILE}
+    return calls.problems(calls.calls_of(previous), wanted.replies)
 
 
 def _prompt_problems(wanted: JobSpec) -> dict[str, str]:

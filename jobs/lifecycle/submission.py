@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from jobs import pricing, spend
 from jobs.lifecycle import attaching, replying, threads, tools
-from jobs.lifecycle.calls import replies_in
+from jobs.lifecycle.calls import is_answer, replies_in
 from jobs.lifecycle.doorbell import ring
 from jobs.lifecycle.spec import Ceiling, JobSpec, SpecError, check, over_limit
 from jobs.lifecycle.transition import tell
@@ -181,7 +181,7 @@ def asked(job: Job, *, by: User, project: Project | None = None) -> JobSpec:
         tools=tuple(prompt.tools or ()),
         max_tool_calls=job.max_tool_calls,
         previous=job.previous,
-        replies=replies_in(prompt.input_items or (), files),
+        replies=replies_in(prompt.input_items or (), files) if is_answer(job) else (),
         attachments=files.get("", ()),
     )
     # A title that was made from the prompt is made again, also from a changed one.

@@ -47,7 +47,7 @@ def resolve(
     try:
         with transaction.atomic():
             job = (
-                Job.objects.select_for_update(of=("self",))
+                Job.objects.select_for_update(no_key=True, of=("self",))
                 .select_related("project__connection", "model")
                 .get(pk=job_id)
             )

@@ -277,7 +277,7 @@ class _Account:
 @lru_cache
 def _locked() -> tuple[Question[Job], Question[LedgerEntry]]:
     """Jobs to be locked, and their ledger rows."""
-    jobs = Job.objects.select_for_update(of=("self",)).select_related("project__connection")
+    jobs = Job.objects.select_for_update(no_key=True, of=("self",)).select_related("project__connection")
     rows = LedgerEntry.objects.filter(Among("job", Blank("jobs")))
     return Question(jobs.filter(Among("pk", Blank("jobs"))).order_by("pk")), Question(rows.order_by("pk"))
 

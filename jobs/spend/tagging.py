@@ -23,7 +23,7 @@ def retag(job_id: int, tags: Iterable[str]) -> tuple[list[str], list[str]]:
     if not connection.in_atomic_block:
         raise RuntimeError("money moves in the transaction that says why")
     lock_money_shared()
-    job = Job.objects.select_for_update().get(pk=job_id)
+    job = Job.objects.select_for_update(no_key=True).get(pk=job_id)
     before, after = set(job.tags), set(tags)
     if before != after:
         booked = sorted(_booked(job).items())

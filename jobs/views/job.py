@@ -188,6 +188,9 @@ def job_resolve(request: HttpRequest, short_id: str) -> HttpResponse:
 def job_finish(request: HttpRequest, short_id: str) -> HttpResponse:
     """End a job that waits for answers to its calls."""
     found = job_page.allowed(request, short_id, Act.RESOLVE)
-    if not lifecycle.finish_without_answering(found.pk, by=person_of(request)):
-        messages.info(request, "It was not waiting any more: this is where the job is now.")
+    try:
+        if not lifecycle.finish_without_answering(found.pk, by=person_of(request)):
+            messages.info(request, "It was not waiting any more: this is where the job is now.")
+    except lifecycle.SpecError as refused:
+        messages.info(request, in_words(refused))
     return redirect(found)

@@ -93,7 +93,8 @@ def told(story: Story, form: ResolveForm | None) -> dict[str, Any]:
     if job.status == Status.CANCELLED:
         by_deadline = story.happened("deadline") is not None
         refused = story.happened("not_approved")
-        before = story.previous
+        # What a follow-up asked beside the calls was no answer to them.
+        before = story.previous if lifecycle.is_answer(job) else None
         return {
             "refused": refused,
             "by_deadline": by_deadline,

@@ -1,5 +1,6 @@
 """Answering what a response stopped for: all calls or none, and the thread goes on as a new job."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -189,7 +190,7 @@ def test_a_job_that_waits_for_nothing_cannot_be_answered(api: FakeApi, submit: S
 def test_an_answer_that_failed_can_be_given_again(api: FakeApi, waiting: Job) -> None:
     second = answer(waiting)
     lifecycle.cancel(second.pk)
-    again = lifecycle.asked(second, by=second.submitted_by)
+    again = dataclasses.replace(lifecycle.asked(second, by=second.submitted_by), rerun_of=second)
     assert again.title == "Lemma 4.7"
     third = lifecycle.submit(again)
     assert third.prompt.input_items == second.prompt.input_items

@@ -1,6 +1,7 @@
 """Files in the outputs of calls: held for, sent inside the output, kept with what is saved."""
 
 import base64
+import dataclasses
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_an_answer_run_again_takes_its_files_along_in_their_places(
     waiting: Job, project: Project, person: User
 ) -> None:
     job = lifecycle.answer(waiting, replies(project, person), by=person)
-    again = lifecycle.asked(job, by=person)
+    again = dataclasses.replace(lifecycle.asked(job, by=person), rerun_of=job)
     assert again.attachments == ()
     assert [[file.name for file in reply.files] for reply in again.replies] == [["plot.png"], ["norms.pdf"]]
     assert lifecycle.replies_of(job) == again.replies

@@ -9,11 +9,11 @@ import pytest
 from django.db import transaction
 
 from jobs import lifecycle, spend
-from jobs.lifecycle import NotWaiting, Reply, SpecError, approval, replying
+from jobs.lifecycle import JobSpec, NotWaiting, Reply, SpecError, approval, replying
 from jobs.models import Approval, AskedBecause, Attempt, Event, Job, Project, SavedReplies, Status, User
 from tests.fake_api import FakeApi
 from tests.jobs.lifecycle.conftest import Submit
-from tests.jobs.lifecycle.test_answering import LOOK_UP, SAGE, stop
+from tests.jobs.lifecycle.test_answering import DOWNLOAD, LOOK_UP, SAGE, stop
 from tests.races.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_agree")]
@@ -36,6 +36,10 @@ def again(job: Job) -> Job:
 
 def ask(job: Job, replies: Any = BOTH, **more: Any) -> Job:
     return lifecycle.ask_to_answer(again(job), replies, by=job.submitted_by, **more)
+
+
+def rerun(job: Job, *, by: User) -> JobSpec:
+    return dataclasses.replace(lifecycle.asked(again(job), by=by), rerun_of=job)
 
 
 def status_of(job: Job) -> str:
@@ -121,7 +125,10 @@ def test_while_it_waits_the_calls_are_neither_answered_again_nor_given_up(
         lifecycle.answer(again(waiting), OTHER, by=waiting.submitted_by)
     with pytest.raises(SpecError, match=replying.ASKED_ALREADY):
         lifecycle.submit(lifecycle.asked(again(asked), by=asked.submitted_by))
-    assert not lifecycle.finish_without_answering(waiting.pk)
+    with pytest.raises(SpecError, match=replying.ASKED_ALREADY):
+        lifecycle.save_replies(again(waiting), OTHER[:1], by=waiting.submitted_by)
+    with pytest.raises(SpecError, match=replying.ASKED_ALREADY):
+        lifecycle.finish_without_answering(waiting.pk)
     assert status_of(waiting) == Status.REQUIRES_ACTION
     assert list(Job.objects.exclude(pk=waiting.pk)) == [asked]
     assert lifecycle.saved_draft(again(waiting)).replies == BOTH, "what is asked for is not overwritten"
@@ -176,10 +183,50 @@ def test_an_answer_asked_for_in_a_changed_form_is_the_answer_too(waiting: Job, p
 def test_an_answer_that_is_run_again_leaves_what_was_answered_alone(waiting: Job, person: User) -> None:
     first = lifecycle.approve(ask(waiting).pk, by=person)
     lifecycle.cancel(first.pk)
-    second = lifecycle.ask(lifecycle.asked(again(first), by=person))
-    lifecycle.approve(second.pk, by=person)
-    assert (status_of(second), status_of(waiting)) == (Status.WAITING, Status.COMPLETED)
+    second = lifecycle.ask(rerun(first, by=person))
+    lifecycle.reject(second.pk, by=person, note="Later.")
+    third = lifecycle.ask(rerun(second, by=person))
+    lifecycle.approve(third.pk, by=person)
+    assert (status_of(third), status_of(waiting)) == (Status.WAITING, Status.COMPLETED)
     assert kinds_of(waiting).count("answered") == 1
+
+
+@pytest.mark.parametrize("is_given_up", [True, False])
+@pytest.mark.parametrize("send", [lifecycle.submit, lifecycle.ask])
+def test_an_answer_that_was_not_approved_is_not_sent_beside_another(
+    waiting: Job, person: User, send: Callable[[JobSpec], Job], is_given_up: bool
+) -> None:
+    asked = ask(waiting)
+    lifecycle.reject(asked.pk, by=person, note="No.")
+    late = rerun(asked, by=person)
+    if is_given_up:
+        lifecycle.finish_without_answering(waiting.pk)
+    else:
+        lifecycle.approve(ask(waiting, OTHER).pk, by=person)
+    Project.objects.update(job_limit=None)
+    count = Job.objects.count()
+    # Read before the calls were answered, and after.
+    for wanted in (late, rerun(asked, by=person)):
+        wanted.project.refresh_from_db()
+        with pytest.raises(SpecError, match="have been answered or given up meanwhile"):
+            send(wanted)
+    assert Job.objects.count() == count
+
+
+def test_an_answer_whose_calls_are_not_kept_any_more_is_approved_only_while_they_wait(
+    waiting: Job, person: User
+) -> None:
+    asked = ask(waiting)
+    # As code of the version before answers, which does not know that calls are kept.
+    SavedReplies.objects.all().delete()
+    Job.objects.filter(pk=waiting.pk).update(status=Status.COMPLETED)
+    with pytest.raises(SpecError, match="have been answered or given up meanwhile"):
+        lifecycle.approve(asked.pk, by=person)
+    assert status_of(asked) == Status.AWAITING_APPROVAL
+    assert not Attempt.objects.filter(job=asked).exists()
+    Job.objects.filter(pk=waiting.pk).update(status=Status.REQUIRES_ACTION)
+    lifecycle.approve(asked.pk, by=person)
+    assert (status_of(asked), status_of(waiting)) == (Status.WAITING, Status.COMPLETED)
 
 
 @pytest.mark.parametrize("is_approved", [True, False])
@@ -196,6 +243,37 @@ def test_a_follow_up_that_is_asked_for_keeps_no_calls(waiting: Job, person: User
     assert status_of(waiting) == Status.COMPLETED
 
 
+def test_a_follow_up_answers_no_calls_when_it_is_run_again(waiting: Job, person: User) -> None:
+    Project.objects.update(job_limit=None)
+    follow_up = lifecycle.submit(lifecycle.follow_up(again(waiting), by=person, prompt="And lemma 4.8?"))
+    lifecycle.submit(rerun(follow_up, by=person))
+    assert status_of(waiting) == Status.REQUIRES_ACTION
+
+
+def test_a_follow_up_that_is_asked_for_goes_on_whatever_was_answered_meanwhile(
+    waiting: Job, person: User
+) -> None:
+    follow_up = lifecycle.ask(lifecycle.follow_up(waiting, by=person, prompt="And lemma 4.8?"))
+    other = lifecycle.ask(rerun(follow_up, by=person))
+    lifecycle.reject(other.pk, by=person, note="Once is enough.")
+    Project.objects.update(job_limit=None)
+    lifecycle.answer(again(waiting), BOTH, by=person)
+    assert lifecycle.approve(follow_up.pk, by=person).status == Status.WAITING
+    assert lifecycle.submit(rerun(other, by=person)).status == Status.WAITING
+
+
+def test_calls_that_were_all_refused_are_answers_too(api: FakeApi, submit: Submit, person: User) -> None:
+    job = stop(api, submit(), [DOWNLOAD])
+    Project.objects.update(job_limit=Decimal("0.01"))
+    asked = ask(job, [Reply(key=DOWNLOAD["id"], approve=False)])
+    assert lifecycle.is_answer(again(asked))
+    assert not lifecycle.is_answer(again(job)), "it began the thread"
+    lifecycle.reject(asked.pk, by=person, note="No.")
+    Project.objects.update(job_limit=None)
+    lifecycle.submit(rerun(asked, by=person))
+    assert status_of(job) == Status.COMPLETED
+
+
 def test_an_answer_whose_thread_is_no_longer_stored_is_not_approved(waiting: Job, person: User) -> None:
     asked = ask(waiting)
     waiting.prompt.delete()
@@ -203,6 +281,18 @@ def test_an_answer_whose_thread_is_no_longer_stored_is_not_approved(waiting: Job
         lifecycle.approve(asked.pk, by=person)
     assert refused.value.errors.keys() == {"previous"}
     assert (status_of(asked), status_of(waiting)) == (Status.AWAITING_APPROVAL, Status.REQUIRES_ACTION)
+
+
+def test_once_what_it_asked_is_not_stored_nobody_knows_whether_it_was_an_answer(waiting: Job) -> None:
+    asked = ask(waiting)
+    asked.prompt.delete()
+    assert not lifecycle.is_answer(again(asked))
+
+
+def test_calls_are_given_up_once(waiting: Job) -> None:
+    assert lifecycle.finish_without_answering(waiting.pk)
+    assert not lifecycle.finish_without_answering(waiting.pk)
+    assert kinds_of(waiting).count("finished_without_answering") == 1
 
 
 def test_the_same_form_sent_twice_asks_once(waiting: Job) -> None:
@@ -247,18 +337,42 @@ def test_of_two_people_who_ask_at_once_one_is_told(api: FakeApi, submit: Submit)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_an_approval_and_a_withdrawal_at_once_one_decides(
+def test_an_answer_and_one_that_was_not_approved_are_not_both_sent(
     api: FakeApi, submit: Submit, person: User
 ) -> None:
     job = stop(api, submit(), [SAGE])
     Project.objects.update(job_limit=Decimal("0.01"))
     asked = ask(job, [Reply(key="call_1", output="1")])
-    at_once(
+    lifecycle.reject(asked.pk, by=person, note="No.")
+    Project.objects.update(job_limit=None)
+    late, mine = rerun(asked, by=person), again(job)
+    results = at_once(
+        [
+            lambda: lifecycle.submit(late),
+            lambda: lifecycle.answer(mine, [Reply(key="call_1", output="2")], by=person),
+        ]
+    )
+    assert sorted(type(result).__name__ for result in results) in (
+        ["Job", "NotWaiting"],
+        ["Job", "SpecError"],
+    )
+    assert Job.objects.filter(previous=job, status=Status.WAITING).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_an_approval_and_a_rejection_at_once_one_decides(
+    api: FakeApi, submit: Submit, person: User
+) -> None:
+    job = stop(api, submit(), [SAGE])
+    Project.objects.update(job_limit=Decimal("0.01"))
+    asked = ask(job, [Reply(key="call_1", output="1")])
+    results = at_once(
         [
             lambda: lifecycle.approve(asked.pk, by=person),
             lambda: lifecycle.reject(asked.pk, by=person, note="No."),
         ]
     )
+    assert sorted(type(result).__name__ for result in results) == ["Job", "NotAwaiting"]
     assert (status_of(asked), status_of(job)) in (
         (Status.WAITING, Status.COMPLETED),
         (Status.CANCELLED, Status.REQUIRES_ACTION),

@@ -29,6 +29,7 @@ from tests.jobs.spend.conftest import MakeAttempt, findings
 pytestmark = pytest.mark.django_db
 
 # How periods are locked.
+OWN = 'FOR NO KEY UPDATE OF "jobs_job"'
 BY_ID = 'ORDER BY "jobs_budgetperiod"."month" ASC, "jobs_budgetperiod"."budget_id" ASC FOR NO KEY UPDATE'
 USAGE = Usage(input_tokens=100, cached_tokens=10, output_tokens=50, reasoning_tokens=40)
 
@@ -269,7 +270,7 @@ def test_a_settlement_locks_job_then_rollup_then_periods_by_id(
     order = []
     for sql in (sql for query in queries for sql in query["sql"].split(";")):
         for word in (
-            "FOR UPDATE",
+            OWN,
             "jobs_dailyspend",
             "jobs_dailytagspend",
             BY_ID,
@@ -278,7 +279,7 @@ def test_a_settlement_locks_job_then_rollup_then_periods_by_id(
             if word in sql:
                 order.append(word)
     assert order == [
-        "FOR UPDATE",
+        OWN,
         "jobs_dailyspend",
         "jobs_dailytagspend",
         BY_ID,

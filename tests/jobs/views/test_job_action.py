@@ -238,6 +238,13 @@ def test_answers_that_are_not_approved_are_there_to_be_given_again(
     assert reply(signed_in, asking, {**ALL, "submission_key": ""}).status_code == 302
     page = signed_in.get(new.get_absolute_url()).content.decode()
     assert "Its answers were not sent." not in page
+    form = {"from": new.short_id, "project": "proofs", "model": new.model_id, "mode": new.mode}
+    form |= {"effort": "low", "max_output_tokens": "20,000", "tool": "mcp", "max_tool_calls": "1"}
+    form |= {"mcp_label": "arxiv", "mcp_url": ARXIV["server_url"]}
+    refused = signed_in.post("/jobs/new/", form)
+    assert refused.status_code == 422
+    assert "These calls have been answered or given up meanwhile" in refused.content.decode()
+    assert Job.objects.filter(previous=asking, status=Status.WAITING).count() == 1
 
 
 def test_answers_without_budget_wait_and_lead_to_asking_for_more(
@@ -284,9 +291,23 @@ def test_what_is_typed_while_other_answers_are_asked_for_is_not_lost(
     assert answer.status_code == 422
     assert "Answers to these calls wait for approval already." in page
     assert "[2]</textarea>" in page
+    saved = reply(signed_in, asking, {**late, "save": "1"})
+    assert saved.status_code == 422
+    for told in ("Answers to these calls wait for approval already.", "[2]</textarea>"):
+        assert told in saved.content.decode(), told
+    assert lifecycle.saved_draft(Job.objects.get(pk=asking.pk)).replies[0].output == "[1]"
     page = signed_in.post(f"{asking.get_absolute_url()}finish/", follow=True).content.decode()
-    assert "It was not waiting any more" in page
+    assert "It was not waiting any more" not in page
+    assert "Answers to these calls wait for approval already." in page
     assert Job.objects.filter(previous=asking).count() == 1
+
+
+def test_a_cancelled_follow_up_says_nothing_of_answers(signed_in: Client, asking: Job, mira: User) -> None:
+    new = lifecycle.submit(lifecycle.follow_up(asking, by=mira, prompt="And lemma 4.8?"))
+    lifecycle.cancel(new.pk, by=mira)
+    page = signed_in.get(new.get_absolute_url()).content.decode()
+    assert "Cancelled by Mira" in page
+    assert "Its answers were not sent." not in page
 
 
 def test_a_file_is_an_output_and_goes_along_with_the_job_that_goes_on(
