@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from jobs.lifecycle.before import Before
 from jobs.lifecycle.spec import JobSpec, ceiling_at, is_offered, windows_of
 from jobs.models import Price
 from jobs.models.catalogue import SOONEST
@@ -32,9 +33,10 @@ def instead(wanted: JobSpec, prices: Mapping[str, Price], room: Decimal, today: 
 
     Its own model in standard mode comes before the next smaller of the models in `prices`, each by its id.
     """
+    before = Before(wanted.previous)  # read once for them all
     for other in _lesser(wanted, prices):
         price = prices[other.model]
-        ceiling = ceiling_at(other, price.model, price)
+        ceiling = ceiling_at(other, price.model, price, before=before)
         if ceiling and ceiling.worst_case <= room and is_offered(other, price, today):
             return other
     return None
