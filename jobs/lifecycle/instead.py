@@ -37,7 +37,10 @@ def instead(wanted: JobSpec, prices: Mapping[str, Price], room: Decimal, today: 
     for other in _lesser(wanted, prices):
         price = prices[other.model]
         ceiling = ceiling_at(other, price.model, price, before=before)
-        if ceiling and ceiling.worst_case <= room and is_offered(other, price, today):
+        if not (ceiling and ceiling.worst_case <= room and is_offered(other, price, today)):
+            continue
+        # A send does not ask for this: whoever chose such a model may know better.
+        if other.schema is None or "structured" in price.model.capabilities:
             return other
     return None
 
