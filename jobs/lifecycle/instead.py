@@ -55,5 +55,5 @@ def _lesser(wanted: JobSpec, prices: Mapping[str, Price]) -> Iterator[JobSpec]:
         other = settled(dataclasses.replace(wanted, model=price.model_id), price)
         if price is not own:
             yield other
-        if other.mode != STANDARD and STANDARD in price.model.modes:
+        if other.mode != STANDARD:
             yield dataclasses.replace(other, mode=STANDARD)

@@ -165,9 +165,24 @@ def test_only_what_the_project_uses_is_offered(wanted: JobSpec) -> None:
     assert instead(wanted) is None, "o3 has no such effort"
 
 
+def test_a_model_beside_it_on_the_ladder_is_not_smaller(wanted: JobSpec) -> None:
+    change("gpt-6-sol", rung=ModelSpec.objects.get(pk="gpt-6.1-sol").rung)
+    assert offered(wanted).model == "o3"
+
+
 def test_an_effort_that_the_smaller_model_lacks_becomes_its_usual_one(wanted: JobSpec) -> None:
     wanted.project.allowed_models.set(["gpt-6.1-sol", "o3"])
-    assert offered(dataclasses.replace(wanted, effort="max")).effort == "medium"
+    most = dataclasses.replace(wanted, effort="max")
+    assert offered(most).effort == "medium"
+    wanted.project.allowed_efforts = ["low", "high", "max"]
+    assert offered(most).effort == "high", "the most that both have, where its usual one is not used"
+
+
+def test_a_mode_that_the_smaller_model_lacks_becomes_one_that_it_has(wanted: JobSpec) -> None:
+    change("gpt-6-sol", modes=["pro"])
+    found = offered(wanted, Decimal(5))
+    assert (found.model, found.mode) == ("gpt-6-sol", "pro")
+    assert offered(wanted, Decimal(1)).model == "o3", "it has no standard mode"
 
 
 def test_an_output_limit_above_the_smaller_models_is_not_cut(wanted: JobSpec) -> None:
