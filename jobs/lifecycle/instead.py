@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from jobs.lifecycle.before import Before
 from jobs.lifecycle.spec import JobSpec, ceiling_at, is_offered, windows_of
 from jobs.models import Price
 from jobs.models.catalogue import SOONEST
@@ -32,10 +33,14 @@ def instead(wanted: JobSpec, prices: Mapping[str, Price], room: Decimal, today: 
 
     Its own model in standard mode comes before the next smaller of the models in `prices`, each by its id.
     """
+    before = Before(wanted.previous)  # read once for them all
     for other in _lesser(wanted, prices):
         price = prices[other.model]
-        ceiling = ceiling_at(other, price.model, price)
-        if ceiling and ceiling.worst_case <= room and is_offered(other, price, today):
+        ceiling = ceiling_at(other, price.model, price, before=before)
+        if not (ceiling and ceiling.worst_case <= room and is_offered(other, price, today)):
+            continue
+        # A send does not ask for this: whoever chose such a model may know better.
+        if other.schema is None or "structured" in price.model.capabilities:
             return other
     return None
 
@@ -50,5 +55,5 @@ def _lesser(wanted: JobSpec, prices: Mapping[str, Price]) -> Iterator[JobSpec]:
         other = settled(dataclasses.replace(wanted, model=price.model_id), price)
         if price is not own:
             yield other
-        if other.mode != STANDARD and STANDARD in price.model.modes:
+        if other.mode != STANDARD:
             yield dataclasses.replace(other, mode=STANDARD)

@@ -11,6 +11,7 @@ from typing import Any, Self
 from jobs import pricing, schemas
 from jobs.access import Act
 from jobs.lifecycle import attaching, calls, threads, tools
+from jobs.lifecycle.before import Before
 from jobs.lifecycle.calls import Reply
 from jobs.models import ApiToken, Connection, Given, Job, ModelSpec, Price, Project, Status, User, Workspace
 from jobs.models.catalogue import SOONEST
@@ -97,14 +98,19 @@ class JobSpec:
             parts += more
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
-    def input_bound(self, spec: ModelSpec) -> int:
-        """The most input tokens it can be charged for, without asking anyone."""
+    def input_bound(self, spec: ModelSpec, *, before: Before | None = None) -> int:
+        """The most input tokens it can be charged for, without asking anyone.
+
+        What it goes on from is read for it, unless the caller has in `before`.
+        """
+        before = before or Before(self.previous)
         texts = [self.prompt, self.instructions]
         if self.schema is not None:
             texts.append(json.dumps(self.schema))
         texts += [json.dumps(tool, ensure_ascii=False) for tool in tools.normalised(self.tools)]
-        replies = [json.dumps(item, ensure_ascii=False) for item in self.reply_items()]
-        carried = threads.carried_bound(self.previous, model=self.model) if self.previous else 0
+        answers = calls.items_for(before.calls, self.replies)
+        replies = [json.dumps(item, ensure_ascii=False) for item in answers]
+        carried = before.tokens(self.model)
         return pricing.input_bound(
             texts=[*texts, *replies],
             messages=1 + bool(self.instructions) + len(replies),
@@ -118,7 +124,7 @@ class JobSpec:
 
     def reply_items(self) -> list[dict[str, Any]]:
         """Return the input items that answer the calls of `previous`, in words where nobody answered."""
-        return calls.items_for(calls.calls_of(self.previous), self.replies) if self.previous else []
+        return calls.items_for(Before(self.previous).calls, self.replies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +164,17 @@ def ceiling_of(wanted: JobSpec) -> Ceiling | None:
     return _Choice.of(wanted).ceiling(wanted)
 
 
-def ceiling_at(wanted: JobSpec, spec: ModelSpec, price: Price) -> Ceiling | None:
-    """Return the ceiling at a price row: what is shown before a send and what is held by it."""
+def ceiling_at(
+    wanted: JobSpec, spec: ModelSpec, price: Price, *, before: Before | None = None
+) -> Ceiling | None:
+    """Return the ceiling at a price row: what is shown before a send and what is held by it.
+
+    What it goes on from is read for it, unless the caller has in `before`.
+    """
     has_no_limit = bool(tools.built_in(wanted.tools)) and (wanted.max_tool_calls or 0) < 1
     if wanted.max_output_tokens < 1 or has_no_limit:
         return None
-    bound = wanted.input_bound(spec)
+    bound = wanted.input_bound(spec, before=before)
     billed = tools.billed_calls(wanted.tools, wanted.max_tool_calls, price.rates.tool_fees)
     worst = pricing.worst_case(
         price.rates,

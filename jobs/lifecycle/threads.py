@@ -1,23 +1,13 @@
-"""Carries a thread on: what the jobs before bring along as input, and which items are sent again for them."""
+"""Carries a thread on: whether it can go on, how it is read, and which items are sent again for it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import (
-    Count,
-    Exists,
-    F,
-    Func,
-    IntegerField,
-    OuterRef,
-    Sum,
-    TextField,
-    prefetch_related_objects,
-)
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import Count, Exists, OuterRef, Sum, prefetch_related_objects
+from django.db.models.functions import Coalesce
 
-from jobs import attachments, pricing
+from jobs import attachments
 from jobs.lifecycle import attaching, calls
 from jobs.models import (
     FINAL,
@@ -27,11 +17,9 @@ from jobs.models import (
     Job,
     JobAttachment,
     Kind,
-    Prompt,
     RawResponse,
     Status,
 )
-from jobs.pricing import Usage
 
 # Ends whose response has output that a thread goes on from.
 ANSWERED = (Status.COMPLETED, Status.INCOMPLETE, Status.REQUIRES_ACTION)
@@ -101,40 +89,6 @@ def is_told_with_files(previous: Job) -> bool:
     return JobAttachment.objects.filter(job__in=chain).exclude(call_key="").exists()
 
 
-def carried_bound(previous: Job, *, model: str) -> int | None:
-    """Return the most input tokens that the thread up to a job is charged for again; None if nobody knows.
-
-    'All previous input tokens for responses in the chain are billed as input tokens' (OpenAI's guide to
-    conversation state). Where the same model reported its usage, that is exact: its input, and every output
-    of the thread, whose reasoning may or may not be carried on. Else it is the UTF-8 bytes of all that was
-    asked and answered, which bound the tokens of a text, unless files, or what tools read, are among it.
-    """
-    chain = Job.objects.chain_to(previous)
-    used = {job_id: (attempt, Usage.reported(attempt.usage)) for job_id, attempt in _used(chain).items()}
-    # The first `known` jobs were read by the last of them, which said how much that was.
-    tokens = known = read = 0
-    unread = _with_unread_finds(chain)
-    for number, job in enumerate(chain, 1):
-        if job.pk in used:
-            usage = used[job.pk][1]
-            tokens += usage.output_tokens if usage else job.max_output_tokens
-            if usage and job.model_id == model and job.pk not in unread:
-                known, read = number, usage.input_tokens
-    rest = chain[known:]
-    ids = [job.pk for job in rest]
-    if any(job.max_tool_calls for job in rest) or JobAttachment.objects.filter(job__in=ids).exists():
-        return None
-    asked = Prompt.objects.filter(job__in=ids).values_list(
-        _bytes("text") + Coalesce(_bytes("input_items"), 0), flat=True
-    )
-    answers = [used[job_id][0].pk for job_id in ids if job_id in used]
-    answered = RawResponse.objects.filter(attempt__in=answers).values_list(
-        Coalesce(_bytes("body__output"), 0), flat=True
-    )
-    texts = sum(int(size) for size in [*asked, *answered])
-    return tokens + read + texts + 2 * pricing.OVERHEAD_TOKENS * len(rest)
-
-
 def items_asked(job: Job) -> list[dict[str, Any]]:
     """Return what a job itself asks, as input items: its replies to calls, then its message."""
     return attaching.input_of(job, job.prompt.input_items or (), job.prompt.text)
@@ -155,11 +109,28 @@ def continuation(job: Job, connection: Connection) -> dict[str, Any]:
     return {"input": _answerable([*_said_before(job, job.previous), *own], own)}
 
 
+def used(chain: Sequence[Job], *, known_to: Job | None = None) -> dict[int, Attempt]:
+    """Return the send of each job whose response it took; jobs without an answer have none.
+
+    Nor have those whose answer turned up only after `known_to` was submitted: its ceiling does not hold it.
+    """
+    answered = [job for job in chain if job.status in ANSWERED]
+    if known_to is not None:
+        made_at = known_to.created_at
+        answered = [job for job in answered if job.finished_at is not None and job.finished_at <= made_at]
+    ended = Attempt.objects.filter(
+        job__in=[job.pk for job in answered],
+        end_status__in=[Status.COMPLETED, Status.INCOMPLETE],
+    ).exclude(response_id="")
+    ordered = ended.annotate(is_taken=Exists(Answer.objects.filter(attempt=OuterRef("pk"))))
+    return {attempt.job_id: attempt for attempt in ordered.order_by("is_taken", "number")}
+
+
 def _held_at(connection: Connection, job: Job, previous: Job, own: Sequence[Mapping[str, Any]]) -> str:
     """Return the id under which a connection still has the response that a job goes on from; '' if none."""
     if connection.kind != Kind.OPENAI:
         return ""
-    attempt = _used([previous], known_to=job).get(previous.pk)
+    attempt = used([previous], known_to=job).get(previous.pk)
     if attempt is None or attempt.connection_id != connection.pk:
         return ""
     stored = Answer.objects.filter(job=previous).values_list("calls", flat=True).first()
@@ -171,12 +142,12 @@ def _said_before(job: Job, previous: Job) -> Iterator[dict[str, Any]]:
     """Yield what was asked and answered before a job; what is no longer stored is passed over."""
     chain = Job.objects.chain_to(previous)
     prefetch_related_objects(chain, "prompt")
-    used = _used(chain, known_to=job)
-    bodies = dict(RawResponse.objects.filter(attempt__in=used.values()).values_list("attempt", "body"))
+    sends = used(chain, known_to=job)
+    bodies = dict(RawResponse.objects.filter(attempt__in=sends.values()).values_list("attempt", "body"))
     for one in chain:
         if hasattr(one, "prompt"):
             yield from items_asked(one)
-        attempt = used.get(one.pk)
+        attempt = sends.get(one.pk)
         output = bodies.get(attempt.pk, {}).get("output") if attempt else None
         for item in output if isinstance(output, list) else []:
             if isinstance(item, dict):
@@ -244,36 +215,3 @@ def _answerable(items: Sequence[dict[str, Any]], own: Sequence[Mapping[str, Any]
         return not name or item.get(name) in keys
 
     return [item for item in items if has_partner(item)]
-
-
-def _used(chain: Sequence[Job], *, known_to: Job | None = None) -> dict[int, Attempt]:
-    """Return the send of each job whose response it took; jobs without an answer have none.
-
-    Nor have those whose answer turned up only after `known_to` was submitted: its ceiling does not hold it.
-    """
-    answered = [job for job in chain if job.status in ANSWERED]
-    if known_to is not None:
-        made_at = known_to.created_at
-        answered = [job for job in answered if job.finished_at is not None and job.finished_at <= made_at]
-    ended = Attempt.objects.filter(
-        job__in=[job.pk for job in answered],
-        end_status__in=[Status.COMPLETED, Status.INCOMPLETE],
-    ).exclude(response_id="")
-    ordered = ended.annotate(is_taken=Exists(Answer.objects.filter(attempt=OuterRef("pk"))))
-    return {attempt.job_id: attempt for attempt in ordered.order_by("is_taken", "number")}
-
-
-def _with_unread_finds(chain: Sequence[Job]) -> set[int]:
-    """Return the jobs whose tools may have returned what the model had not read when it stopped.
-
-    No usage counts that, and it is carried on: only after an answer that is whole has all been read.
-    """
-    with_tools = {job.pk for job in chain if job.max_tool_calls}
-    if not with_tools:
-        return set()
-    whole = Answer.objects.filter(job__in=with_tools, attempt__end_status=Status.COMPLETED, calls=[])
-    return with_tools - set(whole.values_list("job", flat=True))
-
-
-def _bytes(name: str) -> Func:
-    return Func(Cast(F(name), TextField()), function="octet_length", output_field=IntegerField())

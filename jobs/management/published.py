@@ -100,12 +100,16 @@ def _changes(row: Price, theirs: ModelInfo, day: dt.date) -> Iterator[tuple[str,
 
 
 def _times(prices: ModelPrice, at_tier: ModelPrice) -> Decimal | None:
-    """Return how many times the default's rates those of a tier are, at most; None where none is recorded.
+    """Return how many times the default's rates those of a tier are, at most.
 
-    A rate that they do not record of a tier is the default's.
+    A rate that they do not record of a tier is the default's, so it is one time that. None where none is
+    recorded, or where something costs nothing by default and no number of times bounds it.
     """
-    pairs = [(getattr(at_tier, name), getattr(prices, name)) for name in _RATES.values()]
-    factors = [_base(tier) / _base(base) for tier, base in pairs if base is not None and tier != base]
+    recorded = [(getattr(at_tier, name), getattr(prices, name)) for name in _RATES.values()]
+    pairs = [(_base(tier), _base(base)) for tier, base in recorded if base is not None]
+    if all(tier == base for tier, base in recorded) or any(tier and not base for tier, base in pairs):
+        return None
+    factors = [tier / base for tier, base in pairs if base]
     return max(factors).quantize(_TIMES).normalize() if factors else None
 
 

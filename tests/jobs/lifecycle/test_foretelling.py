@@ -103,3 +103,15 @@ def test_many_people_who_see_the_same_are_told_at_once(
     # The zone twice, projects, memberships and operators, days and holds; then one for all of them.
     with django_assert_num_queries(8):
         lifecycle.foretell()
+
+
+def test_an_operator_is_told_once_of_all_projects_also_as_a_member_of_some(
+    proofs: Project, person: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    bugs = spending("bugs", person, 10)
+    ana = a_person("ana@example.com", is_superuser=True)
+    proofs.membership_set.create(user=ana, role=Role.MANAGER)
+    with django_assert_num_queries(8):
+        lifecycle.foretell()
+    assert told(ana) == told(person)
+    assert ana.month_end_of == month_end_of(TODAY, [bugs.pk, proofs.pk])

@@ -116,7 +116,7 @@ def test_a_successor_takes_over_what_is_not_published(monkeypatch: pytest.Monkey
     assert run("gpt-6-sol")[1] == ""
 
 
-def at_tier(tier: str, begins: dt.date, **rates: int) -> PriceVariant:
+def at_tier(tier: str, begins: dt.date, **rates: int | str) -> PriceVariant:
     prices = ModelPrice(**{f"{name}_mtok": Decimal(rate) for name, rate in rates.items()})
     constraint = StartDateConstraint(start_date=begins)
     return PriceVariant(when={"service_tier": tier}, prices=prices, constraint=constraint)
@@ -124,7 +124,7 @@ def at_tier(tier: str, begins: dt.date, **rates: int) -> PriceVariant:
 
 def test_a_tier_costs_what_its_dearest_rate_is_times_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Price.objects.filter(model="gpt-6-sol").latest("valid_from")
-    flex = at_tier("flex", TODAY, input=1, output=6)
+    flex = at_tier("flex", TODAY, input=1, cache_read="0.1", cache_write="1.25", output=6)
     soon = at_tier("priority", TODAY + dt.timedelta(days=1), input=9, output=45)
     publish(monkeypatch, a_price(), flex, soon)
     said, _ = run("--write", "gpt-6-sol")
@@ -132,6 +132,33 @@ def test_a_tier_costs_what_its_dearest_rate_is_times_the_defaults(monkeypatch: p
     after = Price.objects.filter(model="gpt-6-sol").latest("valid_from")
     assert after.tiers == {**before.tiers, "flex": "0.6"}
     assert run("gpt-6-sol")[1] == ""
+
+
+def shown_of_flex(monkeypatch: pytest.MonkeyPatch, price: ModelPrice, **rates: Any) -> list[str]:
+    """Return what is said to be other than the 0.5 of the row, of a tier with these rates."""
+    publish(monkeypatch, price, at_tier("flex", TODAY, **rates))
+    lines = [line.split()[3:] for line in run("gpt-6-sol")[0].splitlines()]
+    return next((line for line in lines if line[0] == "tiers"), [])
+
+
+def test_a_rate_that_a_tier_does_not_record_costs_no_less_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    none_off = ["tiers", "flex", "0.5", "→", "flex", "1"]
+    assert shown_of_flex(monkeypatch, a_price(), input=1, output=6) == none_off
+    assert shown_of_flex(monkeypatch, a_price(), input=1, output=30)[-1] == "3"
+    # What the default does not have either, no tier has.
+    only = a_price(cache_read_mtok=None, cache_write_mtok=None)
+    assert shown_of_flex(monkeypatch, only, input=1, output=6)[-1] == "0.6"
+
+
+@pytest.mark.parametrize(("cached", "times"), [("0", "0.6"), ("0.1", "")])
+def test_what_costs_nothing_by_default_has_no_number_of_times(
+    monkeypatch: pytest.MonkeyPatch, cached: str, times: str
+) -> None:
+    free = a_price(cache_read_mtok=Decimal(0), cache_write_mtok=None)
+    said = shown_of_flex(monkeypatch, free, input=1, cache_read=cached, output=6)
+    assert "".join(said[-1:]) == times
+    nothing = ModelPrice(input_mtok=Decimal(0), output_mtok=Decimal(0))
+    assert shown_of_flex(monkeypatch, nothing, input=0, output=0) == []
 
 
 def test_a_price_that_begins_later_succeeds_then(monkeypatch: pytest.MonkeyPatch) -> None:

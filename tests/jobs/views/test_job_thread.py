@@ -14,7 +14,7 @@ from django.utils import timezone
 from jobs import lifecycle, spend
 from jobs.access import Role
 from jobs.forms.files import NOT_HERE
-from jobs.models import Attachment, Job, JobAttachment, ModelSpec, Project, Prompt, Status, User
+from jobs.models import Attachment, BudgetPeriod, Job, JobAttachment, ModelSpec, Project, Prompt, Status, User
 from jobs.templatetags import ui
 from tests.factories import a_person
 from tests.jobs.attachments.files import picture
@@ -323,6 +323,28 @@ def test_asking_on_takes_few_queries(
         price(signed_in, done)
     with django_assert_max_num_queries(12):
         signed_in.get(done.get_absolute_url())
+
+
+def test_a_thread_is_read_once_for_all_models_that_might_fit(
+    signed_in: Client,
+    project: Project,
+    mira: User,
+    django_assert_max_num_queries: Callable[..., Any],
+) -> None:
+    dear: Any = {"model": "gpt-5.5-pro", "effort": "high", "mode": "standard"}
+    job = a_job(project, mira, Status.COMPLETED, answer={"text": "No."}, spec=dear)
+    for number in range(3):
+        more = {**dear, "previous": job, "prompt": f"And {number}?"}
+        job = a_job(project, mira, Status.COMPLETED, answer={"text": "No."}, spec=more)
+    period = BudgetPeriod.objects.get()
+    spend.set_cap(period.committed + Decimal("0.0001"), project=project)
+    with django_assert_max_num_queries(22):
+        quote = price(signed_in, job).context["quote"]
+    assert "is left this month" in quote.problem
+    assert quote.instead == "", "each of them was priced"
+    spend.set_cap(period.committed + Decimal("0.02"), project=project)
+    with django_assert_max_num_queries(22):
+        assert price(signed_in, job).context["quote"].instead == "on gpt-6-luna"
 
 
 def test_the_thread_is_shown_in_order_with_its_branches(signed_in: Client, mira: User, done: Job) -> None:
