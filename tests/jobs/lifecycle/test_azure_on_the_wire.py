@@ -1,5 +1,6 @@
 """Azure, from the form of a request to its charge, through the real SDK and against the sandbox as Azure."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -149,7 +150,8 @@ def test_a_job_whose_project_moves_to_azure_is_not_sent_with_a_file_that_azure_r
     # Nothing is lost: back at OpenAI it is asked again as it was.
     assert JobAttachment.objects.filter(job=job).exclude(call_key="").count() == 1
     Project.objects.update(connection=Connection.objects.get(name="practice"))
-    again = lifecycle.asked(Job.objects.get(pk=job.pk), by=job.submitted_by)
+    job = Job.objects.get(pk=job.pk)
+    again = dataclasses.replace(lifecycle.asked(job, by=job.submitted_by), rerun_of=job)
     assert run(lifecycle.submit(again)).status != Status.FAILED
 
 
