@@ -95,7 +95,9 @@ class Ending:
         looked_at = {line.project.pk for line in (*month.listed, *self._nearest)}
         holding = month.holding
         asked = [Asked(_days(), {"projects": array_of(looked_at), "first": since, "last": month.before})]
-        own = [Asked(_own_days(), {"person": month.own.budget.user_id, "first": since})] if month.own else []
+        own = []
+        if month.own and month.is_now:
+            own = [Asked(_own_days(), {"person": month.own.budget.user_id, "first": since})]
         charged = [charged_of_held(holding)] if month.is_now and holding else []
         days, *more = yield asked + own + charged
         self._own_days = {day: cost for _, day, cost in more.pop(0)} if own else {}
