@@ -46,9 +46,10 @@ from tests.jobs.spend.kept import Rows, assert_right, read
 pytestmark = pytest.mark.django_db
 
 BEGIN = dt.date(2026, 11, 30)
-# A longer search is a matter of these, another one of the seed. With this one all that `MEETS` names comes
-# about; another version of hypothesis may want another seed for that.
-EXAMPLES, STEPS, SEED = 60, 20, 6
+# A longer search is a matter of these, another one of the seed. What is drawn depends on more than that: on
+# what other tests have loaded. Where something that `MEETS` names has not come about, the next seed goes on.
+EXAMPLES, STEPS = 60, 20
+SEED, MOST_SEEDS = 6, 5
 
 USD = st.sampled_from([Decimal(text) for text in ("1", "2", "3.5")])
 CAPS = st.sampled_from([Decimal(text) for text in ("0", "3", "6", "9")])
@@ -122,7 +123,6 @@ def team(settings: Settings) -> Team:
     return Team(projects, people, token, operator, settings)
 
 
-@seed(SEED)
 class AnyInterleaving(RuleBasedStateMachine):
     """Moves money as the product does, keeps the same books in plain Python, and compares them each time."""
 
@@ -449,18 +449,19 @@ def one_of(found: list[Any], which: int) -> Any:
 
 def test_any_interleaving_keeps_the_books(team: Team) -> None:
     AnyInterleaving.team, AnyInterleaving.met = team, Counter()
-    run_state_machine_as_test(
-        AnyInterleaving,
-        settings=hypothesis_settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            # Not what lines a failure has in common: that takes as long as all the rest.
-            phases=[Phase.generate, Phase.shrink],
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
+    settings = hypothesis_settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        # Not what lines a failure has in common: that takes as long as all the rest.
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
     )
+    for number in range(SEED, SEED + MOST_SEEDS):
+        run_state_machine_as_test(seed(number)(AnyInterleaving), settings=settings)
+        if all(AnyInterleaving.met[name] for name in MEETS):
+            break
     # It has been where something can go wrong.
     assert {name for name in MEETS if not AnyInterleaving.met[name]} == set()
