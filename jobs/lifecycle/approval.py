@@ -55,7 +55,7 @@ def ask(wanted: JobSpec, *, why: str = "", along: Callable[[Job], object] | None
         except spend.BudgetRefused as recorded:
             refusal: spend.BudgetRefused | None = recorded
     else:
-        reason, refusal = AskedBecause.LIMIT, _refusal_of(job)
+        reason, refusal = AskedBecause.LIMIT, spend.refusal_of(job)
     budget = refusal.budget if refusal else None
     try:
         with transaction.atomic():
@@ -148,14 +148,6 @@ def run_cheaper(job_id: int, wanted: JobSpec) -> Job:
         tell(job_id, "cheaper_first", actor=wanted.by, note=f"{made.short_id} on {made.model_id}")
 
     return submit(wanted, along=note)
-
-
-def _refusal_of(job: Job) -> spend.BudgetRefused | None:
-    """Return what the hard cap that most lacks room for a job above its limit says to it."""
-    periods = spend.periods_now(job.project, job.submitted_by_id, job.token_id)
-    short = [one for one in periods if one.budget.refuses and one.missing(job.worst_case)]
-    tightest = min(short, key=lambda period: period.left, default=None)
-    return spend.BudgetRefused(tightest, ceiling=job.worst_case) if tightest else None
 
 
 def _wait_for_room_in(budget: Budget, job_id: int) -> None:

@@ -526,3 +526,12 @@ class Refusal(models.Model):
 
     def __str__(self) -> str:
         return f"refused {self.ceiling} in {self.project}"
+
+    def tells_missing(self, reader: Someone) -> bool:
+        """Tell whether someone may know how much was missing; of rows of `newest_of`.
+
+        With what the job wanted it tells what was left, also of a person's own cap or of the workspace's:
+        those are for who was refused, and for operators.
+        """
+        is_of_project = self.scope == Scope.PROJECT  # type: ignore[attr-defined]
+        return is_of_project or self.user_id == reader.pk or reader.is_superuser

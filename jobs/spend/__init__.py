@@ -1,6 +1,6 @@
 """Admits, settles, releases and adjusts: alone writes the ledger, the budget periods and the rollups."""
 
-from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal
+from jobs.spend.admission import BudgetRefused, NoCap, admit, record_refusal, refusal_of
 from jobs.spend.audit import Finding, audit
 from jobs.spend.caps import lift_cap, open_periods, periods_now, set_cap
 from jobs.spend.grants import end_grant, grant
@@ -33,6 +33,7 @@ __all__ = [
     "open_periods",
     "periods_now",
     "record_refusal",
+    "refusal_of",
     "release_part",
     "release_parts",
     "retag",

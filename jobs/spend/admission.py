@@ -12,7 +12,7 @@ from jobs import clock
 from jobs.models import Attempt, Budget, BudgetPeriod, Job, Refusal, Workspace
 from jobs.models.money import period_of
 from jobs.models.questions import Among, Blank, Question, Statement, ask_in_turn
-from jobs.spend.caps import SHARED_LOCK, open_periods
+from jobs.spend.caps import SHARED_LOCK, open_periods, periods_now
 
 
 class BudgetRefused(Exception):
@@ -65,6 +65,17 @@ def admit(job: Job, attempt: Attempt) -> None:
                 raise BudgetRefused(period, ceiling=attempt.worst_case)
         open_periods(budgets, month)
         standing = [_Standing(one.pk, one.is_hard, one.lifted_at, one.project_id) for one in budgets]
+
+
+def refusal_of(job: Job) -> BudgetRefused | None:
+    """Return what the hard cap says to a job's worst case that most lacks room for it; None where it fits.
+
+    Nothing is held, and none is recorded: it is for a job that cannot be admitted anyway.
+    """
+    periods = periods_now(job.project, job.submitted_by_id, job.token_id)
+    short = [one for one in periods if one.budget.refuses and one.missing(job.worst_case)]
+    tightest = min(short, key=lambda period: period.left, default=None)
+    return BudgetRefused(tightest, ceiling=job.worst_case) if tightest else None
 
 
 class _Standing(NamedTuple):

@@ -3,14 +3,14 @@
 import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from jobs.models import Scope, User
+from jobs.models import Refusal, User
 from jobs.templatetags.ui import NONE, ceiling, dollars
 
 register = template.Library()
@@ -39,14 +39,9 @@ def rows_before(wanted: Addressed, **filters: object) -> str:
 
 
 @register.simple_tag
-def missing(refusal: Any, reader: User) -> str:
-    """Return the USD by which a refused job (a row of `newest_of`) did not fit, – where that is not told.
-
-    With what the job wanted it tells what was left, also of a person's own cap or of the workspace's: those
-    are for who was refused, and for operators.
-    """
-    is_told = refusal.scope == Scope.PROJECT or refusal.user_id == reader.pk or reader.is_superuser
-    return ceiling(refusal.shortfall) if is_told else NONE
+def missing(refusal: Refusal, reader: User) -> str:
+    """Return the USD by which a refused job (a row of `newest_of`) did not fit, – where that is not told."""
+    return ceiling(refusal.shortfall) if refusal.tells_missing(reader) else NONE
 
 
 def month_of(wanted: Addressed, month: dt.date) -> str:
